@@ -1,0 +1,1 @@
+//! Incidents become messages, messages reach sinks

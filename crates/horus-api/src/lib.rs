@@ -1,0 +1,1 @@
+//! The HTTP API over the unix socket that the command line uses

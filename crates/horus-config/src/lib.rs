@@ -1,0 +1,1 @@
+//! watchdog.toml: parsed with spans, checked whole, turned into a plan

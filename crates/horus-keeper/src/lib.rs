@@ -1,0 +1,1 @@
+//! The keeper: parent of all children, pump of their output

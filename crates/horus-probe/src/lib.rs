@@ -1,0 +1,1 @@
+//! The senses: probes that yield observations, never decisions

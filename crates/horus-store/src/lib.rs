@@ -1,0 +1,1 @@
+//! SQLite: journal, incidents, alert outbox

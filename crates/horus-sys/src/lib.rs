@@ -1,0 +1,1 @@
+//! Everything Horus asks of the operating system; the only unsafe code
