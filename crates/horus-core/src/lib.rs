@@ -1,1 +1,12 @@
-//! The judge: a pure state machine that decides what is done to a supervised program
+//! The judge of Horus. (Overview follows with the engine.)
+#![forbid(unsafe_code)]
+
+pub mod command;
+pub mod event;
+pub mod ids;
+pub mod notice;
+pub mod observation;
+pub mod plan;
+pub mod reason;
+pub mod time;
+pub mod verdict;

@@ -1,0 +1,197 @@
+//! What the engine asks of the world.
+//!
+//! Commands are data. The executors carry them out in the order in which they were given and report back by
+//! observations; they decide nothing.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Event;
+use crate::ids::{Generation, IncidentId, ServiceName};
+use crate::notice::Notice;
+use crate::observation::CaptureStage;
+use crate::reason::Reason;
+
+/// One thing to be done.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub enum Command {
+    /// Start a run of a service.
+    Start {
+        /// Which service.
+        service: ServiceName,
+        /// Which run this will be.
+        generation: Generation,
+        /// Why.
+        reason: Reason,
+    },
+    /// Send the soft signal to the main process.
+    Signal {
+        /// Which service.
+        service: ServiceName,
+        /// Which run.
+        generation: Generation,
+        /// Name of the signal.
+        signal: String,
+        /// Why.
+        reason: Reason,
+    },
+    /// SIGKILL for the whole tree, until it is verified gone.
+    KillTree {
+        /// Which service.
+        service: ServiceName,
+        /// Which run.
+        generation: Generation,
+        /// Why.
+        reason: Reason,
+    },
+    /// Watch this run with every probe of the service (again, if it does already: the plan may have changed).
+    Watch {
+        /// Which service.
+        service: ServiceName,
+        /// Which run.
+        generation: Generation,
+    },
+    /// Probe at once, and faster than usual until told otherwise.
+    Hasten {
+        /// Which service.
+        service: ServiceName,
+        /// Faster (true) or as usual.
+        fast: bool,
+    },
+    /// No run is there to be probed.
+    Unwatch {
+        /// Which service.
+        service: ServiceName,
+    },
+    /// Look at the process, touch nothing, report by [`crate::observation::Observation::Captured`].
+    Capture {
+        /// Which service.
+        service: ServiceName,
+        /// Which run.
+        generation: Generation,
+        /// Which of the captures.
+        stage: CaptureStage,
+        /// The incident it belongs to, if one is open.
+        incident: Option<IncidentId>,
+    },
+    /// Write to the journal. All records of one step are one transaction.
+    Record(Box<Event>),
+    /// Bring the message about an incident to this state at every matching sink. Part of the step's transaction.
+    Tell(Box<Notice>),
+    /// Remember this about a service for the next life of Horus. Part of the step's transaction.
+    Remember {
+        /// Which service.
+        service: ServiceName,
+        /// What to remember.
+        memory: Box<Memory>,
+    },
+    /// The incident's opening and notice are in this step's transaction: report
+    /// [`crate::observation::Input::IncidentStored`] when it is durable.
+    Confirm {
+        /// Which incident.
+        incident: IncidentId,
+    },
+    /// The outcome of a person's request.
+    Answer {
+        /// Which request.
+        ticket: u64,
+        /// What became of it.
+        answer: Answer,
+    },
+    /// Everything has ended after a shut-down: Horus may exit.
+    Finished,
+}
+
+/// The outcome of a person's request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It is so now, and it was verified.
+    Done(String),
+    /// It was refused.
+    Refused {
+        /// Why.
+        why: String,
+        /// What to type instead.
+        hint: String,
+    },
+    /// It was tried and did not come about.
+    Failed(String),
+}
+
+/// What has to survive a restart of Horus. Ages are as of the moment of writing; the shell adds the time that has
+/// passed since.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Version of this record. A reader meets an unknown one by starting afresh.
+    pub version: u32,
+    /// The last generation that was handed out.
+    pub generation: Generation,
+    /// A person's stop is in force.
+    pub stopped: bool,
+    /// A hold, with what is left of it.
+    pub hold: Option<MemoryHold>,
+    /// Ages of the exits in the window, newest first, with lifetimes.
+    pub exits: Vec<MemoryDeath>,
+    /// Ages of the kills of the last day, newest first, with "proven".
+    pub kills: Vec<MemoryKill>,
+    /// The breaker is open since so long.
+    pub breaker_open: Option<Duration>,
+    /// Starts in a row that passed the startup cap.
+    pub overdue_starts: u32,
+    /// Age of the last increase, by value name.
+    pub values: Vec<(String, Duration)>,
+    /// Incidents that are open.
+    pub incidents: Vec<MemoryIncident>,
+    /// Age of the current instance's start, if one lives.
+    pub started: Option<Duration>,
+    /// A tick had been seen fresh in the current instance.
+    pub was_ready: bool,
+}
+
+/// The version that [`Memory`] is written with.
+pub const MEMORY_VERSION: u32 = 1;
+
+/// A remembered hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryHold {
+    /// Why.
+    pub reason: String,
+    /// How long ago.
+    pub age: Duration,
+    /// What is left of it. `None`: until lifted.
+    pub left: Option<Duration>,
+}
+
+/// A remembered death that nobody asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryDeath {
+    /// How long ago.
+    pub age: Duration,
+    /// How long the instance had lived.
+    pub lifetime: Duration,
+}
+
+/// A remembered kill.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryKill {
+    /// How long ago.
+    pub age: Duration,
+    /// Fresh ticks for `prove` followed.
+    pub proven: bool,
+}
+
+/// A remembered open incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryIncident {
+    /// Which.
+    pub id: IncidentId,
+    /// What it is about.
+    pub kind: crate::notice::IncidentKind,
+    /// How long ago it was opened.
+    pub age: Duration,
+    /// It has told a person that they are needed.
+    pub needs_you: bool,
+}

@@ -1,0 +1,314 @@
+//! What the world tells the engine.
+//!
+//! Probes yield observations and never decisions: an observation says what was seen, from which source, about which
+//! instance. "Not observed" is told apart from "seen to be bad" everywhere.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Generation, IncidentId, Instance, MonitorName, ServiceName};
+use crate::plan::{BeatKind, Plan};
+
+/// Everything that can be told to `Engine::step`.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Nothing happened; time has passed.
+    Wake,
+    /// The plan to follow from now on. The engine works out the difference itself.
+    PlanChanged(Box<Plan>),
+    /// Something about a service.
+    Service(ServiceName, Observation),
+    /// Something about a monitor.
+    Monitor(MonitorName, MonitorObservation),
+    /// A person asked for something. The answer is an [`crate::command::Command::Answer`] with the same ticket.
+    Operator {
+        /// Which request this is, so that its answer finds its way back.
+        ticket: u64,
+        /// What was asked.
+        request: OperatorRequest,
+    },
+    /// The store has made an incident's opening, evidence and alert durable (or has given up: `persisted` is false).
+    IncidentStored {
+        /// Which incident.
+        incident: IncidentId,
+        /// It is on disk. If not, the disk is in trouble and the alert is kept in memory.
+        persisted: bool,
+    },
+    /// The state directory stopped or started taking writes.
+    StoreHealth {
+        /// `None`: writes work. `Some`: why they do not.
+        fault: Option<String>,
+    },
+    /// A sink stopped or started taking messages.
+    SinkHealth {
+        /// The sink's name.
+        sink: String,
+        /// `None`: it works. `Some`: why it does not, without its URL.
+        fault: Option<String>,
+    },
+    /// Horus was asked to end: stop everything in reverse order.
+    ShutDown,
+}
+
+/// Something seen of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Observation {
+    /// A process that an earlier Horus started was found alive.
+    Adopted(Instance),
+    /// The keeper has recorded the process and let it `exec`.
+    Spawned(Instance),
+    /// The start failed before the program ran.
+    SpawnFailed {
+        /// Which start.
+        generation: Generation,
+        /// What failed, for people: "exec: /usr/bin/nope: not found".
+        error: String,
+    },
+    /// The main process ended.
+    Exited {
+        /// Which run.
+        generation: Generation,
+        /// How.
+        exit: Exit,
+        /// How many processes of its tree are still there.
+        strays: u32,
+    },
+    /// No process of the tree is left (checked by pid and start time).
+    Gone {
+        /// Which run.
+        generation: Generation,
+        /// How many had to be killed.
+        killed: u32,
+    },
+    /// A signal could not be delivered, or the tree would not die.
+    SignalFailed {
+        /// Which run.
+        generation: Generation,
+        /// What the kernel said.
+        error: String,
+    },
+    /// A sign of life, or a lie about one.
+    Beat {
+        /// About which run. Beats about an earlier run are ignored.
+        generation: Generation,
+        /// What was heard.
+        beat: Beat,
+    },
+    /// A probe heard nothing it can use.
+    NoBeat {
+        /// About which run.
+        generation: Generation,
+        /// Which source.
+        source: BeatKind,
+        /// What happened instead.
+        fault: ProbeFault,
+        /// For people: "connection refused", "no answer in 2 s", "status 503".
+        detail: String,
+    },
+    /// `READY=1`.
+    SaidReady {
+        /// About which run.
+        generation: Generation,
+    },
+    /// `STOPPING=1`.
+    SaidStopping {
+        /// About which run.
+        generation: Generation,
+    },
+    /// `STATUS=...`: one line for people.
+    SaidStatus {
+        /// About which run.
+        generation: Generation,
+        /// The line, cut to a limit by the probe.
+        text: String,
+    },
+    /// `EXTEND_TIMEOUT_USEC=`: nothing is overdue for so long from now.
+    AskedForTime {
+        /// About which run.
+        generation: Generation,
+        /// For how long.
+        extend: Duration,
+    },
+    /// A capture of evidence ended.
+    Captured {
+        /// About which run.
+        generation: Generation,
+        /// Which of the captures.
+        stage: CaptureStage,
+        /// What was found.
+        finding: Finding,
+    },
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// It returned this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+    /// It is gone, and nobody saw how.
+    Unknown,
+}
+
+impl Exit {
+    /// It ended by itself and called it a success.
+    pub fn is_clean(self) -> bool {
+        self == Self::Code(0)
+    }
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(number) => write!(f, "signal {number}"),
+            Self::Unknown => write!(f, "an unknown exit status"),
+        }
+    }
+}
+
+/// One beat, as it was heard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Which source.
+    pub source: BeatKind,
+    /// The tick, if the source carries one. A source without one beats by arriving.
+    pub tick: Option<u64>,
+    /// Progress counters, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub progress: BTreeMap<String, u64>,
+    /// What the program says of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<Declared>,
+    /// Its own measure of how late its loop runs, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loop_lag_ms: Option<f64>,
+}
+
+/// What a program declares about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Declared {
+    /// Working as usual.
+    Ok,
+    /// In a long step, for at most so long from now.
+    Busy(Duration),
+    /// Nothing to do, on purpose.
+    Idle,
+    /// It stopped itself on purpose and must not be started again.
+    Halted,
+}
+
+/// Why a probe heard nothing it can use. The order of the variants is the strength as evidence against the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeFault {
+    /// The probe itself could not work (no descriptor, bad address, own lateness). Says nothing about the program.
+    Prober,
+    /// No connection: refused, no route, name unknown, or the connect timed out. Says nothing about the loop.
+    NoPath,
+    /// Somebody answered, but not with a beat: an error status, a redirect, garbage. Somebody is alive there.
+    NotABeat,
+    /// A connection stood on which an answer had been heard before, and now there was none. May be the path.
+    ReusedConnectionSilent,
+    /// A fresh connection was accepted and then nothing came within the timeout.
+    NoAnswer,
+}
+
+/// When a capture was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptureStage {
+    /// A quarter of the deadline: silent, in case it is needed.
+    Early,
+    /// Half of the deadline: to be compared with the first.
+    Second,
+    /// The bundle that goes with the verdict, before anything is touched.
+    Verdict,
+    /// After an exit that nobody asked for: the last log lines.
+    Exit,
+}
+
+/// The outcome of one capture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// One phrase for the alert: "waiting in futex for 11 s". Empty if nothing could be seen.
+    pub phrase: String,
+    /// File name of the bundle in the evidence directory, if it could be written.
+    pub bundle: Option<String>,
+    /// What could not be seen and why ("no evidence: permission").
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// Main thread's place in the kernel, to be compared between captures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// CPU time of the process so far, nanoseconds, to be compared between captures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ns: Option<u64>,
+    /// The last lines of its output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_lines: Vec<String>,
+}
+
+/// Something seen of a monitor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MonitorObservation {
+    /// As expected.
+    Up {
+        /// How long the answer took.
+        took: Duration,
+    },
+    /// Not as expected.
+    Down {
+        /// What kind of fault.
+        fault: ProbeFault,
+        /// For people.
+        detail: String,
+    },
+}
+
+/// What a person can ask for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperatorRequest {
+    /// Run it.
+    Start(ServiceName),
+    /// End it and leave it ended.
+    Stop(ServiceName),
+    /// End it and run it again.
+    Restart(ServiceName),
+    /// Nothing may start, kill or restart it.
+    Hold {
+        /// Which service.
+        service: ServiceName,
+        /// Why. Never empty.
+        reason: String,
+        /// The hold ends by itself after so long.
+        expires_in: Option<Duration>,
+        /// Stop it first.
+        stop: bool,
+    },
+    /// Lift the hold, close the breaker.
+    Resume {
+        /// Which service.
+        service: ServiceName,
+        /// Why, if it was said.
+        reason: Option<String>,
+    },
+}
+
+impl OperatorRequest {
+    /// The service that is meant.
+    pub fn service(&self) -> &ServiceName {
+        match self {
+            Self::Start(service) | Self::Stop(service) | Self::Restart(service) => service,
+            Self::Hold { service, .. } | Self::Resume { service, .. } => service,
+        }
+    }
+}

@@ -1,0 +1,504 @@
+//! The plan: what a checked `watchdog.toml` asks for, with every default filled in.
+//!
+//! `horus-config` makes it, the engine and the executors read it, nobody changes it. Two plans compare equal when
+//! nothing has to be done; [`ServicePlan::launch`] holds exactly what cannot change under a running process.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{MonitorName, ServiceName, SinkName};
+
+/// Everything that Horus was asked to do.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Plan {
+    /// Settings of Horus itself.
+    pub daemon: DaemonPlan,
+    /// Programs that Horus starts and owns.
+    pub services: BTreeMap<ServiceName, ServicePlan>,
+    /// Things that Horus only watches.
+    pub monitors: BTreeMap<MonitorName, MonitorPlan>,
+    /// Where alerts go.
+    pub sinks: BTreeMap<SinkName, SinkPlan>,
+}
+
+/// Does Horus act, or only say what it would do?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Judge and act.
+    #[default]
+    Enforce,
+    /// Judge, record, signal nothing.
+    Observe,
+}
+
+/// Settings of Horus itself.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DaemonPlan {
+    /// Enforce, or observe everything.
+    pub mode: Mode,
+    /// Where the database, evidence and logs live.
+    pub state_directory: PathBuf,
+    /// Where sockets and slot files live; must not survive a reboot with stale content, but may.
+    pub run_directory: PathBuf,
+    /// Name of this machine in alerts.
+    pub host: String,
+    /// How long journal rows and evidence are kept.
+    pub retention: Duration,
+    /// A delegated cgroup v2 directory in which Horus may make one cgroup per service.
+    pub cgroup: Option<PathBuf>,
+}
+
+impl Default for DaemonPlan {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Enforce,
+            state_directory: PathBuf::from("state"),
+            run_directory: PathBuf::from("run"),
+            host: "localhost".into(),
+            retention: Duration::from_secs(30 * 24 * 3600),
+            cgroup: None,
+        }
+    }
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ServicePlan {
+    /// What is started, and how. A change here takes effect by a restart.
+    pub launch: LaunchPlan,
+    /// Services that must be ready before this one is started.
+    pub after: Vec<ServiceName>,
+    /// What "ready" means.
+    pub ready: Ready,
+    /// Ways in which the program shows that its loop turns. Empty: judged by its process alone.
+    pub beats: Vec<BeatPlan>,
+    /// No fresh tick for so long is a fault.
+    pub deadline: Duration,
+    /// Cap on waiting for the first fresh tick.
+    pub startup: Duration,
+    /// How it is stopped.
+    pub stop: StopPlan,
+    /// What follows when it ends by itself.
+    pub restart: RestartPlan,
+    /// Limits on restarts that Horus decides on.
+    pub kills: KillPlan,
+    /// Never signal this one, only record what would have been done.
+    pub observe: bool,
+    /// Start it when Horus starts.
+    pub autostart: bool,
+    /// Products whose absence is worth an alert, by name.
+    pub values: BTreeMap<String, ValuePlan>,
+    /// Chains of counters where each stage feeds the next, by name.
+    pub funnels: BTreeMap<String, FunnelPlan>,
+}
+
+/// What is started. All of it is fixed while an instance lives.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LaunchPlan {
+    /// Program and arguments; the program is looked up in the child's `PATH`.
+    pub command: Vec<String>,
+    /// Working directory.
+    pub directory: PathBuf,
+    /// The whole environment apart from what Horus adds (`NOTIFY_SOCKET`, `HORUS_*`). Values may be secret: they are
+    /// never printed.
+    #[serde(serialize_with = "names_only")]
+    pub environment: BTreeMap<String, Secret>,
+    /// Run as this user (name or number). `None`: as Horus itself.
+    pub user: Option<String>,
+    /// Run as this group. `None`: the user's own.
+    pub group: Option<String>,
+    /// Resource limits of the process.
+    pub limits: Limits,
+    /// Where the output goes and how much of it is kept.
+    pub log: LogPlan,
+}
+
+fn names_only<S: serde::Serializer>(map: &BTreeMap<String, Secret>, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_seq(map.keys())
+}
+
+/// Resource limits (`setrlimit`). `None`: inherited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Address space, bytes.
+    pub memory_bytes: Option<u64>,
+    /// Open files.
+    pub open_files: Option<u64>,
+    /// Processes of the user.
+    pub processes: Option<u64>,
+    /// Size of a core dump, bytes.
+    pub core_bytes: Option<u64>,
+}
+
+/// Output files: `NAME.log`, `NAME.log.1` ...
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LogPlan {
+    /// A file is rotated at the first line end after so many bytes.
+    pub max_bytes: u64,
+    /// How many rotated files are kept beside the current one.
+    pub keep: u32,
+}
+
+impl Default for LogPlan {
+    fn default() -> Self {
+        Self { max_bytes: 16 << 20, keep: 4 }
+    }
+}
+
+/// What makes a service ready, so that those `after` it may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ready {
+    /// Its first fresh tick.
+    Tick,
+    /// `READY=1` on its notify socket (which also counts as the first tick).
+    Notify,
+    /// Its process was started.
+    Process,
+}
+
+/// One source of beats.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BeatPlan {
+    /// Polled over HTTP.
+    Http(HttpBeat),
+    /// Pushed over a unix datagram socket (the sd_notify protocol).
+    Notify,
+    /// The modification time or content of a file.
+    File(FileBeat),
+    /// A line of its output that matches.
+    Log(LogBeat),
+    /// A TCP connect. Proves only that the kernel accepts.
+    Tcp(TcpBeat),
+    /// A command that exits 0.
+    Exec(ExecBeat),
+}
+
+impl BeatPlan {
+    /// How often a sign is to be expected from the source itself; zero for pushed ones.
+    pub fn every(&self) -> Duration {
+        match self {
+            Self::Http(beat) => beat.every,
+            Self::File(beat) => beat.every,
+            Self::Tcp(beat) => beat.every,
+            Self::Exec(beat) => beat.every,
+            Self::Notify | Self::Log(_) => Duration::ZERO,
+        }
+    }
+
+    /// The word for this source in config, status and reasons.
+    pub fn kind(&self) -> BeatKind {
+        match self {
+            Self::Http(_) => BeatKind::Http,
+            Self::Notify => BeatKind::Notify,
+            Self::File(_) => BeatKind::File,
+            Self::Log(_) => BeatKind::Log,
+            Self::Tcp(_) => BeatKind::Tcp,
+            Self::Exec(_) => BeatKind::Exec,
+        }
+    }
+}
+
+/// Which kind of beat source an observation came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BeatKind {
+    /// `heartbeat.http`
+    Http,
+    /// `heartbeat.notify`
+    Notify,
+    /// `heartbeat.file`
+    File,
+    /// `heartbeat.log`
+    Log,
+    /// `heartbeat.tcp`
+    Tcp,
+    /// `heartbeat.exec`
+    Exec,
+}
+
+impl BeatKind {
+    /// The word used in config and reasons.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Notify => "notify",
+            Self::File => "file",
+            Self::Log => "log",
+            Self::Tcp => "tcp",
+            Self::Exec => "exec",
+        }
+    }
+}
+
+/// `heartbeat.http`: `GET url` returns 200 and, if any pointer is set, JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HttpBeat {
+    /// `http://host:port/path`; TLS is for monitors, not for a beat on the same machine.
+    pub url: String,
+    /// Poll period.
+    pub every: Duration,
+    /// Deadline of one poll, connect included.
+    pub timeout: Duration,
+    /// JSON pointer to the tick. `None`: a 200 counts as a beat.
+    pub seq: Option<String>,
+    /// JSON pointer to an object of counters.
+    pub progress: Option<String>,
+    /// JSON pointer to the declared state (`"ok"`, `"busy"`, `"idle"`, `"halted"`).
+    pub state: Option<String>,
+    /// JSON pointer to the loop lag in milliseconds.
+    pub lag: Option<String>,
+}
+
+/// `heartbeat.file`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileBeat {
+    /// The file.
+    pub path: PathBuf,
+    /// How often it is looked at.
+    pub every: Duration,
+    /// What has to change to count as a tick.
+    pub look_at: FileTick,
+}
+
+/// What of a file is its tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileTick {
+    /// The modification time.
+    Mtime,
+    /// The content (first 4 KiB).
+    Content,
+}
+
+/// `heartbeat.log`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LogBeat {
+    /// A line of the service's output that matches this regular expression counts.
+    pub pattern: String,
+}
+
+/// `heartbeat.tcp`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TcpBeat {
+    /// `host:port`
+    pub address: String,
+    /// Poll period.
+    pub every: Duration,
+    /// Deadline of one connect.
+    pub timeout: Duration,
+}
+
+/// `heartbeat.exec`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExecBeat {
+    /// Program and arguments; exit status 0 is a beat, the first line of its output is the tick if `seq` is set.
+    pub command: Vec<String>,
+    /// Poll period.
+    pub every: Duration,
+    /// Deadline of one run; its whole process group is killed after it.
+    pub timeout: Duration,
+    /// The output is a tick and has to change.
+    pub seq: bool,
+}
+
+/// How a service is stopped: soft signal, grace, then SIGKILL for the whole tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StopPlan {
+    /// Name of the soft signal.
+    pub signal: String,
+    /// How long it may take to end by itself.
+    pub grace: Duration,
+}
+
+/// When an ended program is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RestartOn {
+    /// Whatever way it ended.
+    Always,
+    /// Unless it ended with exit code 0.
+    Failure,
+    /// Not at all.
+    Never,
+}
+
+/// The exits ledger's limits: first restart, then geometric backoff, for ever slower, never given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RestartPlan {
+    /// After which ends.
+    pub on: RestartOn,
+    /// Delay before the first restart.
+    pub first: Duration,
+    /// Delay before the second; doubles from there.
+    pub next: Duration,
+    /// The delay never exceeds this.
+    pub max: Duration,
+    /// So many exits within `within` are a crash loop (an alert; the restarts go on, slowly).
+    pub crash_loop: u32,
+    /// The sliding window in which exits are counted.
+    pub within: Duration,
+}
+
+/// The kills ledger's limits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KillPlan {
+    /// Unproven kills until the breaker opens.
+    pub limit: u32,
+    /// Fresh ticks for so long prove that a restart cured. `None` in the file: ten deadlines, at least 5 min.
+    pub prove: Duration,
+    /// With the breaker open, at most one kill per this. `None`: never.
+    pub retry: Option<Duration>,
+    /// Kills per 24 h, proven or not, until the breaker opens.
+    pub daily: u32,
+}
+
+/// A product whose absence is worth an alert (and never a restart).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ValuePlan {
+    /// Name of the progress counter.
+    pub counter: String,
+    /// No increase for so long: warning.
+    pub stale: Duration,
+    /// No increase for so long: critical.
+    pub dead: Option<Duration>,
+}
+
+/// Counters in the order in which work passes through them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FunnelPlan {
+    /// Counter names, first stage first. At least two.
+    pub stages: Vec<String>,
+    /// A stage that moved by so much while the next stood still is blocked.
+    pub blocked_after: u64,
+}
+
+/// Something that Horus only watches.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MonitorPlan {
+    /// How it is asked.
+    pub check: MonitorCheck,
+    /// Bad for so long is worth an alert.
+    pub down_after: Duration,
+}
+
+/// How a monitor is asked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MonitorCheck {
+    /// `check.http`
+    Http {
+        /// `http://` or `https://`.
+        url: String,
+        /// Poll period.
+        every: Duration,
+        /// Deadline of one poll.
+        timeout: Duration,
+        /// Expected status code.
+        status: u16,
+    },
+    /// `check.tcp`
+    Tcp(TcpBeat),
+    /// `check.file`: the file must have changed within `max_age`.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// How often it is looked at.
+        every: Duration,
+        /// Greatest age of its modification time.
+        max_age: Duration,
+    },
+    /// `check.exec`
+    Exec(ExecBeat),
+}
+
+impl MonitorCheck {
+    /// The poll period.
+    pub fn every(&self) -> Duration {
+        match self {
+            Self::Http { every, .. } | Self::File { every, .. } => *every,
+            Self::Tcp(beat) => beat.every,
+            Self::Exec(beat) => beat.every,
+        }
+    }
+}
+
+/// How bad a thing is. Ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth a record; nothing to do.
+    Info,
+    /// Look when you can.
+    Warning,
+    /// A person is needed.
+    Critical,
+}
+
+/// Where alerts go.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SinkPlan {
+    /// What speaks there.
+    pub kind: SinkKind,
+    /// Only incidents at least this bad.
+    pub severity: Severity,
+    /// Where the secret URL comes from.
+    pub secret: SecretSource,
+    /// The person to mention when one is needed (a Discord user id).
+    pub mention: Option<String>,
+}
+
+/// The service at the other end of a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkKind {
+    /// A Discord webhook.
+    Discord,
+    /// A Slack incoming webhook.
+    Slack,
+    /// Any URL that takes JSON by POST.
+    Webhook,
+}
+
+/// Where a secret comes from. Never from the config file itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretSource {
+    /// An environment variable of the daemon.
+    Env(String),
+    /// A file that only its owner may read.
+    File(PathBuf),
+}
+
+/// A text that appears in no output: `Debug` and `Display` print `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret text.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself. Only for the call that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl std::fmt::Display for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}

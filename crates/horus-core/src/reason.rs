@@ -1,0 +1,114 @@
+//! Why. Every command and every verdict carries one.
+
+use serde::{Deserialize, Serialize};
+
+/// The rule that led to a decision. The word is the same in status, journal, alerts and docs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// The plan asks for the service to run.
+    Wanted,
+    /// A person asked.
+    Operator,
+    /// A hold forbids it.
+    Held,
+    /// A dependency is not ready.
+    After,
+    /// The exits ledger.
+    Exit,
+    /// The program said of itself that it stopped on purpose.
+    Halted,
+    /// The start failed before the program ran.
+    StartFailed,
+    /// The startup cap passed without a first fresh tick.
+    StartOverdue,
+    /// No beat for longer than the deadline.
+    Silent,
+    /// Beats arrive, the tick stands still.
+    Lying,
+    /// The probe's path fails; nothing is known about the loop.
+    ProbePath,
+    /// The kills ledger: restarts do not cure.
+    Breaker,
+    /// So many exits in the window.
+    CrashLoop,
+    /// It dies at the same age every time.
+    SameAge,
+    /// The tree would not die.
+    WillNotDie,
+    /// A product counter stands still.
+    Value,
+    /// A stage of a funnel lets nothing through.
+    Funnel,
+    /// A monitor is not as expected.
+    MonitorDown,
+    /// The plan changed.
+    Reload,
+    /// Horus is ending.
+    ShutDown,
+    /// The state directory does not take writes.
+    Store,
+    /// A sink does not take messages.
+    Sink,
+    /// Fresh ticks for long enough.
+    Proof,
+    /// Processes of an earlier run were still there.
+    Strays,
+    /// The whole machine or Horus itself was late; nothing is concluded.
+    OwnLateness,
+}
+
+impl Rule {
+    /// The rule's word, as it is serialised.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Wanted => "wanted",
+            Self::Operator => "operator",
+            Self::Held => "held",
+            Self::After => "after",
+            Self::Exit => "exit",
+            Self::Halted => "halted",
+            Self::StartFailed => "start-failed",
+            Self::StartOverdue => "start-overdue",
+            Self::Silent => "silent",
+            Self::Lying => "lying",
+            Self::ProbePath => "probe-path",
+            Self::Breaker => "breaker",
+            Self::CrashLoop => "crash-loop",
+            Self::SameAge => "same-age",
+            Self::WillNotDie => "will-not-die",
+            Self::Value => "value",
+            Self::Funnel => "funnel",
+            Self::MonitorDown => "monitor-down",
+            Self::Reload => "reload",
+            Self::ShutDown => "shut-down",
+            Self::Store => "store",
+            Self::Sink => "sink",
+            Self::Proof => "proof",
+            Self::Strays => "strays",
+            Self::OwnLateness => "own-lateness",
+        }
+    }
+}
+
+/// A rule together with the numbers that made it apply: "no fresh tick for 12.4 s, deadline 10 s".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Which rule.
+    pub rule: Rule,
+    /// The numbers, as a sentence fragment.
+    pub text: String,
+}
+
+impl Reason {
+    /// A reason by `rule` with its numbers.
+    pub fn new(rule: Rule, text: impl Into<String>) -> Self {
+        Self { rule, text: text.into() }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}

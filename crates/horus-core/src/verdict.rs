@@ -1,0 +1,146 @@
+//! The words in which the judge speaks. The same in status, journal, alerts and metrics.
+
+use serde::{Deserialize, Serialize};
+
+/// What the judge concludes about a service from all axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Fresh ticks within the deadline.
+    Healthy,
+    /// The program declares that it has nothing to do.
+    Idle,
+    /// The program declares a long step, or asked for time.
+    Busy,
+    /// A fresh tick is overdue by half the deadline.
+    Slow,
+    /// No first fresh tick of this instance yet.
+    Starting,
+    /// No beat for longer than the deadline.
+    Silent,
+    /// Beats arrive, the tick stands still.
+    Lying,
+    /// The probe's path fails; the loop is not known.
+    ProbePath,
+    /// It lives and beats, and produces nothing.
+    Valueless,
+    /// It ends again and again.
+    CrashLooping,
+    /// The program stopped itself on purpose.
+    Halted,
+    /// A hold is in force.
+    Held,
+    /// It is not running, as wanted.
+    Down,
+    /// It is on its way to its end.
+    Stopping,
+    /// There is nothing to judge by.
+    Unknown,
+}
+
+impl Verdict {
+    /// The verdict's word, as it is serialised.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+            Self::Slow => "slow",
+            Self::Starting => "starting",
+            Self::Silent => "silent",
+            Self::Lying => "lying",
+            Self::ProbePath => "probe-path",
+            Self::Valueless => "valueless",
+            Self::CrashLooping => "crash-looping",
+            Self::Halted => "halted",
+            Self::Held => "held",
+            Self::Down => "down",
+            Self::Stopping => "stopping",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// The process axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProcessAxis {
+    /// Never started, or ended and gone.
+    Absent,
+    /// Started; no first fresh tick yet.
+    Starting,
+    /// Ready.
+    Running,
+    /// Told to end.
+    Stopping,
+}
+
+/// The loop axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoopAxis {
+    /// No source, or no fresh tick of this instance yet.
+    Unknown,
+    /// A fresh tick within half the deadline.
+    Beating,
+    /// None for half the deadline.
+    Late,
+    /// None for the deadline, and nobody answers.
+    Silent,
+    /// None for the deadline, while beats arrive.
+    Lying,
+    /// None for the deadline, and the probe's own path fails.
+    Unreachable,
+}
+
+/// The value axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ValueAxis {
+    /// Nothing declared, or nothing heard yet.
+    Unknown,
+    /// Every value increased within its bound.
+    Fresh,
+    /// One is past its `stale` bound.
+    Stale,
+    /// One is past its `dead` bound.
+    Dead,
+}
+
+impl ProcessAxis {
+    /// The axis value's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+impl LoopAxis {
+    /// The axis value's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Beating => "beating",
+            Self::Late => "late",
+            Self::Silent => "silent",
+            Self::Lying => "lying",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
+impl ValueAxis {
+    /// The axis value's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Fresh => "fresh",
+            Self::Stale => "stale",
+            Self::Dead => "dead",
+        }
+    }
+}
