@@ -138,14 +138,16 @@ pub struct Memory {
     /// Ages of the kills of the last day, newest first, with "proven".
     pub kills: Vec<MemoryKill>,
     /// The breaker is open since so long.
+    #[serde(rename = "breaker_open_ms", with = "crate::time::millis::option", default)]
     pub breaker_open: Option<Duration>,
     /// Starts in a row that passed the startup cap.
     pub overdue_starts: u32,
     /// Age of the last increase, by value name.
-    pub values: Vec<(String, Duration)>,
+    pub values: Vec<MemoryValue>,
     /// Incidents that are open.
     pub incidents: Vec<MemoryIncident>,
     /// Age of the current instance's start, if one lives.
+    #[serde(rename = "started_ms", with = "crate::time::millis::option", default)]
     pub started: Option<Duration>,
     /// A tick had been seen fresh in the current instance.
     pub was_ready: bool,
@@ -154,14 +156,26 @@ pub struct Memory {
 /// The version that [`Memory`] is written with.
 pub const MEMORY_VERSION: u32 = 1;
 
+/// When a value last increased.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryValue {
+    /// Name of the value.
+    pub name: String,
+    /// How long ago it last increased (or, if it never did, was first watched).
+    #[serde(rename = "age_ms", with = "crate::time::millis")]
+    pub age: Duration,
+}
+
 /// A remembered hold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemoryHold {
     /// Why.
     pub reason: String,
     /// How long ago.
+    #[serde(rename = "age_ms", with = "crate::time::millis")]
     pub age: Duration,
     /// What is left of it. `None`: until lifted.
+    #[serde(rename = "left_ms", with = "crate::time::millis::option", default)]
     pub left: Option<Duration>,
 }
 
@@ -169,8 +183,10 @@ pub struct MemoryHold {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemoryDeath {
     /// How long ago.
+    #[serde(rename = "age_ms", with = "crate::time::millis")]
     pub age: Duration,
     /// How long the instance had lived.
+    #[serde(rename = "lifetime_ms", with = "crate::time::millis")]
     pub lifetime: Duration,
 }
 
@@ -178,6 +194,7 @@ pub struct MemoryDeath {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemoryKill {
     /// How long ago.
+    #[serde(rename = "age_ms", with = "crate::time::millis")]
     pub age: Duration,
     /// Fresh ticks for `prove` followed.
     pub proven: bool,
@@ -191,6 +208,7 @@ pub struct MemoryIncident {
     /// What it is about.
     pub kind: crate::notice::IncidentKind,
     /// How long ago it was opened.
+    #[serde(rename = "age_ms", with = "crate::time::millis")]
     pub age: Duration,
     /// It has told a person that they are needed.
     pub needs_you: bool,

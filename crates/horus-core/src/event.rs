@@ -61,6 +61,7 @@ pub enum What {
     /// First fresh tick of this run.
     BecameReady {
         /// Since its start.
+        #[serde(rename = "took_ms", with = "crate::time::millis")]
         took: Duration,
         /// What counted.
         by: String,
@@ -79,6 +80,7 @@ pub enum What {
         /// How.
         exit: Exit,
         /// How long it lived.
+        #[serde(rename = "lifetime_ms", with = "crate::time::millis")]
         lifetime: Duration,
         /// Whose doing it was.
         cause: DeathCause,
@@ -91,6 +93,7 @@ pub enum What {
     /// A start is delayed.
     Delayed {
         /// By how long.
+        #[serde(rename = "delay_ms", with = "crate::time::millis")]
         delay: Duration,
         /// Why.
         reason: Reason,
@@ -151,11 +154,13 @@ pub enum What {
     /// The service shows fresh ticks again after a fault.
     Recovered {
         /// Since the fault's first sign.
+        #[serde(rename = "after_ms", with = "crate::time::millis")]
         after: Duration,
     },
     /// Fresh ticks for long enough: the restart cured.
     Proven {
         /// For how long.
+        #[serde(rename = "after_ms", with = "crate::time::millis")]
         after: Duration,
     },
     /// Restarts do not cure; Horus stops killing.
@@ -173,6 +178,7 @@ pub enum What {
         /// How it ended.
         outcome: Outcome,
         /// From opening to end.
+        #[serde(rename = "lasted_ms", with = "crate::time::millis")]
         lasted: Duration,
     },
     /// A person asked for something.
@@ -187,6 +193,7 @@ pub enum What {
         /// Why.
         reason: String,
         /// It ends by itself after so long.
+        #[serde(rename = "expires_in_ms", with = "crate::time::millis::option", default)]
         expires_in: Option<Duration>,
     },
     /// A hold ended.
@@ -202,6 +209,7 @@ pub enum What {
     /// Horus itself was late, so that nothing is concluded from that time.
     OwnLateness {
         /// By how much.
+        #[serde(rename = "late_ms", with = "crate::time::millis")]
         late: Duration,
     },
     /// Horus began or ended.

@@ -97,6 +97,7 @@ pub enum Story {
     /// Stuck; a restart follows. `place` is the evidence's one phrase.
     StuckRestarting {
         /// Since when there was no fresh tick.
+        #[serde(rename = "stuck_for_ms", with = "crate::time::millis")]
         stuck_for: Duration,
         /// What was seen ("beats arrive, the tick stands still at 812").
         how: String,
@@ -110,6 +111,7 @@ pub enum Story {
     /// Stuck; nothing is done because of observe mode.
     StuckObserved {
         /// Since when there was no fresh tick.
+        #[serde(rename = "stuck_for_ms", with = "crate::time::millis")]
         stuck_for: Duration,
         /// What was seen.
         how: String,
@@ -119,8 +121,10 @@ pub enum Story {
     /// It was stuck, was restarted and shows fresh ticks.
     StuckHealed {
         /// How long it was stuck before the restart.
+        #[serde(rename = "stuck_for_ms", with = "crate::time::millis")]
         stuck_for: Duration,
         /// From the first sign to the fresh tick of the new instance.
+        #[serde(rename = "down_for_ms", with = "crate::time::millis")]
         down_for: Duration,
         /// What was seen.
         how: String,
@@ -130,6 +134,7 @@ pub enum Story {
     /// It was silent and came back by itself.
     CameBack {
         /// How long.
+        #[serde(rename = "away_for_ms", with = "crate::time::millis")]
         away_for: Duration,
     },
     /// Restarts do not cure it; it is left alone.
@@ -141,6 +146,7 @@ pub enum Story {
         /// Evidence of each kill, oldest first.
         places: Vec<String>,
         /// When the next try is allowed. `None`: never.
+        #[serde(rename = "retry_ms", with = "crate::time::millis::option", default)]
         retry: Option<Duration>,
     },
     /// It ended by itself and is running again.
@@ -148,8 +154,10 @@ pub enum Story {
         /// How it ended: "signal 9".
         exit: String,
         /// How long it had lived.
+        #[serde(rename = "lifetime_ms", with = "crate::time::millis")]
         lifetime: Duration,
         /// From the exit to the fresh tick of the new instance.
+        #[serde(rename = "down_for_ms", with = "crate::time::millis")]
         down_for: Duration,
         /// The last line of its output.
         last_line: Option<String>,
@@ -159,6 +167,7 @@ pub enum Story {
         /// How it ended.
         exit: String,
         /// How long it had lived.
+        #[serde(rename = "lifetime_ms", with = "crate::time::millis")]
         lifetime: Duration,
         /// The last line of its output.
         last_line: Option<String>,
@@ -168,10 +177,12 @@ pub enum Story {
         /// How many exits.
         exits: u32,
         /// In how long.
+        #[serde(rename = "within_ms", with = "crate::time::millis")]
         within: Duration,
         /// The last one.
         exit: String,
         /// Delay until the next try.
+        #[serde(rename = "next_in_ms", with = "crate::time::millis")]
         next_in: Duration,
         /// The last line of its output.
         last_line: Option<String>,
@@ -181,6 +192,7 @@ pub enum Story {
         /// How many deaths.
         deaths: u32,
         /// Mean lifetime.
+        #[serde(rename = "every_ms", with = "crate::time::millis")]
         every: Duration,
         /// How the last one ended.
         exit: String,
@@ -190,11 +202,13 @@ pub enum Story {
         /// What failed.
         error: String,
         /// Delay until the next try; `None`: no further try.
+        #[serde(rename = "next_in_ms", with = "crate::time::millis::option", default)]
         next_in: Option<Duration>,
     },
     /// Its start is not done.
     StartOverdue {
         /// Since its start.
+        #[serde(rename = "waited_ms", with = "crate::time::millis")]
         waited: Duration,
         /// What the probe hears instead of a beat.
         heard: String,
@@ -202,6 +216,7 @@ pub enum Story {
     /// The probe fails, nothing is known about the program.
     ProbePath {
         /// Since the last fresh tick.
+        #[serde(rename = "since_ms", with = "crate::time::millis")]
         since: Duration,
         /// What the probe hears.
         heard: String,
@@ -213,8 +228,10 @@ pub enum Story {
         /// Its counter.
         counter: String,
         /// Since the last increase.
+        #[serde(rename = "since_ms", with = "crate::time::millis")]
         since: Duration,
         /// The bound that was passed.
+        #[serde(rename = "bound_ms", with = "crate::time::millis")]
         bound: Duration,
     },
     /// A stage lets nothing through.
@@ -231,6 +248,7 @@ pub enum Story {
     /// SIGKILL did not end it.
     WillNotDie {
         /// Since the signal.
+        #[serde(rename = "waited_ms", with = "crate::time::millis")]
         waited: Duration,
         /// What the kernel said.
         detail: String,
@@ -238,6 +256,7 @@ pub enum Story {
     /// A monitor is down.
     MonitorDown {
         /// Since when.
+        #[serde(rename = "since_ms", with = "crate::time::millis")]
         since: Duration,
         /// What was heard.
         heard: String,
@@ -259,6 +278,7 @@ pub enum Story {
     /// It is over.
     Over {
         /// From opening to end.
+        #[serde(rename = "lasted_ms", with = "crate::time::millis")]
         lasted: Duration,
         /// How it ended: "working again", "you restarted it".
         how: String,

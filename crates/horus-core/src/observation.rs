@@ -130,6 +130,7 @@ pub enum Observation {
         /// About which run.
         generation: Generation,
         /// For how long.
+        #[serde(rename = "extend_ms", with = "crate::time::millis")]
         extend: Duration,
     },
     /// A capture of evidence ended.
@@ -197,7 +198,7 @@ pub enum Declared {
     /// Working as usual.
     Ok,
     /// In a long step, for at most so long from now.
-    Busy(Duration),
+    Busy(#[serde(with = "crate::time::millis")] Duration),
     /// Nothing to do, on purpose.
     Idle,
     /// It stopped itself on purpose and must not be started again.
@@ -262,6 +263,7 @@ pub enum MonitorObservation {
     /// As expected.
     Up {
         /// How long the answer took.
+        #[serde(rename = "took_ms", with = "crate::time::millis")]
         took: Duration,
     },
     /// Not as expected.
@@ -290,6 +292,7 @@ pub enum OperatorRequest {
         /// Why. Never empty.
         reason: String,
         /// The hold ends by itself after so long.
+        #[serde(rename = "expires_in_ms", with = "crate::time::millis::option", default)]
         expires_in: Option<Duration>,
         /// Stop it first.
         stop: bool,

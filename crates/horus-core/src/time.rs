@@ -53,6 +53,57 @@ impl Sub for Mono {
     }
 }
 
+/// Durations in stored and wire formats: whole milliseconds, in fields whose names end in `_ms`.
+pub mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    fn count(duration: Duration) -> u64 {
+        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Writes whole milliseconds.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(duration: &Duration, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_u64(count(*duration))
+    }
+
+    /// Reads whole milliseconds.
+    ///
+    /// # Errors
+    /// Those of the deserializer.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_millis)
+    }
+
+    /// The same for `Option<Duration>`.
+    pub mod option {
+        use super::{Deserialize, Deserializer, Duration, Serializer, count};
+
+        /// Writes whole milliseconds or null.
+        ///
+        /// # Errors
+        /// Those of the serializer.
+        pub fn serialize<S: Serializer>(duration: &Option<Duration>, out: S) -> Result<S::Ok, S::Error> {
+            match duration {
+                Some(duration) => out.serialize_some(&count(*duration)),
+                None => out.serialize_none(),
+            }
+        }
+
+        /// Reads whole milliseconds or null.
+        ///
+        /// # Errors
+        /// Those of the deserializer.
+        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+            Ok(Option::<u64>::deserialize(from)?.map(Duration::from_millis))
+        }
+    }
+}
+
 /// A duration as people read it: `12.4 s`, `3 min 10 s`, `7 h 2 min`, `3 d 4 h`.
 ///
 /// Two units at most; below ten minutes tenths of a second are kept only under one minute.

@@ -93,6 +93,32 @@ pub enum LoopAxis {
     Unreachable,
 }
 
+/// The progress axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProgressAxis {
+    /// No counter is declared, or none was heard yet.
+    Unknown,
+    /// A counter moved lately.
+    Advancing,
+    /// The program declares that it has nothing to do.
+    Idle,
+    /// A stage of a funnel lets nothing through, or no counter moved lately.
+    Stalled,
+}
+
+impl ProgressAxis {
+    /// The axis value's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Advancing => "advancing",
+            Self::Idle => "idle",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
 /// The value axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
