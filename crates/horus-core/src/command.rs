@@ -131,12 +131,19 @@ pub struct Memory {
     pub generation: Generation,
     /// A person's stop is in force.
     pub stopped: bool,
+    /// It stopped itself on purpose and must not be started by a rule.
+    #[serde(default)]
+    pub halted: bool,
     /// A hold, with what is left of it.
     pub hold: Option<MemoryHold>,
     /// Ages of the exits in the window, newest first, with lifetimes.
     pub exits: Vec<MemoryDeath>,
+    /// Exits since the last proof.
+    pub exits_unproven: u32,
     /// Ages of the kills of the last day, newest first, with "proven".
     pub kills: Vec<MemoryKill>,
+    /// Kills since the last proof.
+    pub kills_unproven: u32,
     /// The breaker is open since so long.
     #[serde(rename = "breaker_open_ms", with = "crate::time::millis::option", default)]
     pub breaker_open: Option<Duration>,
@@ -207,6 +214,10 @@ pub struct MemoryIncident {
     pub id: IncidentId,
     /// What it is about.
     pub kind: crate::notice::IncidentKind,
+    /// Which of several of that kind (the value's or funnel's name), or empty.
+    pub detail: String,
+    /// Version of the last notice about it.
+    pub version: u32,
     /// How long ago it was opened.
     #[serde(rename = "age_ms", with = "crate::time::millis")]
     pub age: Duration,

@@ -1,15 +1,47 @@
-//! The judge of Horus. (Overview follows with the engine.)
+//! The judge of Horus: what is done to a supervised program, decided by a pure state machine.
+//!
+//! ```text
+//!   observations --> Engine::step(now, input) --> commands
+//! ```
+//!
+//! Nothing in this crate does I/O, reads a clock or starts a thread; the same inputs give the same commands, so a week
+//! replays in milliseconds. Read it in this order:
+//!
+//! - [`observation`]: what the world tells; [`command`]: what is asked of it; [`event`]: what is written down.
+//! - [`transition`]: the table of all phases and triggers. `service` carries out its steps.
+//! - `judge`: from the age of the last fresh tick to a decision; `beats`: what that age is measured on.
+//! - [`ledger`]: exits and kills, backoff and breaker; `deaths`: patterns in them, recovery and proof.
+//! - `value`, `usefulness`: alive is not the same as useful.
+//! - `incidents`, [`notice`]: one fault from first sign to end, and what a person is told of it.
+//! - [`engine`]: the one place that holds it all. `report` computes [`status`] from it.
 #![forbid(unsafe_code)]
 
+mod beats;
 pub mod command;
+mod deaths;
+pub mod engine;
 pub mod event;
 pub mod ids;
+mod incidents;
+mod judge;
+pub mod ledger;
+mod look;
+mod monitors;
 pub mod notice;
 pub mod observation;
 pub mod outbox;
 pub mod plan;
+mod random;
 pub mod reason;
 pub mod record;
+mod report;
+mod service;
 pub mod status;
 pub mod time;
+pub mod transition;
+mod turn;
+mod usefulness;
+mod value;
 pub mod verdict;
+
+pub use engine::{Engine, Remembered};

@@ -26,8 +26,6 @@ pub enum IncidentKind {
     StartFailed,
     /// Its start is not done.
     StartOverdue,
-    /// Restarts do not cure it.
-    Breaker,
     /// Its probe path is broken.
     ProbePath,
     /// It produces nothing.
@@ -56,7 +54,6 @@ impl IncidentKind {
             Self::SameAge => "same-age",
             Self::StartFailed => "start-failed",
             Self::StartOverdue => "start-overdue",
-            Self::Breaker => "breaker",
             Self::ProbePath => "probe-path",
             Self::Valueless => "valueless",
             Self::FunnelBlocked => "funnel-blocked",

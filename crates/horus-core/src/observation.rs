@@ -18,6 +18,8 @@ pub enum Input {
     Wake,
     /// The plan to follow from now on. The engine works out the difference itself.
     PlanChanged(Box<Plan>),
+    /// Every process that the keeper has was told by [`Observation::Adopted`]: what is missing may be started.
+    Reconciled,
     /// Something about a service.
     Service(ServiceName, Observation),
     /// Something about a monitor.
@@ -236,7 +238,7 @@ pub enum CaptureStage {
 }
 
 /// The outcome of one capture.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// One phrase for the alert: "waiting in futex for 11 s". Empty if nothing could be seen.
     pub phrase: String,

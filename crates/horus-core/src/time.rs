@@ -125,7 +125,7 @@ impl fmt::Display for Human {
             0 if self.0.as_millis() < 100 => write!(f, "{} ms", self.0.as_millis()),
             0..60 => {
                 let tenths = self.0.as_millis() / 100;
-                if tenths % 10 == 0 {
+                if tenths.is_multiple_of(10) {
                     write!(f, "{} s", tenths / 10)
                 } else {
                     write!(f, "{}.{} s", tenths / 10, tenths % 10)

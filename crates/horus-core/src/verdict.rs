@@ -22,6 +22,8 @@ pub enum Verdict {
     Lying,
     /// The probe's path fails; the loop is not known.
     ProbePath,
+    /// A stage of its work lets nothing through.
+    WorkStalled,
     /// It lives and beats, and produces nothing.
     Valueless,
     /// It ends again and again.
@@ -50,6 +52,7 @@ impl Verdict {
             Self::Silent => "silent",
             Self::Lying => "lying",
             Self::ProbePath => "probe-path",
+            Self::WorkStalled => "work-stalled",
             Self::Valueless => "valueless",
             Self::CrashLooping => "crash-looping",
             Self::Halted => "halted",

@@ -1,0 +1,214 @@
+//! After a death that nobody asked for: count, delay, name the pattern; and after a recovery: say it, prove it.
+
+use std::time::Duration;
+
+use crate::command::Answer;
+use crate::event::{Outcome, What};
+use crate::notice::{IncidentKind, Story};
+use crate::observation::{Declared, Exit};
+use crate::plan::{RestartOn, Severity};
+use crate::reason::{Reason, Rule};
+use crate::service::{Goal, Phase, Service, Wanted, Why};
+use crate::time::Human;
+use crate::turn::Turn;
+
+/// A service without beats cannot prove its health. It is taken as proven when it has outlived its last restart
+/// delay so many times (and `kills.prove`).
+pub(crate) const OUTLIVED_DELAYS: u32 = 10;
+
+impl Service {
+    /// The exits ledger and the restart policy.
+    pub(crate) fn count_exit(&mut self, turn: &mut Turn<'_>, exit: Exit, lifetime: Duration) {
+        self.exits.record(turn.now, lifetime);
+        let ended = format!("{} ended with {exit} after {}", self.name, Human(lifetime));
+        self.answer(turn, Goal::Up, &Answer::Failed(ended));
+        self.close_stuck_by_exit(turn);
+        if self.hold.is_some() || matches!(self.wanted, Wanted::Down(_)) {
+            return;
+        }
+        if self.declared == Declared::Halted {
+            self.halt(turn);
+            return;
+        }
+        let stays = match self.plan.restart.on {
+            RestartOn::Always => false,
+            RestartOn::Failure => exit.is_clean(),
+            RestartOn::Never => true,
+        };
+        if stays {
+            self.leave_down(turn, exit, lifetime);
+            return;
+        }
+        let reason = Reason::new(Rule::Exit, exit.to_string());
+        let delay = self.delay_next_start(turn, &reason);
+        self.name_crash_loop(turn, exit, delay);
+        self.name_same_age(turn, exit);
+    }
+
+    /// A hang that was not acted on has ended with the instance.
+    fn close_stuck_by_exit(&mut self, turn: &mut Turn<'_>) {
+        if self.last_hang.is_none() && self.incidents.find(IncidentKind::Stuck).is_some_and(|i| !i.needs_you)
+        {
+            let how = "the process ended";
+            self.incidents.close_kind(turn, IncidentKind::Stuck, Outcome::Superseded, how);
+        }
+        self.incidents.close_kind(turn, IncidentKind::ProbePath, Outcome::Superseded, "the process ended");
+    }
+
+    fn halt(&mut self, turn: &mut Turn<'_>) {
+        self.wanted = Wanted::Down(Why::Halted);
+        let reason = Reason::new(Rule::Halted, "it said that it stopped itself on purpose, and ended");
+        let (generation, severity) = (Some(self.generation), Severity::Critical);
+        let id = self.incidents.open(turn, generation, IncidentKind::Halted, "", severity, &reason);
+        self.incidents.tell(turn, id, severity, true, true, Story::Halted);
+        self.incidents.close_kind(turn, IncidentKind::Exit, Outcome::Superseded, "halted");
+    }
+
+    fn leave_down(&mut self, turn: &mut Turn<'_>, exit: Exit, lifetime: Duration) {
+        self.wanted = Wanted::Down(Why::Completed);
+        let Some(incident) = self.incidents.find(IncidentKind::Exit) else { return };
+        let id = incident.id;
+        if exit.is_clean() {
+            self.incidents.close(turn, id, Outcome::CameBackAlone, "it ended as it should", None);
+        } else {
+            let story = Story::ExitStaysDown { exit: exit.to_string(), lifetime, last_line: None };
+            self.incidents.tell(turn, id, Severity::Critical, true, true, story);
+        }
+    }
+
+    fn name_crash_loop(&mut self, turn: &mut Turn<'_>, exit: Exit, next_in: Duration) {
+        let within = self.plan.restart.within;
+        let exits = self.exits.recent(turn.now, within);
+        if exits < self.plan.restart.crash_loop || self.incidents.find(IncidentKind::CrashLoop).is_some() {
+            return;
+        }
+        let text = format!("{exits} exits within {}", Human(within));
+        let reason = Reason::new(Rule::CrashLoop, text);
+        let (generation, severity) = (Some(self.generation), Severity::Critical);
+        let id = self.incidents.open(turn, generation, IncidentKind::CrashLoop, "", severity, &reason);
+        let last_line = self.last_death.as_ref().and_then(|last| last.last_line.clone());
+        let story = Story::CrashLoop { exits, within, exit: exit.to_string(), next_in, last_line };
+        self.incidents.tell(turn, id, severity, true, true, story);
+        self.incidents.close_kind(turn, IncidentKind::Exit, Outcome::Superseded, "part of a crash loop");
+    }
+
+    fn name_same_age(&mut self, turn: &mut Turn<'_>, exit: Exit) {
+        let Some(every) = self.exits.same_age() else { return };
+        if self.incidents.find(IncidentKind::SameAge).is_some() {
+            return;
+        }
+        let deaths = u32::try_from(crate::ledger::SAME_AGE_DEATHS).unwrap_or(u32::MAX);
+        let reason = Reason::new(Rule::SameAge, format!("{deaths} deaths in a row after {}", Human(every)));
+        let (generation, severity) = (Some(self.generation), Severity::Critical);
+        let id = self.incidents.open(turn, generation, IncidentKind::SameAge, "", severity, &reason);
+        let story = Story::SameAge { deaths, every, exit: exit.to_string() };
+        self.incidents.tell(turn, id, severity, true, true, story);
+    }
+
+    /// The first fresh tick after a fault: recovered, not yet proven.
+    pub(crate) fn recover(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        self.recovers_at = None;
+        for kind in [IncidentKind::StartOverdue, IncidentKind::StartFailed, IncidentKind::Halted] {
+            self.incidents.close_kind(turn, kind, Outcome::CameBackAlone, "it is running");
+        }
+        if let Some(hang) = self.last_hang.take() {
+            let down_for = now.since(hang.first_sign);
+            let incident = self.incidents.find(IncidentKind::Stuck).cloned();
+            self.record(
+                turn,
+                incident.as_ref().map(|incident| incident.id),
+                What::Recovered { after: down_for },
+            );
+            if let Some(incident) = incident.filter(|incident| incident.version > 0) {
+                let (stuck_for, how, place) = (hang.stuck_for, hang.how, hang.place);
+                let story = Story::StuckHealed { stuck_for, down_for, how, place };
+                self.incidents.tell(turn, incident.id, Severity::Warning, false, false, story);
+            }
+        }
+        if self.incidents.find(IncidentKind::Stuck).is_some_and(|incident| incident.version == 0) {
+            let how = "it was restarted";
+            self.incidents.close_kind(turn, IncidentKind::Stuck, Outcome::EndedByOperator, how);
+        }
+        if let Some(id) = self.incidents.find(IncidentKind::Exit).map(|incident| incident.id)
+            && let Some(last) = self.last_death.clone()
+        {
+            let down_for = now.since(last.at);
+            self.record(turn, Some(id), What::Recovered { after: down_for });
+            let (exit, lifetime, last_line) = (last.exit.to_string(), last.lifetime, last.last_line);
+            let story = Story::ExitHealed { exit, lifetime, down_for, last_line };
+            self.incidents.tell(turn, id, Severity::Info, false, false, story);
+        }
+        self.dirty = true;
+    }
+
+    /// Is there anything that proof would end?
+    fn has_to_be_proven(&self) -> bool {
+        let closable = |kind| {
+            matches!(
+                kind,
+                IncidentKind::Stuck | IncidentKind::Exit | IncidentKind::CrashLoop | IncidentKind::SameAge
+            )
+        };
+        self.exits.unproven() > 0
+            || self.kills.unproven() > 0
+            || self.kills.is_open()
+            || self.incidents.all().any(|incident| closable(incident.kind))
+    }
+
+    /// How long the instance has to be steady until the last restart counts as a cure.
+    fn proof_takes(&self) -> Duration {
+        let plain = self.plan.kills.prove;
+        let same_age = self.incidents.find(IncidentKind::SameAge).and_then(|_| self.exits.same_age());
+        let outlive = if self.beats.has_sources() {
+            Duration::ZERO
+        } else {
+            let doublings = self.exits.unproven().saturating_sub(2).min(31);
+            let delay = self.plan.restart.next.saturating_mul(1 << doublings).min(self.plan.restart.max);
+            delay.saturating_mul(OUTLIVED_DELAYS)
+        };
+        // Whatever dies at the same age has to outlive that age twice before anything is called cured.
+        plain.max(outlive).max(same_age.unwrap_or_default().saturating_mul(2))
+    }
+
+    /// When proof is due, if it is.
+    pub(crate) fn proof_due(&self) -> Option<crate::time::Mono> {
+        match &self.phase {
+            Phase::Running(running) if !running.proven && self.has_to_be_proven() => {
+                Some(running.steady_since + self.proof_takes())
+            }
+            _ => None,
+        }
+    }
+
+    /// Fresh ticks for long enough: the last restart cured.
+    pub(crate) fn prove_if_due(&mut self, turn: &mut Turn<'_>) {
+        let Some(due) = self.proof_due().filter(|due| *due <= turn.now) else { return };
+        if self.spell.opened {
+            return;
+        }
+        let after = self.proof_takes();
+        debug_assert!(due <= turn.now);
+        self.record(turn, None, What::Proven { after });
+        if self.kills.is_open() {
+            let reason = Reason::new(Rule::Proof, format!("fresh ticks for {}", Human(after)));
+            self.record(turn, None, What::BreakerClosed { reason });
+        }
+        self.kills.prove();
+        self.exits.prove();
+        self.places.clear();
+        let how = format!("it has worked for {} without a fault", Human(after));
+        for (kind, outcome) in [
+            (IncidentKind::Stuck, Outcome::HealedByRestart),
+            (IncidentKind::Exit, Outcome::HealedByRestart),
+            (IncidentKind::CrashLoop, Outcome::HealedByRestart),
+            (IncidentKind::SameAge, Outcome::CameBackAlone),
+        ] {
+            self.incidents.close_kind(turn, kind, outcome, &how);
+        }
+        if let Phase::Running(running) = &mut self.phase {
+            running.proven = true;
+        }
+        self.dirty = true;
+    }
+}

@@ -1,0 +1,530 @@
+//! The engine: one place that holds all state, one function that changes it.
+//!
+//! [`Engine::step`] takes an instant and an input and answers with commands. It does no I/O, reads no clock, and the
+//! same inputs give the same commands; [`Engine::next_deadline`] says when to come back if nothing happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::command::{Answer, Command, Memory};
+use crate::event::{Outcome, What};
+use crate::ids::{Generation, MonitorName, ServiceName};
+use crate::incidents::Incidents;
+use crate::monitors::Monitor;
+use crate::notice::{IncidentKind, Story};
+use crate::observation::{Input, Observation, OperatorRequest};
+use crate::plan::{Mode, Plan, Severity};
+use crate::random::Random;
+use crate::reason::{Reason, Rule};
+use crate::service::{Facts, Goal, Hold, Phase, Service, StopCause, TICKETS_MAX, Wanted, Why};
+use crate::status::{STATUS_SCHEMA, SinkStatus, StatusReport};
+use crate::time::Mono;
+use crate::transition::Trigger;
+use crate::turn::{Shared, Turn};
+
+/// Lateness of the engine's own wake-ups below this is ordinary scheduling.
+pub const OWN_LATENESS_MIN: Duration = Duration::from_secs(1);
+
+/// What an earlier life of Horus remembered about a service.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    /// Which service.
+    pub service: ServiceName,
+    /// What it remembered.
+    pub memory: Memory,
+    /// How long ago that was written.
+    pub elapsed: Duration,
+}
+
+/// The judge and everything that it knows.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Shared,
+    host: String,
+    services: BTreeMap<ServiceName, Service>,
+    /// Services that left the plan and still live.
+    leaving: BTreeSet<ServiceName>,
+    monitors: BTreeMap<MonitorName, Monitor>,
+    remembered: BTreeMap<ServiceName, Remembered>,
+    /// Incidents about Horus itself.
+    own: Incidents,
+    store_fault: Option<String>,
+    dead_sinks: BTreeMap<String, String>,
+    /// When the next step is due at the latest.
+    expected: Option<Mono>,
+}
+
+impl Engine {
+    /// An engine without a plan. `seed` decides all jitter; `incidents` is how many were ever opened on this state
+    /// directory; `remembered` is what an earlier life wrote down.
+    pub fn new(seed: u64, incidents: u64, remembered: Vec<Remembered>) -> Self {
+        let remembered = remembered.into_iter().map(|item| (item.service.clone(), item)).collect();
+        Self {
+            shared: Shared {
+                mode: Mode::Enforce,
+                random: Random::new(seed),
+                incidents,
+                shutting_down: false,
+                reconciled: false,
+                ready: BTreeSet::new(),
+                ready_changed: false,
+            },
+            host: String::new(),
+            services: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            monitors: BTreeMap::new(),
+            remembered,
+            own: Incidents::new("horus"),
+            store_fault: None,
+            dead_sinks: BTreeMap::new(),
+            expected: None,
+        }
+    }
+
+    /// Takes one input at one instant and answers with what is to be done, in order.
+    #[must_use]
+    pub fn step(&mut self, now: Mono, input: Input) -> Vec<Command> {
+        let late = self.expected.map_or(Duration::ZERO, |expected| now.since(expected));
+        let touched = touched(&input);
+        let mut shared = std::mem::replace(&mut self.shared, Shared::empty());
+        let mut turn = Turn { now, commands: Vec::new(), shared: &mut shared };
+        if late >= OWN_LATENESS_MIN {
+            self.excuse(&mut turn, late);
+        }
+        self.take(&mut turn, input);
+        if let Some(service) = touched.and_then(|name| self.services.get_mut(&name)) {
+            service.due = Some(now);
+        }
+        self.look_at_due(&mut turn);
+        let commands = turn.commands;
+        self.shared = shared;
+        self.expected = self.next_deadline();
+        commands
+    }
+
+    /// When [`Engine::step`] has to be called at the latest, if nothing happens before.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        let services = self.services.values().filter_map(|service| service.due);
+        services.chain(self.monitors.values().filter_map(|monitor| monitor.due)).min()
+    }
+
+    /// Services that have (or are about to have) a process, with its run. The shell compares this with what the keeper
+    /// has, after the keeper was lost.
+    pub fn living(&self) -> Vec<(ServiceName, Generation)> {
+        let living = self.services.values().filter(|service| !service.is_at_rest());
+        living.map(|service| (service.name.clone(), service.generation)).collect()
+    }
+
+    /// Identifiers of all open incidents.
+    pub fn open_incidents(&self) -> Vec<crate::ids::IncidentId> {
+        let services = self.services.values().flat_map(|service| service.incidents.ids());
+        services.chain(self.own.ids()).collect()
+    }
+
+    /// The last generation of a service, as far as the engine knows. The shell raises it if the keeper knows of a later.
+    pub fn raise_generation(&mut self, service: &ServiceName, at_least: Generation) {
+        if let Some(service) = self.services.get_mut(service) {
+            service.generation = service.generation.max(at_least);
+        }
+    }
+
+    /// Everything that `horus status` shows, at one instant.
+    pub fn status(&self, now: Mono) -> StatusReport {
+        let observe = self.shared.mode == Mode::Observe;
+        let services = self.services.values();
+        StatusReport {
+            schema: STATUS_SCHEMA,
+            host: self.host.clone(),
+            mode: self.shared.mode,
+            services: services.map(|service| service.status(now, &self.shared.ready, observe)).collect(),
+            monitors: self.monitors.values().map(|monitor| monitor.status(now)).collect(),
+            store_fault: self.store_fault.clone(),
+            dead_sinks: self
+                .dead_sinks
+                .iter()
+                .map(|(name, fault)| SinkStatus { name: name.clone(), fault: fault.clone() })
+                .collect(),
+        }
+    }
+
+    fn take(&mut self, turn: &mut Turn<'_>, input: Input) {
+        match input {
+            Input::Wake => {}
+            Input::PlanChanged(plan) => self.change_plan(turn, *plan),
+            Input::Reconciled => self.reconciled(turn),
+            Input::Service(name, observation) => self.observe(turn, &name, observation),
+            Input::Monitor(name, observation) => {
+                if let Some(monitor) = self.monitors.get_mut(&name) {
+                    monitor.observe(turn, observation);
+                }
+            }
+            Input::Operator { ticket, request } => self.operator(turn, ticket, request),
+            Input::IncidentStored { incident, .. } => {
+                for service in self.services.values_mut() {
+                    if matches!(&service.phase, Phase::Condemned { sentence, .. } if sentence.incident == incident)
+                    {
+                        service.execute(turn);
+                        service.due = Some(turn.now);
+                    }
+                }
+            }
+            Input::StoreHealth { fault } => self.store_health(turn, fault),
+            Input::SinkHealth { sink, fault } => self.sink_health(turn, &sink, fault),
+            Input::ShutDown => self.shut_down(turn),
+        }
+    }
+
+    /// Horus itself was late: that time is held against nobody.
+    fn excuse(&mut self, turn: &mut Turn<'_>, late: Duration) {
+        turn.record("horus", None, None, What::OwnLateness { late });
+        for service in self.services.values_mut() {
+            service.beats.excuse(turn.now, late);
+        }
+    }
+
+    fn look_at_due(&mut self, turn: &mut Turn<'_>) {
+        // Readiness of one may start others, the end of one may let others end: two rounds settle a chain link, and
+        // the loop ends because each round needs a change of `ready`, which holds each service once.
+        for _ in 0..=self.services.len() {
+            let now = turn.now;
+            for service in self.services.values_mut() {
+                if service.due.is_some_and(|due| due <= now) {
+                    service.look(turn);
+                }
+            }
+            self.continue_shut_down(turn);
+            if !std::mem::take(&mut turn.shared.ready_changed) {
+                break;
+            }
+            for service in self.services.values_mut() {
+                if matches!(service.phase, Phase::Waiting) {
+                    service.due = Some(now);
+                }
+            }
+        }
+        for monitor in self.monitors.values_mut() {
+            if monitor.due.is_some_and(|due| due <= turn.now) {
+                monitor.look(turn);
+            }
+        }
+        self.drop_the_left();
+    }
+
+    fn drop_the_left(&mut self) {
+        let gone: Vec<ServiceName> = self
+            .leaving
+            .iter()
+            .filter(|name| self.services.get(*name).is_none_or(Service::is_at_rest))
+            .cloned()
+            .collect();
+        for name in gone {
+            self.leaving.remove(&name);
+            self.services.remove(&name);
+        }
+    }
+
+    fn observe(&mut self, turn: &mut Turn<'_>, name: &ServiceName, observation: Observation) {
+        if let Some(service) = self.services.get_mut(name) {
+            service.observe(turn, observation);
+        }
+    }
+
+    fn change_plan(&mut self, turn: &mut Turn<'_>, plan: Plan) {
+        turn.shared.mode = plan.daemon.mode;
+        self.host.clone_from(&plan.daemon.host);
+        for (name, service) in &mut self.services {
+            if !plan.services.contains_key(name) && !self.leaving.contains(name) {
+                service.remove(turn);
+                service.due = Some(turn.now);
+                self.leaving.insert(name.clone());
+            }
+        }
+        for (name, service_plan) in plan.services {
+            if self.leaving.remove(&name) {
+                self.services.entry(name.clone()).and_modify(|service| service.wanted = Wanted::Up);
+            }
+            match self.services.get_mut(&name) {
+                Some(service) if service.plan == service_plan => {}
+                Some(service) => {
+                    service.retune(turn, service_plan);
+                    service.due = Some(turn.now);
+                }
+                None => self.add_service(turn, name, service_plan),
+            }
+        }
+        self.change_monitors(turn, plan.monitors);
+        turn.shared.ready_changed = true;
+    }
+
+    fn add_service(&mut self, turn: &mut Turn<'_>, name: ServiceName, plan: crate::plan::ServicePlan) {
+        let mut service = Service::new(name.clone(), plan, turn.now);
+        if let Some(item) = self.remembered.remove(&name) {
+            service.restore(turn.now, &item.memory, item.elapsed);
+        }
+        service.react(turn, Trigger::Reconsider, Facts::None);
+        self.services.insert(name, service);
+    }
+
+    fn change_monitors(
+        &mut self,
+        turn: &mut Turn<'_>,
+        plans: BTreeMap<MonitorName, crate::plan::MonitorPlan>,
+    ) {
+        for (name, monitor) in &mut self.monitors {
+            if plans.get(name).is_none_or(|plan| *plan != monitor.plan) {
+                monitor.remove(turn);
+            }
+        }
+        self.monitors.retain(|name, monitor| plans.get(name).is_some_and(|plan| *plan == monitor.plan));
+        for (name, plan) in plans {
+            self.monitors.entry(name.clone()).or_insert_with(|| Monitor::new(name, plan));
+        }
+    }
+
+    fn reconciled(&mut self, turn: &mut Turn<'_>) {
+        turn.shared.reconciled = true;
+        for service in self.services.values_mut() {
+            service.remembered_instance = None;
+            service.due = Some(turn.now);
+        }
+    }
+
+    fn operator(&mut self, turn: &mut Turn<'_>, ticket: u64, request: OperatorRequest) {
+        let name = request.service().clone();
+        let Some(service) = self.services.get_mut(&name).filter(|_| !self.leaving.contains(&name)) else {
+            let why = format!("there is no service '{name}'");
+            let answer = Answer::Refused { why, hint: "horus status".into() };
+            turn.push(Command::Answer { ticket, answer });
+            return;
+        };
+        if service.tickets.len() >= TICKETS_MAX {
+            let why = format!("{TICKETS_MAX} requests wait for '{name}' already");
+            turn.push(Command::Answer {
+                ticket,
+                answer: Answer::Refused { why, hint: "horus status".into() },
+            });
+            return;
+        }
+        service.due = Some(turn.now);
+        service.ask(turn, ticket, request);
+    }
+
+    fn store_health(&mut self, turn: &mut Turn<'_>, fault: Option<String>) {
+        let kind = IncidentKind::Store;
+        match &fault {
+            Some(text) => {
+                let reason = Reason::new(Rule::Store, text.clone());
+                let id = self.own.open(turn, None, kind, "", Severity::Critical, &reason);
+                if self.own.find(kind).is_some_and(|incident| incident.version == 0) {
+                    let story = Story::StoreTrouble { fault: text.clone() };
+                    self.own.tell(turn, id, Severity::Critical, true, true, story);
+                }
+            }
+            None => {
+                let how = "the state directory takes writes again";
+                self.own.close_kind(turn, kind, Outcome::CameBackAlone, how);
+            }
+        }
+        self.store_fault = fault;
+    }
+
+    fn sink_health(&mut self, turn: &mut Turn<'_>, sink: &str, fault: Option<String>) {
+        let kind = IncidentKind::SinkDead;
+        match fault {
+            Some(fault) => {
+                let reason = Reason::new(Rule::Sink, fault.clone());
+                let id = self.own.open(turn, None, kind, sink, Severity::Critical, &reason);
+                if self.own.find_detail(kind, sink).is_some_and(|incident| incident.version == 0) {
+                    let story = Story::SinkDead { sink: sink.to_owned(), fault: fault.clone() };
+                    self.own.tell(turn, id, Severity::Critical, true, true, story);
+                }
+                self.dead_sinks.insert(sink.to_owned(), fault);
+            }
+            None => {
+                self.dead_sinks.remove(sink);
+                if let Some(id) = self.own.find_detail(kind, sink).map(|incident| incident.id) {
+                    self.own.close(turn, id, Outcome::CameBackAlone, "it takes messages again", None);
+                }
+            }
+        }
+    }
+
+    fn shut_down(&mut self, turn: &mut Turn<'_>) {
+        turn.shared.shutting_down = true;
+        turn.record(
+            "horus",
+            None,
+            None,
+            What::Horus { text: "told to end; services are stopped first".into() },
+        );
+    }
+
+    /// Ends services whose dependents are gone; says when all are.
+    fn continue_shut_down(&mut self, turn: &mut Turn<'_>) {
+        if !turn.shared.shutting_down {
+            return;
+        }
+        let holding_on: BTreeSet<ServiceName> = self
+            .services
+            .values()
+            .filter(|service| !service.is_at_rest())
+            .flat_map(|service| service.plan.after.iter().cloned())
+            .collect();
+        for (name, service) in &mut self.services {
+            if holding_on.contains(name) {
+                continue;
+            }
+            if service.wanted == Wanted::Up {
+                service.wanted = Wanted::Down(Why::ShutDown);
+            } else if service.is_at_rest() {
+                continue;
+            }
+            let facts =
+                Facts::Because(StopCause::Planned, Reason::new(Rule::ShutDown, Why::ShutDown.words()));
+            service.react(turn, Trigger::WantDown, facts);
+            service.look(turn);
+        }
+        if self.services.values().all(Service::is_at_rest) {
+            turn.push(Command::Finished);
+        }
+    }
+}
+
+/// The service that an input is about.
+fn touched(input: &Input) -> Option<ServiceName> {
+    match input {
+        Input::Service(name, _) => Some(name.clone()),
+        Input::Operator { request, .. } => Some(request.service().clone()),
+        Input::Wake
+        | Input::PlanChanged(_)
+        | Input::Reconciled
+        | Input::Monitor(..)
+        | Input::IncidentStored { .. }
+        | Input::StoreHealth { .. }
+        | Input::SinkHealth { .. }
+        | Input::ShutDown => None,
+    }
+}
+
+impl Service {
+    /// A person asked for something. The answer comes when it is true, not when it is begun.
+    fn ask(&mut self, turn: &mut Turn<'_>, ticket: u64, request: OperatorRequest) {
+        match request {
+            OperatorRequest::Start(_) => self.ask_start(turn, ticket, false),
+            OperatorRequest::Restart(_) => self.ask_start(turn, ticket, true),
+            OperatorRequest::Stop(_) => {
+                self.note_request(turn, "stop", None);
+                self.ask_stop(turn, ticket);
+            }
+            OperatorRequest::Hold { reason, expires_in, stop, .. } => {
+                self.note_request(turn, "hold", Some(reason.clone()));
+                self.set_hold(turn, ticket, reason, expires_in, stop);
+            }
+            OperatorRequest::Resume { reason, .. } => self.resume(turn, ticket, reason),
+        }
+    }
+
+    fn ask_start(&mut self, turn: &mut Turn<'_>, ticket: u64, again: bool) {
+        if let Some(hold) = &self.hold {
+            let why = format!("{} is held: {}", self.name, hold.reason);
+            let hint = format!("horus resume {}", self.name);
+            turn.push(Command::Answer { ticket, answer: Answer::Refused { why, hint } });
+            return;
+        }
+        let request = if again { "restart" } else { "start" };
+        self.note_request(turn, request, None);
+        self.answer(turn, Goal::Down, &Answer::Failed("overtaken by a start".into()));
+        self.wanted = Wanted::Up;
+        self.delay = None;
+        self.dirty = true;
+        let reason = Reason::new(Rule::Operator, format!("a person asked for a {request}"));
+        self.launch_reason = Some(reason.clone());
+        if !again && matches!(self.phase, Phase::Running(_)) {
+            self.launch_reason = None;
+            let done = format!("{} is running already", self.name);
+            turn.push(Command::Answer { ticket, answer: Answer::Done(done) });
+            return;
+        }
+        self.tickets.push((ticket, Goal::Up));
+        if again {
+            self.react(turn, Trigger::WantRestart, Facts::Because(StopCause::Planned, reason));
+        } else {
+            self.react(turn, Trigger::WantUp, Facts::None);
+        }
+    }
+
+    fn ask_stop(&mut self, turn: &mut Turn<'_>, ticket: u64) {
+        self.answer(turn, Goal::Up, &Answer::Failed("overtaken by a stop".into()));
+        self.wanted = Wanted::Down(Why::Operator);
+        self.dirty = true;
+        if self.is_at_rest() {
+            self.react(turn, Trigger::WantDown, Facts::None);
+            let done = format!("{} is down, it has no process", self.name);
+            turn.push(Command::Answer { ticket, answer: Answer::Done(done) });
+            return;
+        }
+        self.tickets.push((ticket, Goal::Down));
+        let reason = Reason::new(Rule::Operator, "a person asked for a stop");
+        self.react(turn, Trigger::WantDown, Facts::Because(StopCause::Planned, reason));
+    }
+
+    fn set_hold(
+        &mut self,
+        turn: &mut Turn<'_>,
+        ticket: u64,
+        reason: String,
+        expires_in: Option<Duration>,
+        stop: bool,
+    ) {
+        self.hold = Some(Hold {
+            reason: reason.clone(),
+            since: turn.now,
+            until: expires_in.map(|left| turn.now + left),
+        });
+        self.dirty = true;
+        self.record(turn, None, What::HoldSet { reason, expires_in });
+        if let Phase::Condemned { .. } = self.phase {
+            self.pardon(turn);
+        }
+        if stop && !self.is_at_rest() {
+            // The hold lasts longer than this stop: whether it is started again is decided when the hold ends.
+            self.tickets.push((ticket, Goal::Down));
+            let reason = Reason::new(Rule::Held, "a person asked for a hold with a stop");
+            self.react(turn, Trigger::WantDown, Facts::Because(StopCause::Planned, reason));
+            return;
+        }
+        self.react(turn, Trigger::Reconsider, Facts::None);
+        let what = match self.alive() {
+            Some(alive) => {
+                format!("{} is held; {} keeps running and is not touched", self.name, alive.process)
+            }
+            None => format!("{} is held; it has no process", self.name),
+        };
+        turn.push(Command::Answer { ticket, answer: Answer::Done(what) });
+    }
+
+    fn resume(&mut self, turn: &mut Turn<'_>, ticket: u64, reason: Option<String>) {
+        self.note_request(turn, "resume", reason);
+        let mut done = Vec::new();
+        if self.hold.take().is_some() {
+            self.record(turn, None, What::HoldEnded { how: "lifted by a person".into() });
+            done.push("its hold is lifted");
+        }
+        if self.kills.is_open() {
+            let reason = Reason::new(Rule::Operator, "a person closed it");
+            self.record(turn, None, What::BreakerClosed { reason });
+            done.push("its breaker is closed");
+        }
+        self.kills.forgive();
+        self.spell.declined = false;
+        if matches!(self.wanted, Wanted::Down(Why::Halted | Why::Operator | Why::Completed)) {
+            self.wanted = Wanted::Up;
+            done.push("it is wanted up");
+        }
+        self.delay = None;
+        self.dirty = true;
+        self.react(turn, Trigger::Reconsider, Facts::None);
+        let what = if done.is_empty() { "nothing was held".to_owned() } else { done.join(", ") };
+        turn.push(Command::Answer { ticket, answer: Answer::Done(format!("{}: {what}", self.name)) });
+    }
+}

@@ -1,0 +1,356 @@
+//! What a service does when time passes, and what it does with each observation.
+
+use std::time::Duration;
+
+use crate::command::{Command, MEMORY_VERSION, Memory, MemoryHold};
+use crate::event::{Outcome, What};
+use crate::ids::Generation;
+use crate::notice::{IncidentKind, Story};
+use crate::observation::{Beat, Declared, Observation};
+use crate::plan::{Ready, Severity};
+use crate::reason::{Reason, Rule};
+use crate::service::{Facts, Phase, Service, Wanted, Why};
+use crate::time::{Human, Mono};
+use crate::transition::Trigger;
+use crate::turn::Turn;
+
+/// The longest time that a program can ask for at once (`EXTEND_TIMEOUT_USEC`, `busy_until_ms`).
+pub(crate) const EXTENSION_MAX: Duration = Duration::from_secs(2 * 3600);
+
+/// Ages of values are written down at least this far apart.
+pub(crate) const REMEMBER_EVERY: Duration = Duration::from_secs(60);
+
+/// The startup cap doubles with each start that passed it, so many times at most.
+pub(crate) const STARTUP_DOUBLINGS_MAX: u32 = 5;
+
+impl Service {
+    /// Takes one observation. Observations about an earlier run are dropped.
+    pub(crate) fn observe(&mut self, turn: &mut Turn<'_>, observation: Observation) {
+        use Observation as O;
+        match observation {
+            O::Adopted(instance) if instance.generation >= self.generation => {
+                self.react(turn, Trigger::Adopted, Facts::Instance(instance));
+            }
+            O::Spawned(instance) if instance.generation == self.generation => {
+                self.react(turn, Trigger::Spawned, Facts::Instance(instance));
+            }
+            O::SpawnFailed { generation, error } if generation == self.generation => {
+                self.react(turn, Trigger::SpawnFailed, Facts::Failure(error));
+            }
+            O::Exited { generation, exit, strays } if generation == self.generation => {
+                let trigger = if strays > 0 { Trigger::ExitedWithStrays } else { Trigger::Exited };
+                self.react(turn, trigger, Facts::Death { exit, strays });
+            }
+            O::Gone { generation, killed } if generation == self.generation => self.gone(turn, killed),
+            O::SignalFailed { generation, error } if generation == self.generation => {
+                self.react(turn, Trigger::Undead, Facts::Failure(error));
+            }
+            O::Beat { generation, beat } if self.watches(generation) => self.hear(turn, &beat),
+            O::NoBeat { generation, source, fault, detail } if self.watches(generation) => {
+                self.beats.miss(source, fault, detail);
+            }
+            O::SaidReady { generation } if self.watches(generation) => self.hear_ready(turn),
+            O::SaidStopping { generation }
+            | O::SaidStatus { generation, .. }
+            | O::AskedForTime { generation, .. }
+                if !self.watches(generation) => {}
+            O::SaidStopping { .. } => {}
+            O::SaidStatus { text, .. } => self.hear_status(turn, text),
+            O::AskedForTime { extend, .. } => self.grant_time(turn.now, extend),
+            O::Captured { generation, stage, finding } if generation == self.generation => {
+                self.captured(turn, stage, finding);
+            }
+            O::Adopted(_)
+            | O::Spawned(_)
+            | O::SpawnFailed { .. }
+            | O::Exited { .. }
+            | O::Gone { .. }
+            | O::SignalFailed { .. }
+            | O::Beat { .. }
+            | O::NoBeat { .. }
+            | O::SaidReady { .. }
+            | O::Captured { .. } => {}
+        }
+    }
+
+    /// Is this run alive and watched?
+    fn watches(&self, generation: Generation) -> bool {
+        generation == self.generation && self.alive().is_some()
+    }
+
+    fn hear(&mut self, turn: &mut Turn<'_>, beat: &Beat) {
+        if let Some(declared) = beat.declared {
+            self.declared = declared;
+            if let Declared::Busy(left) = declared {
+                self.grant_time(turn.now, left);
+            }
+        }
+        self.counters.hear(turn.now, beat, &self.plan.values, &self.plan.funnels);
+        if self.beats.hear(turn.now, beat) {
+            let by = match beat.tick {
+                Some(tick) => format!("{} tick moved to {tick}", beat.source.word()),
+                None => format!("{} beat", beat.source.word()),
+            };
+            self.fresh_tick(turn, by);
+        }
+    }
+
+    fn hear_ready(&mut self, turn: &mut Turn<'_>) {
+        self.beats.hear_ready(turn.now);
+        self.fresh_tick(turn, "READY=1".into());
+        if self.plan.ready == Ready::Notify {
+            self.mark_ready(turn);
+        }
+    }
+
+    fn hear_status(&mut self, turn: &mut Turn<'_>, text: String) {
+        if self.said.as_deref() != Some(text.as_str()) {
+            self.record(turn, None, What::SaidStatus { text: text.clone() });
+            self.said = Some(text);
+        }
+    }
+
+    fn grant_time(&mut self, now: Mono, extend: Duration) {
+        let until = now + extend.min(EXTENSION_MAX);
+        self.excused_until = Some(self.excused_until.map_or(until, |old| old.max(until)));
+    }
+
+    /// Time has passed, or something has changed: do what is due.
+    pub(crate) fn look(&mut self, turn: &mut Turn<'_>) {
+        self.expire_hold(turn);
+        self.look_at_phase(turn);
+        if self.recovers_at.is_some_and(|at| at <= turn.now) && matches!(self.phase, Phase::Running(_)) {
+            self.recover(turn);
+        }
+        self.prove_if_due(turn);
+        self.note_verdict(turn);
+        self.remember_if_due(turn);
+        self.due = self.next_due(turn.now);
+    }
+
+    fn expire_hold(&mut self, turn: &mut Turn<'_>) {
+        let expired = |hold: &crate::service::Hold| hold.until.is_some_and(|until| until <= turn.now);
+        if self.hold.as_ref().is_some_and(expired) {
+            self.hold = None;
+            self.dirty = true;
+            self.spell.declined = false;
+            self.record(turn, None, What::HoldEnded { how: "it expired".into() });
+            self.launch_reason = Some(Reason::new(Rule::Held, "the hold expired"));
+            self.react(turn, Trigger::Reconsider, Facts::None);
+        }
+    }
+
+    fn look_at_phase(&mut self, turn: &mut Turn<'_>) {
+        match &self.phase {
+            Phase::Down | Phase::Launching => {}
+            Phase::Waiting => self.react(turn, Trigger::Reconsider, Facts::None),
+            Phase::Backoff { until } if *until <= turn.now => {
+                self.react(turn, Trigger::Reconsider, Facts::None);
+            }
+            Phase::Backoff { .. } => {}
+            Phase::Starting { .. } => self.look_at_start(turn),
+            Phase::Running(running) => {
+                let running = *running;
+                self.judge_running(turn, running);
+                self.judge_usefulness(turn);
+            }
+            Phase::Condemned { .. } => self.hurry(turn),
+            Phase::Stopping { hard, until, .. } if *until <= turn.now => {
+                let trigger = if *hard { Trigger::Undead } else { Trigger::GraceOver };
+                self.react(turn, trigger, Facts::None);
+            }
+            Phase::Stopping { .. } => {}
+            Phase::Sweeping { until } if *until <= turn.now => self.react(turn, Trigger::Undead, Facts::None),
+            Phase::Sweeping { .. } => {}
+        }
+    }
+
+    /// The cap on waiting for the first fresh tick; doubled for each start in a row that passed it.
+    pub(crate) fn startup_cap(&self) -> Duration {
+        self.plan.startup.saturating_mul(1 << self.overdue_starts.min(STARTUP_DOUBLINGS_MAX))
+    }
+
+    /// When the start will be overdue.
+    fn overdue_at(&self, since: Mono) -> Mono {
+        let cap = since + self.startup_cap();
+        self.excused_until.map_or(cap, |until| cap.max(until))
+    }
+
+    fn look_at_start(&mut self, turn: &mut Turn<'_>) {
+        let Phase::Starting { alive } = &self.phase else { return };
+        let since = alive.since;
+        let told = self.incidents.find(IncidentKind::StartOverdue).is_some();
+        if told || turn.now < self.overdue_at(since) {
+            return;
+        }
+        let (waited, heard) = (turn.now.since(since), self.beats.heard());
+        let text =
+            format!("no first fresh tick for {}, cap {}; {heard}", Human(waited), Human(self.startup_cap()));
+        let reason = Reason::new(Rule::StartOverdue, text);
+        self.overdue_starts = self.overdue_starts.saturating_add(1);
+        self.dirty = true;
+        let (generation, severity) = (Some(self.generation), Severity::Critical);
+        let id = self.incidents.open(turn, generation, IncidentKind::StartOverdue, "", severity, &reason);
+        self.incidents.tell(turn, id, severity, true, true, Story::StartOverdue { waited, heard });
+        let failed = format!("{} is not ready after {}: {}", self.name, Human(waited), reason.text);
+        self.answer(turn, crate::service::Goal::Up, &crate::command::Answer::Failed(failed));
+    }
+
+    fn note_verdict(&mut self, turn: &mut Turn<'_>) {
+        let (verdict, reason) = self.conclude(turn.now, &turn.shared.ready);
+        if verdict != self.verdict {
+            let from = std::mem::replace(&mut self.verdict, verdict);
+            let incident = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id);
+            self.record(turn, incident, What::Judged { from, to: verdict, reason });
+        }
+    }
+
+    /// When it has to be looked at again, if nothing is heard until then.
+    fn next_due(&self, now: Mono) -> Option<Mono> {
+        let mut due: Vec<Mono> = Vec::new();
+        due.extend(self.hold.as_ref().and_then(|hold| hold.until));
+        due.extend(self.recovers_at);
+        due.extend(self.proof_due().filter(|_| !self.spell.opened));
+        match &self.phase {
+            Phase::Down | Phase::Waiting | Phase::Launching => {}
+            Phase::Backoff { until } | Phase::Stopping { until, .. } | Phase::Sweeping { until } => {
+                due.push(*until)
+            }
+            Phase::Starting { alive } => {
+                if self.incidents.find(IncidentKind::StartOverdue).is_none() {
+                    due.push(self.overdue_at(alive.since));
+                }
+            }
+            Phase::Condemned { sentence, .. } => due.push(sentence.until),
+            Phase::Running(_) => {
+                due.extend(self.next_threshold(now));
+                due.extend(self.counters.next_bound(now, &self.plan.values));
+                if !self.plan.values.is_empty() {
+                    due.push(self.remembered_at + REMEMBER_EVERY);
+                }
+            }
+        }
+        due.into_iter().min()
+    }
+
+    /// The next age at which the judge does something.
+    fn next_threshold(&self, now: Mono) -> Option<Mono> {
+        let since = self.silent_since(now)?;
+        let since = self.excused_until.map_or(since, |until| since.max(until));
+        let limits = self.limits();
+        let ages = [limits.early, limits.late, limits.deadline, limits.act];
+        let mut next: Vec<Mono> = ages.into_iter().map(|age| since + age).filter(|at| *at > now).collect();
+        if self.kills.is_open()
+            && !self.spell.declined
+            && let crate::ledger::Allowance::BreakerOpen { next: Some(at) } =
+                self.kills.allowance(now, &self.plan.kills)
+        {
+            next.push(at);
+        }
+        next.into_iter().min()
+    }
+
+    fn remember_if_due(&mut self, turn: &mut Turn<'_>) {
+        let stale = !self.plan.values.is_empty() && turn.now.since(self.remembered_at) >= REMEMBER_EVERY;
+        if self.dirty || stale {
+            self.dirty = false;
+            self.remembered_at = turn.now;
+            let memory = Box::new(self.memory(turn.now));
+            turn.push(Command::Remember { service: self.name.clone(), memory });
+        }
+    }
+
+    /// What has to survive a restart of Horus.
+    pub(crate) fn memory(&self, now: Mono) -> Memory {
+        let (kills, breaker_open) = self.kills.remember(now);
+        Memory {
+            version: MEMORY_VERSION,
+            generation: self.generation,
+            stopped: self.wanted == Wanted::Down(Why::Operator),
+            halted: self.wanted == Wanted::Down(Why::Halted),
+            hold: self.hold.as_ref().map(|hold| MemoryHold {
+                reason: hold.reason.clone(),
+                age: now.since(hold.since),
+                left: hold.until.map(|until| until.since(now)),
+            }),
+            exits: self.exits.remember(now),
+            exits_unproven: self.exits.unproven(),
+            kills,
+            kills_unproven: self.kills.unproven(),
+            breaker_open,
+            overdue_starts: self.overdue_starts,
+            values: self.counters.remember(now),
+            incidents: self.incidents.remember(now),
+            started: self.alive().map(|alive| now.since(alive.since)),
+            was_ready: matches!(self.phase, Phase::Running(_) | Phase::Condemned { .. }),
+        }
+    }
+
+    /// Takes up where an earlier life of Horus stopped. `elapsed`: since the memory was written.
+    pub(crate) fn restore(&mut self, now: Mono, memory: &Memory, elapsed: Duration) {
+        if memory.version != MEMORY_VERSION {
+            self.generation = memory.generation;
+            return;
+        }
+        let written = now.before(elapsed);
+        self.generation = memory.generation;
+        if memory.stopped {
+            self.wanted = Wanted::Down(Why::Operator);
+        } else if memory.halted {
+            self.wanted = Wanted::Down(Why::Halted);
+        }
+        self.hold = memory.hold.as_ref().map(|hold| crate::service::Hold {
+            reason: hold.reason.clone(),
+            since: written.before(hold.age),
+            until: hold.left.map(|left| written + left),
+        });
+        self.exits = crate::ledger::ExitLedger::restore(&memory.exits, memory.exits_unproven, written);
+        self.kills = crate::ledger::KillLedger::restore(
+            &memory.kills,
+            memory.kills_unproven,
+            memory.breaker_open,
+            written,
+        );
+        self.overdue_starts = memory.overdue_starts;
+        self.counters.restore(written, &memory.values);
+        self.incidents.restore(&memory.incidents, written);
+        self.remembered_instance = memory.started.map(|age| (written.before(age), memory.was_ready));
+    }
+
+    /// The plan of this service has changed. What runs is touched only if its launch has.
+    pub(crate) fn retune(&mut self, turn: &mut Turn<'_>, plan: crate::plan::ServicePlan) {
+        let launch_changed = plan.launch != self.plan.launch;
+        let beats_changed = plan.beats != self.plan.beats;
+        self.plan = plan;
+        self.counters.retune(turn.now, &self.plan.values, &self.plan.funnels);
+        if beats_changed {
+            self.beats.retune(&self.plan.beats);
+        }
+        if matches!(self.wanted, Wanted::Down(Why::NotAutostart)) && self.plan.autostart {
+            self.wanted = Wanted::Up;
+        }
+        if self.alive().is_some() {
+            turn.push(Command::Watch { service: self.name.clone(), generation: self.generation });
+        }
+        if launch_changed && self.hold.is_none() && self.wanted == Wanted::Up {
+            let reason = Reason::new(Rule::Reload, "its command, environment or limits changed in the plan");
+            self.launch_reason = Some(reason.clone());
+            let facts = Facts::Because(crate::service::StopCause::Planned, reason);
+            self.react(turn, Trigger::WantRestart, facts);
+        } else {
+            self.react(turn, Trigger::Reconsider, Facts::None);
+        }
+        self.dirty = true;
+    }
+
+    /// The plan no longer has it.
+    pub(crate) fn remove(&mut self, turn: &mut Turn<'_>) {
+        self.wanted = Wanted::Down(Why::Removed);
+        self.hold = None;
+        let reason = Reason::new(Rule::Reload, Why::Removed.words());
+        self.react(turn, Trigger::WantDown, Facts::Because(crate::service::StopCause::Planned, reason));
+        for id in self.incidents.ids() {
+            self.incidents.close(turn, id, Outcome::Removed, "it left the plan", None);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The engine's own randomness: a seeded generator in its state, so that a run can be repeated exactly.
+
+use std::time::Duration;
+
+/// SplitMix64. Good enough for jitter, four lines, and the same everywhere.
+#[derive(Clone, Debug)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// `duration`, less up to a tenth of it: jitter never makes a delay longer than its bound.
+    pub(crate) fn jittered(&mut self, duration: Duration) -> Duration {
+        let share = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        duration.mul_f64(1.0 - share / 10.0)
+    }
+}

@@ -1,0 +1,642 @@
+//! One service: what is wanted, what is, and how the one follows the other.
+//!
+//! Wanted and actual state are separate fields. Who wins when they disagree about *why* something should happen:
+//! **hold > operator's stop > breaker > policy**. All transitions go through the table in [`crate::transition`]; this
+//! module carries out its steps. What the beats mean is decided in [`crate::judge`].
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::beats::Beats;
+use crate::command::{Answer, Command};
+use crate::event::{DeathCause, What};
+use crate::ids::{Generation, IncidentId, Instance, ProcessId, ServiceName};
+use crate::incidents::Incidents;
+use crate::judge::Spell;
+use crate::ledger::{ExitLedger, KillLedger};
+use crate::notice::{IncidentKind, Story};
+use crate::observation::{CaptureStage, Declared, Exit, Finding};
+use crate::plan::{Ready, ServicePlan, Severity};
+use crate::reason::{Reason, Rule};
+use crate::time::{Human, Mono};
+use crate::transition::{PhaseKind, Step, Trigger, next_step};
+use crate::turn::Turn;
+use crate::value::Counters;
+use crate::verdict::Verdict;
+
+/// After SIGKILL a process ought to be gone within this; else a person is told.
+pub(crate) const UNDEAD_AFTER: Duration = Duration::from_secs(10);
+
+/// A process without any beat has "come back" when it has lived for so long.
+pub(crate) const PROCESS_ONLY_SETTLE: Duration = Duration::from_secs(5);
+
+/// Requests that may wait for one service.
+pub(crate) const TICKETS_MAX: usize = 32;
+
+/// What is wanted of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Up,
+    Down(Why),
+}
+
+/// Why it is wanted down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The plan does not start it by itself.
+    NotAutostart,
+    /// A person stopped it.
+    Operator,
+    /// It ended, and its policy says that this is all.
+    Completed,
+    /// It said that it stopped itself on purpose.
+    Halted,
+    /// The plan no longer has it.
+    Removed,
+    /// Horus is ending.
+    ShutDown,
+}
+
+impl Why {
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::NotAutostart => "not started by itself (autostart = false)",
+            Self::Operator => "stopped by a person",
+            Self::Completed => "ended, and its restart policy leaves it down",
+            Self::Halted => "it stopped itself on purpose",
+            Self::Removed => "removed from the plan",
+            Self::ShutDown => "Horus is ending",
+        }
+    }
+}
+
+/// A living main process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alive {
+    pub(crate) process: ProcessId,
+    pub(crate) since: Mono,
+}
+
+/// Where the process stands, with what is true only there.
+#[derive(Clone, Debug)]
+pub(crate) enum Phase {
+    Down,
+    Waiting,
+    Backoff { until: Mono },
+    Launching,
+    Starting { alive: Alive },
+    Running(Running),
+    Condemned { running: Running, sentence: Sentence },
+    Stopping { alive: Alive, cause: StopCause, hard: bool, until: Mono },
+    Sweeping { until: Mono },
+}
+
+/// A ready instance.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running {
+    pub(crate) alive: Alive,
+    /// Fresh without a break since then: what proof is counted from.
+    pub(crate) steady_since: Mono,
+    pub(crate) proven: bool,
+}
+
+/// A kill that was decided and not carried out.
+#[derive(Clone, Debug)]
+pub(crate) struct Sentence {
+    pub(crate) reason: Reason,
+    pub(crate) incident: IncidentId,
+    pub(crate) stuck_for: Duration,
+    pub(crate) how: String,
+    pub(crate) number: u32,
+    /// The evidence has come (or was given up): the alert is on its way to the disk.
+    pub(crate) told: bool,
+    /// The next precondition is given up then.
+    pub(crate) until: Mono,
+}
+
+/// Why a living instance is told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StopCause {
+    Kill,
+    Planned,
+}
+
+/// A hold in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Hold {
+    pub(crate) reason: String,
+    pub(crate) since: Mono,
+    pub(crate) until: Option<Mono>,
+}
+
+/// What a person waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
+    Up,
+    Down,
+}
+
+/// The last death that nobody asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct LastDeath {
+    pub(crate) generation: Generation,
+    pub(crate) at: Mono,
+    pub(crate) exit: Exit,
+    pub(crate) lifetime: Duration,
+    pub(crate) last_line: Option<String>,
+}
+
+/// A hang that was acted on.
+#[derive(Clone, Debug)]
+pub(crate) struct LastHang {
+    pub(crate) first_sign: Mono,
+    pub(crate) stuck_for: Duration,
+    pub(crate) how: String,
+    pub(crate) place: Option<String>,
+}
+
+/// What comes with a trigger.
+#[derive(Clone, Debug)]
+pub(crate) enum Facts {
+    None,
+    Instance(Instance),
+    Failure(String),
+    Death { exit: Exit, strays: u32 },
+    Because(StopCause, Reason),
+    By(String),
+}
+
+/// One service.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) name: ServiceName,
+    pub(crate) plan: ServicePlan,
+    pub(crate) phase: Phase,
+    pub(crate) wanted: Wanted,
+    pub(crate) hold: Option<Hold>,
+    pub(crate) generation: Generation,
+    pub(crate) beats: Beats,
+    pub(crate) counters: Counters,
+    pub(crate) exits: ExitLedger,
+    pub(crate) kills: KillLedger,
+    pub(crate) incidents: Incidents,
+    pub(crate) spell: Spell,
+    /// A kill on its way from the decision to the phase that carries it.
+    pub(crate) sentence: Option<(Running, Sentence)>,
+    pub(crate) declared: Declared,
+    /// Nothing is overdue before then.
+    pub(crate) excused_until: Option<Mono>,
+    pub(crate) said: Option<String>,
+    /// No start before then, and why.
+    pub(crate) delay: Option<(Mono, Reason)>,
+    pub(crate) launch_reason: Option<Reason>,
+    pub(crate) launched_in_this_life: bool,
+    pub(crate) overdue_starts: u32,
+    pub(crate) last_death: Option<LastDeath>,
+    pub(crate) last_hang: Option<LastHang>,
+    /// Places of all hangs since the last proof, for the breaker's alert.
+    pub(crate) places: Vec<String>,
+    pub(crate) recovers_at: Option<Mono>,
+    pub(crate) tickets: Vec<(u64, Goal)>,
+    pub(crate) verdict: Verdict,
+    /// From an earlier life of Horus: age of the instance, and whether it had become ready.
+    pub(crate) remembered_instance: Option<(Mono, bool)>,
+    /// When it has to be looked at again without any input.
+    pub(crate) due: Option<Mono>,
+    /// Something that has to survive a restart of Horus has changed.
+    pub(crate) dirty: bool,
+    pub(crate) remembered_at: Mono,
+}
+
+impl Service {
+    pub(crate) fn new(name: ServiceName, plan: ServicePlan, now: Mono) -> Self {
+        let wanted = if plan.autostart { Wanted::Up } else { Wanted::Down(Why::NotAutostart) };
+        let mut counters = Counters::default();
+        counters.retune(now, &plan.values, &plan.funnels);
+        Self {
+            incidents: Incidents::new(name.as_str()),
+            beats: Beats::new(&plan.beats),
+            name,
+            plan,
+            phase: Phase::Down,
+            wanted,
+            hold: None,
+            generation: Generation::default(),
+            counters,
+            exits: ExitLedger::default(),
+            kills: KillLedger::default(),
+            spell: Spell::default(),
+            sentence: None,
+            declared: Declared::Ok,
+            excused_until: None,
+            said: None,
+            delay: None,
+            launch_reason: None,
+            launched_in_this_life: false,
+            overdue_starts: 0,
+            last_death: None,
+            last_hang: None,
+            places: Vec::new(),
+            recovers_at: None,
+            tickets: Vec::new(),
+            verdict: Verdict::Down,
+            remembered_instance: None,
+            due: Some(now),
+            dirty: false,
+            remembered_at: now,
+        }
+    }
+
+    pub(crate) fn kind(&self) -> PhaseKind {
+        match &self.phase {
+            Phase::Down => PhaseKind::Down,
+            Phase::Waiting => PhaseKind::Waiting,
+            Phase::Backoff { .. } => PhaseKind::Backoff,
+            Phase::Launching => PhaseKind::Launching,
+            Phase::Starting { .. } => PhaseKind::Starting,
+            Phase::Running(_) => PhaseKind::Running,
+            Phase::Condemned { .. } => PhaseKind::Condemned,
+            Phase::Stopping { .. } => PhaseKind::Stopping,
+            Phase::Sweeping { .. } => PhaseKind::Sweeping,
+        }
+    }
+
+    /// The living main process, if there is one.
+    pub(crate) fn alive(&self) -> Option<Alive> {
+        match &self.phase {
+            Phase::Starting { alive } | Phase::Stopping { alive, .. } => Some(*alive),
+            Phase::Running(running) | Phase::Condemned { running, .. } => Some(running.alive),
+            Phase::Down
+            | Phase::Waiting
+            | Phase::Backoff { .. }
+            | Phase::Launching
+            | Phase::Sweeping { .. } => None,
+        }
+    }
+
+    /// Nothing of it is there and nothing is on its way.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        matches!(self.phase, Phase::Down | Phase::Waiting | Phase::Backoff { .. })
+    }
+
+    pub(crate) fn record(&self, turn: &mut Turn<'_>, incident: Option<IncidentId>, what: What) {
+        turn.record(self.name.as_str(), Some(self.generation), incident, what);
+    }
+
+    /// Looks the trigger up in the table and does what it says.
+    pub(crate) fn react(&mut self, turn: &mut Turn<'_>, trigger: Trigger, facts: Facts) {
+        let step = next_step(self.kind(), trigger);
+        self.carry_out(turn, step, facts);
+    }
+
+    fn carry_out(&mut self, turn: &mut Turn<'_>, step: Step, facts: Facts) {
+        match (step, facts) {
+            (Step::Nothing, _) => {}
+            (Step::Settle, _) => self.settle(turn),
+            (Step::Adopt, Facts::Instance(instance)) => self.adopt(turn, instance),
+            (Step::AwaitTick, Facts::Instance(instance)) => self.await_tick(turn, instance),
+            (Step::CountFailure, Facts::Failure(error)) => self.count_failure(turn, error),
+            (Step::BecomeReady, Facts::By(by)) => self.become_ready(turn, by),
+            (Step::Condemn, _) => self.condemn(turn),
+            (Step::Pardon, _) => self.pardon(turn),
+            (Step::StopSoftly, Facts::Because(cause, reason)) => self.stop_softly(turn, cause, &reason),
+            (Step::StopHard, _) => self.stop_hard(turn),
+            (Step::Bury | Step::Sweep, Facts::Death { exit, strays }) => self.bury(turn, exit, strays),
+            (Step::ReportUndead, facts) => self.report_undead(turn, facts),
+            // The remaining pairs cannot be built: each trigger is made with its own facts in this crate.
+            (
+                Step::Adopt
+                | Step::AwaitTick
+                | Step::CountFailure
+                | Step::BecomeReady
+                | Step::StopSoftly
+                | Step::Bury
+                | Step::Sweep,
+                _,
+            ) => debug_assert!(false, "{step:?} without its facts"),
+        }
+    }
+
+    // --- from rest to life ---
+
+    /// Why it may not be started now, by precedence.
+    pub(crate) fn stays_down(&self) -> Option<Reason> {
+        if let Some(hold) = &self.hold {
+            return Some(Reason::new(Rule::Held, format!("held: {}", hold.reason)));
+        }
+        match self.wanted {
+            Wanted::Up => None,
+            Wanted::Down(why) => Some(Reason::new(
+                match why {
+                    Why::Operator => Rule::Operator,
+                    Why::Halted => Rule::Halted,
+                    Why::Removed => Rule::Reload,
+                    Why::ShutDown => Rule::ShutDown,
+                    Why::NotAutostart | Why::Completed => Rule::Wanted,
+                },
+                why.words(),
+            )),
+        }
+    }
+
+    /// The first service that this one has to wait for. Only before its first start: a dependency that fails later
+    /// does not keep this one down.
+    pub(crate) fn waits_for<'a>(&'a self, ready: &BTreeSet<ServiceName>) -> Option<&'a ServiceName> {
+        if self.launched_in_this_life {
+            return None;
+        }
+        self.plan.after.iter().find(|name| !ready.contains(name.as_str()))
+    }
+
+    fn settle(&mut self, turn: &mut Turn<'_>) {
+        if let Some(reason) = self.stays_down() {
+            self.phase = Phase::Down;
+            self.delay = None;
+            self.answer(
+                turn,
+                Goal::Down,
+                &Answer::Done(format!("{} is down, its process is gone", self.name)),
+            );
+            let why = format!("it stays down: {reason}");
+            let hint = format!("horus resume {}", self.name);
+            self.answer(turn, Goal::Up, &Answer::Refused { why, hint });
+            return;
+        }
+        self.answer(turn, Goal::Down, &Answer::Failed("overtaken by a start".into()));
+        if !turn.shared.reconciled {
+            self.phase = Phase::Waiting;
+            return;
+        }
+        if let Some((until, _)) = self.delay.as_ref().filter(|(until, _)| *until > turn.now) {
+            self.phase = Phase::Backoff { until: *until };
+            return;
+        }
+        if self.waits_for(&turn.shared.ready).is_some() {
+            self.phase = Phase::Waiting;
+            return;
+        }
+        self.launch(turn);
+    }
+
+    fn launch(&mut self, turn: &mut Turn<'_>) {
+        let default = || Reason::new(Rule::Wanted, "the plan wants it up");
+        let reason =
+            self.launch_reason.take().or(self.delay.take().map(|(_, why)| why)).unwrap_or_else(default);
+        self.delay = None;
+        self.generation = self.generation.next();
+        self.launched_in_this_life = true;
+        self.phase = Phase::Launching;
+        self.dirty = true;
+        self.record(turn, None, What::StartAsked { reason: reason.clone() });
+        turn.push(Command::Start { service: self.name.clone(), generation: self.generation, reason });
+    }
+
+    fn count_failure(&mut self, turn: &mut Turn<'_>, error: String) {
+        self.exits.record(turn.now, Duration::ZERO);
+        self.record(turn, None, What::StartFailed { error: error.clone() });
+        let reason = Reason::new(Rule::StartFailed, error.clone());
+        let next_in = self.delay_next_start(turn, &reason);
+        let (generation, severity) = (Some(self.generation), Severity::Critical);
+        let id = self.incidents.open(turn, generation, IncidentKind::StartFailed, "", severity, &reason);
+        if self.incidents.find(IncidentKind::StartFailed).is_some_and(|incident| incident.version == 0) {
+            let story = Story::StartFailed { error: error.clone(), next_in: Some(next_in) };
+            self.incidents.tell(turn, id, severity, true, true, story);
+        }
+        self.answer(turn, Goal::Up, &Answer::Failed(error));
+        self.phase = Phase::Down;
+        self.settle(turn);
+    }
+
+    pub(crate) fn delay_next_start(&mut self, turn: &mut Turn<'_>, reason: &Reason) -> Duration {
+        let delay = self.exits.delay(&self.plan.restart, &mut turn.shared.random);
+        let again = Reason::new(Rule::Exit, format!("restart after: {reason}"));
+        if !delay.is_zero() {
+            self.record(turn, None, What::Delayed { delay, reason: again.clone() });
+        }
+        self.delay = Some((turn.now + delay, again));
+        self.dirty = true;
+        delay
+    }
+
+    fn await_tick(&mut self, turn: &mut Turn<'_>, instance: Instance) {
+        self.record(turn, None, What::Started { process: instance.process });
+        self.begin_instance(turn, instance, turn.now);
+        if self.plan.ready == Ready::Process {
+            self.mark_ready(turn);
+        }
+        if !self.beats.has_sources() {
+            self.react(turn, Trigger::FirstTick, Facts::By("its process was started".into()));
+        }
+        self.enforce_wish(turn);
+    }
+
+    fn adopt(&mut self, turn: &mut Turn<'_>, instance: Instance) {
+        self.generation = self.generation.max(instance.generation);
+        let (since, was_ready) = self.remembered_instance.take().unwrap_or((turn.now, false));
+        self.launched_in_this_life = true;
+        self.record(turn, None, What::Adopted { process: instance.process });
+        self.begin_instance(turn, instance, since);
+        if was_ready || !self.beats.has_sources() {
+            self.beats.assume_moving(turn.now);
+            let alive = Alive { process: instance.process, since };
+            self.phase = Phase::Running(Running { alive, steady_since: turn.now, proven: false });
+            self.mark_ready(turn);
+        }
+        self.enforce_wish(turn);
+    }
+
+    fn begin_instance(&mut self, turn: &mut Turn<'_>, instance: Instance, since: Mono) {
+        self.beats = Beats::new(&self.plan.beats);
+        self.counters.forget_instance();
+        self.spell = Spell::default();
+        self.declared = Declared::Ok;
+        self.excused_until = None;
+        self.said = None;
+        self.recovers_at = None;
+        self.phase = Phase::Starting { alive: Alive { process: instance.process, since } };
+        self.dirty = true;
+        turn.push(Command::Watch { service: self.name.clone(), generation: self.generation });
+    }
+
+    /// A wish that came while the keeper was at work.
+    fn enforce_wish(&mut self, turn: &mut Turn<'_>) {
+        if let Wanted::Down(why) = self.wanted {
+            let reason = Reason::new(Rule::Operator, why.words());
+            self.react(turn, Trigger::WantDown, Facts::Because(StopCause::Planned, reason));
+        }
+    }
+
+    pub(crate) fn mark_ready(&mut self, turn: &mut Turn<'_>) {
+        if turn.shared.ready.insert(self.name.clone()) {
+            turn.shared.ready_changed = true;
+        }
+    }
+
+    fn become_ready(&mut self, turn: &mut Turn<'_>, by: String) {
+        let Phase::Starting { alive } = self.phase else { return };
+        let now = turn.now;
+        let took = now.since(alive.since);
+        self.phase = Phase::Running(Running { alive, steady_since: now, proven: false });
+        self.overdue_starts = 0;
+        self.dirty = true;
+        self.record(turn, None, What::BecameReady { took, by });
+        if self.plan.ready != Ready::Notify || !self.beats.has_sources() {
+            self.mark_ready(turn);
+        }
+        let done = format!("{} is running as {}, ready after {}", self.name, alive.process, Human(took));
+        self.answer(turn, Goal::Up, &Answer::Done(done));
+        if self.beats.has_sources() {
+            self.recover(turn);
+        } else {
+            self.recovers_at = Some(now + PROCESS_ONLY_SETTLE);
+        }
+    }
+
+    // --- from life to rest ---
+
+    fn stop_softly(&mut self, turn: &mut Turn<'_>, cause: StopCause, reason: &Reason) {
+        let Some(alive) = self.alive() else { return };
+        let incident = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id);
+        let incident = incident.filter(|_| cause == StopCause::Kill);
+        turn.push(Command::Signal {
+            service: self.name.clone(),
+            generation: self.generation,
+            signal: self.plan.stop.signal.clone(),
+            reason: reason.clone(),
+        });
+        let signal = self.plan.stop.signal.clone();
+        self.record(turn, incident, What::Signalled { signal, tree: false, reason: reason.clone() });
+        self.phase = Phase::Stopping { alive, cause, hard: false, until: turn.now + self.plan.stop.grace };
+        turn.shared.ready.remove(self.name.as_str());
+    }
+
+    fn stop_hard(&mut self, turn: &mut Turn<'_>) {
+        let Phase::Stopping { alive, cause, until, .. } = self.phase else { return };
+        let text = format!("it did not end within {}", Human(self.plan.stop.grace));
+        let rule = if cause == StopCause::Kill { Rule::Silent } else { Rule::Operator };
+        self.phase = Phase::Stopping { alive, cause, hard: true, until: turn.now.max(until) + UNDEAD_AFTER };
+        self.kill_tree(turn, Reason::new(rule, text));
+    }
+
+    fn kill_tree(&mut self, turn: &mut Turn<'_>, reason: Reason) {
+        let what = What::Signalled { signal: "SIGKILL".into(), tree: true, reason: reason.clone() };
+        let incident = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id);
+        self.record(turn, incident, what);
+        turn.push(Command::KillTree { service: self.name.clone(), generation: self.generation, reason });
+    }
+
+    fn report_undead(&mut self, turn: &mut Turn<'_>, facts: Facts) {
+        let detail = match facts {
+            Facts::Failure(error) => error,
+            _ => "the kernel has not ended it".to_owned(),
+        };
+        let text = format!("still there {} after the kill: {detail}", Human(UNDEAD_AFTER));
+        let reason = Reason::new(Rule::WillNotDie, text);
+        let (generation, severity) = (Some(self.generation), Severity::Critical);
+        let id = self.incidents.open(turn, generation, IncidentKind::WillNotDie, "", severity, &reason);
+        if self.incidents.find(IncidentKind::WillNotDie).is_some_and(|incident| incident.version == 0) {
+            let story = Story::WillNotDie { waited: UNDEAD_AFTER, detail };
+            self.incidents.tell(turn, id, severity, true, true, story);
+        }
+        let failed = format!("{} does not end, not even by SIGKILL; Horus goes on trying", self.name);
+        self.answer(turn, Goal::Down, &Answer::Failed(failed));
+        let again = turn.now + UNDEAD_AFTER * 3;
+        match &mut self.phase {
+            Phase::Stopping { until, .. } | Phase::Sweeping { until } => *until = again,
+            _ => {}
+        }
+        self.kill_tree(turn, reason);
+    }
+
+    fn bury(&mut self, turn: &mut Turn<'_>, exit: Exit, strays: u32) {
+        let alive = self.alive();
+        let lifetime = alive.map_or(Duration::ZERO, |alive| turn.now.since(alive.since));
+        let cause = match &self.phase {
+            Phase::Stopping { cause: StopCause::Kill, .. } => DeathCause::Kill,
+            Phase::Stopping { cause: StopCause::Planned, .. } => DeathCause::Planned,
+            _ => DeathCause::Itself,
+        };
+        let incident = match cause {
+            DeathCause::Kill => self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id),
+            DeathCause::Planned => None,
+            DeathCause::Itself => Some(self.open_exit(turn, exit, lifetime)),
+        };
+        self.record(turn, incident, What::Exited { exit, lifetime, cause });
+        turn.push(Command::Unwatch { service: self.name.clone() });
+        turn.shared.ready.remove(self.name.as_str());
+        turn.shared.ready_changed = true;
+        self.recovers_at = None;
+        self.dirty = true;
+        if let Some(lasted) = self.incidents.close_kind(
+            turn,
+            IncidentKind::WillNotDie,
+            crate::event::Outcome::CameBackAlone,
+            "gone",
+        ) {
+            self.record(turn, None, What::Recovered { after: lasted });
+        }
+        self.phase = Phase::Down;
+        if cause == DeathCause::Itself {
+            self.count_exit(turn, exit, lifetime);
+        } else if cause == DeathCause::Kill {
+            self.launch_reason = Some(Reason::new(Rule::Silent, "restart after a hang"));
+        }
+        if strays > 0 {
+            let text = format!("{strays} processes outlived their parent");
+            self.phase = Phase::Sweeping { until: turn.now + UNDEAD_AFTER };
+            self.kill_tree(turn, Reason::new(Rule::Strays, text));
+        } else {
+            self.settle(turn);
+        }
+    }
+
+    pub(crate) fn gone(&mut self, turn: &mut Turn<'_>, killed: u32) {
+        let incident = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id);
+        self.record(turn, incident, What::VerifiedGone { killed });
+        self.react(turn, Trigger::Gone, Facts::None);
+    }
+
+    fn open_exit(&mut self, turn: &mut Turn<'_>, exit: Exit, lifetime: Duration) -> IncidentId {
+        let reason = Reason::new(Rule::Exit, format!("ended with {exit} after {}", Human(lifetime)));
+        let generation = Some(self.generation);
+        let kind = IncidentKind::Exit;
+        let id = match self.incidents.find(IncidentKind::CrashLoop) {
+            Some(incident) => incident.id,
+            None => self.incidents.open(turn, generation, kind, "", Severity::Info, &reason),
+        };
+        let last = LastDeath { generation: self.generation, at: turn.now, exit, lifetime, last_line: None };
+        self.last_death = Some(last);
+        turn.push(Command::Capture {
+            service: self.name.clone(),
+            generation: self.generation,
+            stage: CaptureStage::Exit,
+            incident: Some(id),
+        });
+        id
+    }
+
+    // --- evidence ---
+
+    pub(crate) fn captured(&mut self, turn: &mut Turn<'_>, stage: CaptureStage, finding: Finding) {
+        if stage == CaptureStage::Exit {
+            let line = finding.last_lines.iter().rev().find(|line| !line.trim().is_empty()).cloned();
+            if let Some(last) = self.last_death.as_mut().filter(|last| last.generation == self.generation) {
+                last.last_line = line;
+            }
+            let kinds = [IncidentKind::CrashLoop, IncidentKind::Exit];
+            let incident = kinds.into_iter().find_map(|kind| self.incidents.find(kind));
+            let incident = incident.map(|incident| incident.id);
+            self.record(turn, incident, What::EvidenceCaptured { stage, finding });
+            return;
+        }
+        self.take_evidence(turn, stage, finding);
+    }
+
+    // --- people ---
+
+    pub(crate) fn answer(&mut self, turn: &mut Turn<'_>, goal: Goal, answer: &Answer) {
+        for (ticket, _) in self.tickets.extract_if(.., |(_, waiting)| *waiting == goal) {
+            turn.push(Command::Answer { ticket, answer: answer.clone() });
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Telling about usefulness: values past their bounds and blocked funnels. Alerts only; nothing here signals (G8).
+
+use crate::event::Outcome;
+use crate::notice::{IncidentKind, Story};
+use crate::plan::Severity;
+use crate::reason::{Reason, Rule};
+use crate::service::Service;
+use crate::time::Human;
+use crate::turn::Turn;
+
+impl Service {
+    /// Looks at values and funnels of a running instance.
+    pub(crate) fn judge_usefulness(&mut self, turn: &mut Turn<'_>) {
+        self.judge_values(turn);
+        self.judge_funnels(turn);
+    }
+
+    fn judge_values(&mut self, turn: &mut Turn<'_>) {
+        let overdue = self.counters.overdue(turn.now, &self.plan.values);
+        for late in &overdue {
+            let text = format!(
+                "{}: no increase for {}, bound {}",
+                late.counter,
+                Human(late.since),
+                Human(late.bound)
+            );
+            let reason = Reason::new(Rule::Value, text);
+            let severity = if late.dead { Severity::Critical } else { Severity::Warning };
+            let known = self.incidents.find_detail(IncidentKind::Valueless, &late.name);
+            if known.is_some_and(|incident| incident.version > 0 && incident.severity >= severity) {
+                continue;
+            }
+            let (generation, kind) = (Some(self.generation), IncidentKind::Valueless);
+            let id = self.incidents.open(turn, generation, kind, &late.name, severity, &reason);
+            let story = Story::Valueless {
+                value: late.name.clone(),
+                counter: late.counter.clone(),
+                since: late.since,
+                bound: late.bound,
+            };
+            self.incidents.tell(turn, id, severity, true, true, story);
+            self.dirty = true;
+        }
+        let over: Vec<_> = self
+            .incidents
+            .all()
+            .filter(|incident| incident.kind == IncidentKind::Valueless)
+            .filter(|incident| !overdue.iter().any(|late| late.name == incident.detail))
+            .map(|incident| incident.id)
+            .collect();
+        for id in over {
+            self.incidents.close(turn, id, Outcome::CameBackAlone, "it produces again", None);
+            self.dirty = true;
+        }
+    }
+
+    fn judge_funnels(&mut self, turn: &mut Turn<'_>) {
+        let blocked = self.counters.blocked(&self.plan.funnels);
+        let detail = |funnel: &str, to: &str| format!("{funnel}/{to}");
+        for stage in &blocked {
+            let name = detail(&stage.funnel, &stage.to);
+            if self.incidents.find_detail(IncidentKind::FunnelBlocked, &name).is_some() {
+                continue;
+            }
+            let text = format!("`{}` moved by {}, `{}` by 0", stage.from, stage.moved, stage.to);
+            let reason = Reason::new(Rule::Funnel, text);
+            let (generation, kind) = (Some(self.generation), IncidentKind::FunnelBlocked);
+            let id = self.incidents.open(turn, generation, kind, &name, Severity::Warning, &reason);
+            let story = Story::FunnelBlocked {
+                funnel: stage.funnel.clone(),
+                from: stage.from.clone(),
+                moved: stage.moved,
+                to: stage.to.clone(),
+            };
+            self.incidents.tell(turn, id, Severity::Warning, true, true, story);
+            self.dirty = true;
+        }
+        let over: Vec<_> = self
+            .incidents
+            .all()
+            .filter(|incident| incident.kind == IncidentKind::FunnelBlocked)
+            .filter(|incident| {
+                !blocked.iter().any(|stage| detail(&stage.funnel, &stage.to) == incident.detail)
+            })
+            .map(|incident| incident.id)
+            .collect();
+        for id in over {
+            self.incidents.close(turn, id, Outcome::CameBackAlone, "work passes through again", None);
+            self.dirty = true;
+        }
+    }
+}
