@@ -1,0 +1,241 @@
+//! The handle that the rest of Horus holds.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use horus_core::command::Memory;
+use horus_core::event::Event;
+use horus_core::ids::{IncidentId, ServiceName, SinkName};
+use horus_core::notice::Notice;
+use horus_core::outbox::{Delivery, DeliveryState, OutboxItem};
+use jiff::Timestamp;
+
+use crate::backlog::Backlog;
+use crate::open::{OpenError, Restored, open};
+use crate::outbox::Outbox;
+use crate::read::{ReadError, Reader};
+use crate::rows::whole_millis;
+use crate::writer::Writer;
+
+/// The name of the database in the state directory.
+pub const DATABASE_FILE: &str = "horus.db";
+
+/// What one step of the engine wants to be remembered. It becomes durable as a whole or (after a crash) not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Transaction {
+    /// The time of day of the step.
+    pub at: Timestamp,
+    /// The journal, in order. Incident rows follow from it.
+    pub events: Vec<Event>,
+    /// The wanted state of messages, already chosen per sink.
+    pub notices: Vec<(SinkName, Notice)>,
+    /// What must survive a restart of Horus.
+    pub memories: Vec<(ServiceName, Memory)>,
+    /// Incidents for which [`StoreOptions::on_stored`] is to be called once all this is durable.
+    pub confirm: Vec<IncidentId>,
+}
+
+/// How a store behaves and whom it tells. The callbacks run on the writer thread (and in [`Store::open`], which speaks of
+/// a fault and of messages that are left to do): they must return at once, as a send into a channel does, and may not
+/// call the store's blocking methods.
+pub struct StoreOptions {
+    /// Older rows are removed, in small batches, every hour. What belongs to an open incident or is not delivered
+    /// yet is kept.
+    pub retention: Duration,
+    /// `Some(why)` once when writes stop to work, `None` once when they work again.
+    pub on_health: Box<dyn Fn(Option<String>) + Send>,
+    /// The answer to each of [`Transaction::confirm`]: true after it is on disk, false if the disk takes no writes.
+    pub on_stored: Box<dyn Fn(IncidentId, bool) + Send>,
+    /// There is a new message for this sink.
+    pub on_outbox: Box<dyn Fn(&SinkName) + Send>,
+    /// Events up to this number can be read.
+    pub on_commit: Box<dyn Fn(u64) + Send>,
+}
+
+impl Default for StoreOptions {
+    /// A month, and nobody is told.
+    fn default() -> Self {
+        Self {
+            retention: Duration::from_secs(30 * 24 * 3600),
+            on_health: Box::new(|_| {}),
+            on_stored: Box::new(|_, _| {}),
+            on_outbox: Box::new(|_| {}),
+            on_commit: Box::new(|_| {}),
+        }
+    }
+}
+
+impl std::fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreOptions").field("retention", &self.retention).finish_non_exhaustive()
+    }
+}
+
+/// What the handle and the writer share. Held for microseconds at a time, never across I/O.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) backlog: Backlog,
+    pub(crate) outbox: Outbox,
+    /// The writer has taken something that is not on disk yet.
+    pub(crate) busy: bool,
+    pub(crate) fault: Option<String>,
+    pub(crate) stopping: bool,
+    pub(crate) finished: bool,
+}
+
+impl State {
+    pub(crate) fn has_work(&self) -> bool {
+        !self.backlog.is_empty() || self.outbox.is_dirty()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) path: PathBuf,
+    state: Mutex<State>,
+    /// Something to do for the writer.
+    pub(crate) wake: Condvar,
+    /// The writer has done something.
+    pub(crate) progress: Condvar,
+    #[cfg(test)]
+    pub(crate) faults: tests::Faults,
+}
+
+impl Shared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change of the state is complete before anything can panic: a poisoned lock holds nothing broken.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the writer with the last handle.
+#[derive(Debug)]
+struct Lifeline(Arc<Shared>);
+
+impl Drop for Lifeline {
+    fn drop(&mut self) {
+        self.0.lock().stopping = true;
+        self.0.wake.notify_all();
+    }
+}
+
+/// The store. Clones are handles to the same one; the last of them ends the writer, after it has written what is
+/// queued. None of the methods but [`Store::flush`] and [`Store::close`] waits for the disk.
+#[derive(Clone, Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+    _lifeline: Arc<Lifeline>,
+}
+
+impl Store {
+    /// Opens `horus.db` in the state directory `dir` and starts the writer thread.
+    ///
+    /// A disk that takes no writes is no error: the store starts degraded ([`Restored::fault`]) and retries. A
+    /// damaged database, or one of a newer Horus, is kept aside and a fresh one started ([`Restored::note`]).
+    ///
+    /// # Errors
+    /// If `dir` is no directory, or no thread can be started.
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<(Store, Restored), OpenError> {
+        let metadata = std::fs::metadata(dir);
+        match metadata {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Err(OpenError::NoDirectory { path: dir.to_owned(), source: None }),
+            Err(error) => return Err(OpenError::NoDirectory { path: dir.to_owned(), source: Some(error) }),
+        }
+        let path = dir.join(DATABASE_FILE);
+        let opened = open(&path, Timestamp::now());
+        let shared = Arc::new(Shared {
+            path,
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            progress: Condvar::new(),
+            #[cfg(test)]
+            faults: tests::Faults::default(),
+        });
+        shared.lock().fault.clone_from(&opened.restored.fault);
+        let writer = Writer::new(shared.clone(), options, opened.sql, opened.restored.fault.clone());
+        let thread = std::thread::Builder::new().name("horus-store".into());
+        thread.spawn(move || writer.run()).map_err(OpenError::Thread)?;
+        let lifeline = Arc::new(Lifeline(shared.clone()));
+        Ok((Store { shared, _lifeline: lifeline }, opened.restored))
+    }
+
+    /// Queues `transaction`; never waits. Transactions become durable in the order of these calls.
+    pub fn commit(&self, mut transaction: Transaction) {
+        transaction.at = whole_millis(transaction.at);
+        let mut state = self.shared.lock();
+        if state.finished {
+            tracing::error!("the store is closed; a transaction is lost");
+            return;
+        }
+        state.backlog.push(transaction);
+        self.shared.wake.notify_one();
+    }
+
+    /// The most urgent message for `sink` that may be tried at `now`: those that need a person first, then the
+    /// oldest incident. The same one again until it is settled.
+    pub fn due(&self, sink: &SinkName, now: Timestamp) -> Option<OutboxItem> {
+        self.shared.lock().outbox.due(sink, now)
+    }
+
+    /// When the next message for `sink` may be tried (it may be in the past). `None`: nothing waits.
+    pub fn next_due_at(&self, sink: &SinkName) -> Option<Timestamp> {
+        self.shared.lock().outbox.next_due_at(sink)
+    }
+
+    /// What became of the try to bring `version` about `incident` to `sink`. A newer version that came about in the
+    /// meantime stays due.
+    pub fn settle(
+        &self,
+        sink: &SinkName,
+        incident: IncidentId,
+        version: u32,
+        delivery: Delivery,
+        now: Timestamp,
+    ) {
+        if self.shared.lock().outbox.settle(sink, incident, version, delivery, whole_millis(now)) {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// All undelivered messages, also those for sinks that are no longer in the plan.
+    pub fn pending(&self) -> Vec<DeliveryState> {
+        self.shared.lock().outbox.pending()
+    }
+
+    /// Why writes do not work. `None`: they do.
+    pub fn fault(&self) -> Option<String> {
+        self.shared.lock().fault.clone()
+    }
+
+    /// A connection of its own for reading.
+    ///
+    /// # Errors
+    /// If the database cannot be opened.
+    pub fn reader(&self) -> Result<Reader, ReadError> {
+        Reader::open(self.shared.clone())
+    }
+
+    /// Waits until everything that is queued now is on disk, at most `within`. False if it is not.
+    pub fn flush(&self, within: Duration) -> bool {
+        let waiting = |state: &mut State| (state.has_work() || state.busy) && !state.finished;
+        let waited = self.shared.progress.wait_timeout_while(self.shared.lock(), within, waiting);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        !state.has_work() && !state.busy
+    }
+
+    /// Ends the writer after a last try to write what is queued; waits for it at most `within`. True if everything
+    /// is on disk. What is committed later is lost.
+    pub fn close(&self, within: Duration) -> bool {
+        self.shared.lock().stopping = true;
+        self.shared.wake.notify_all();
+        let waited =
+            self.shared.progress.wait_timeout_while(self.shared.lock(), within, |state| !state.finished);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.finished && !state.has_work()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

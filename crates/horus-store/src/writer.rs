@@ -1,0 +1,349 @@
+//! The one thread that writes.
+//!
+//! ```text
+//!            work              write fails                       pause over
+//!   Good ----------> write ------------------> Fault(pause) -----------------> reconnect, write
+//!     ^                |                          |    ^                            |
+//!     +----------------+ ok                       +----+ urgent work: notices       | ok: report, back to Good
+//!                                                        into memory, "not stored"  | fails: longer pause
+//! ```
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use horus_core::ids::{IncidentId, SinkName};
+use jiff::Timestamp;
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::backlog::{Backlog, EventRow, Told};
+use crate::limits::{OUTBOX_PENDING_MAX, PRUNE_EVERY, RETRY_FIRST, RETRY_MAX};
+use crate::outbox::{Dirty, Key, Row};
+use crate::prune::Prune;
+use crate::rows::{self, Written};
+use crate::schema::{Unusable, connect};
+use crate::store::{Shared, State, StoreOptions};
+
+/// Writes do not work.
+struct Fault {
+    /// Until the next try.
+    pause: Duration,
+    retry_at: Instant,
+}
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    options: StoreOptions,
+    sql: Option<Connection>,
+    fault: Option<Fault>,
+    /// The outbox on disk has been read.
+    loaded: bool,
+    prune: Prune,
+    prune_at: Instant,
+}
+
+/// What the writer does next.
+enum Call {
+    Write,
+    KeepInMemory,
+    Prune,
+    Stop,
+}
+
+/// What became part of a transaction.
+struct Done {
+    dirty: Vec<Dirty>,
+    /// For each notice the row that was on disk before.
+    before: Vec<Option<Row>>,
+    last_seq: Option<u64>,
+}
+
+/// The writer paces itself; nothing is judged by this clock.
+fn now() -> Instant {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "pauses of this thread only; the store knows no other room's clock"
+    )]
+    Instant::now()
+}
+
+impl Writer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        options: StoreOptions,
+        sql: Option<Connection>,
+        fault: Option<String>,
+    ) -> Self {
+        let mut writer = Self {
+            shared,
+            options,
+            sql,
+            fault: None,
+            loaded: false,
+            prune: Prune::default(),
+            prune_at: now() + PRUNE_EVERY,
+        };
+        // The undelivered messages have to be there before the first sink asks.
+        if let Err(error) = writer.load_outbox() {
+            writer.fail(&error.to_string());
+        }
+        if let Some(fault) = fault {
+            writer.fail(&fault);
+        }
+        writer
+    }
+
+    pub(crate) fn run(mut self) {
+        loop {
+            match self.wait() {
+                Call::Write => self.write(),
+                Call::KeepInMemory => {
+                    let mut state = self.shared.lock();
+                    state.busy = true;
+                    let notices = std::mem::take(&mut state.backlog.notices);
+                    let confirms = std::mem::take(&mut state.backlog.confirms);
+                    drop(state);
+                    self.keep_in_memory(notices.into(), confirms.into());
+                    self.shared.lock().busy = false;
+                }
+                Call::Prune => self.prune(),
+                Call::Stop => break,
+            }
+        }
+        if self.shared.lock().has_work() {
+            self.write();
+        }
+        self.sql = None;
+        self.shared.lock().finished = true;
+        self.shared.progress.notify_all();
+    }
+
+    fn wait(&self) -> Call {
+        let mut state = self.shared.lock();
+        loop {
+            if state.stopping {
+                return Call::Stop;
+            }
+            let now = now();
+            let deadline = match &self.fault {
+                None if now >= self.prune_at => return Call::Prune,
+                None if state.has_work() => {
+                    state.busy = true;
+                    return Call::Write;
+                }
+                None => self.prune_at,
+                Some(fault) if now >= fault.retry_at => {
+                    state.busy = true;
+                    return Call::Write;
+                }
+                Some(_) if state.backlog.is_urgent() => return Call::KeepInMemory,
+                Some(fault) => fault.retry_at,
+            };
+            let pause = deadline.saturating_duration_since(now);
+            state = self.shared.wake.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Writes all that is queued as one SQL transaction.
+    fn write(&mut self) {
+        let mut state = self.shared.lock();
+        state.busy = true;
+        let mut batch = std::mem::take(&mut state.backlog);
+        batch.dropped = batch.dropped.saturating_add(state.outbox.take_dropped());
+        drop(state);
+        match self.try_write(&batch) {
+            Ok(done) => self.wrote(batch, done),
+            Err(error) => self.could_not_write(batch, &error.to_string()),
+        }
+        self.shared.lock().busy = false;
+        self.shared.progress.notify_all();
+    }
+
+    fn try_write(&mut self, batch: &Backlog) -> Result<Done, Unusable> {
+        let probing = self.fault.is_some();
+        if probing {
+            // A connection that has met an I/O error may not see that the disk is back.
+            self.sql = None;
+        }
+        if self.sql.is_none() {
+            self.sql = Some(connect(&self.shared.path)?);
+        }
+        self.load_outbox()?;
+        let Some(sql) = &mut self.sql else { return Err(Unusable::Corrupt("there is no connection".into())) };
+        let dirty = settle_on_disk(&self.shared, sql)?;
+        let transaction = sql.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        #[cfg(test)]
+        self.shared.faults.inject(&transaction)?;
+        if probing {
+            transaction.execute("UPDATE counter SET value = value + 1 WHERE name = 'writes_tried'", [])?;
+        }
+        let last_seq = write_events(&transaction, batch)?;
+        for (service, (at, memory)) in &batch.memories {
+            keep_going("memory", rows::upsert_memory(&transaction, service, *at, memory))?;
+        }
+        for Dirty { key: (_, sink), row, .. } in &dirty {
+            keep_going("message", rows::upsert_outbox(&transaction, sink, row))?;
+        }
+        let before = write_notices(&self.shared, &transaction, batch)?;
+        transaction.commit()?;
+        Ok(Done { dirty, before, last_seq })
+    }
+
+    /// Reads the undelivered messages, once, when the disk can be read for the first time.
+    fn load_outbox(&mut self) -> Result<(), rusqlite::Error> {
+        let Some(sql) = self.sql.as_ref().filter(|_| !self.loaded) else { return Ok(()) };
+        let pending = rows::outbox_pending(sql, OUTBOX_PENDING_MAX)?;
+        let sinks: BTreeSet<SinkName> = pending.iter().map(|((_, sink), _)| sink.clone()).collect();
+        let mut state = self.shared.lock();
+        for (key, row) in pending {
+            state.outbox.restore(key, row);
+        }
+        drop(state);
+        self.loaded = true;
+        sinks.iter().for_each(|sink| (self.options.on_outbox)(sink));
+        Ok(())
+    }
+
+    fn wrote(&mut self, batch: Backlog, done: Done) {
+        let mut state = self.shared.lock();
+        for (told, before) in batch.notices.iter().zip(done.before) {
+            state.outbox.tell_written(told, before);
+        }
+        state.outbox.wrote(&done.dirty);
+        let recovered = self.fault.take().is_some();
+        state.fault = None;
+        drop(state);
+        if recovered {
+            tracing::info!(dropped = batch.dropped, "the database takes writes again");
+            (self.options.on_health)(None);
+        }
+        if let Some(seq) = done.last_seq {
+            (self.options.on_commit)(seq);
+        }
+        batch.confirms.iter().for_each(|incident| (self.options.on_stored)(*incident, true));
+        self.wake_sinks(batch.notices.iter());
+    }
+
+    fn could_not_write(&mut self, mut batch: Backlog, error: &str) {
+        let notices = std::mem::take(&mut batch.notices);
+        let confirms = std::mem::take(&mut batch.confirms);
+        self.shared.lock().backlog.put_back(batch);
+        self.fail(error);
+        self.keep_in_memory(notices.into(), confirms.into());
+    }
+
+    /// Serves notices and confirmations without the disk.
+    fn keep_in_memory(&mut self, notices: Vec<Told>, confirms: Vec<IncidentId>) {
+        for told in &notices {
+            let key = (told.notice.incident, told.sink.clone());
+            let before = self.sql.as_ref().map(|sql| rows::outbox_row(sql, &key));
+            let before = before.and_then(Result::ok).ok_or(());
+            self.shared.lock().outbox.tell_unwritten(told, before);
+        }
+        confirms.iter().for_each(|incident| (self.options.on_stored)(*incident, false));
+        self.wake_sinks(notices.iter());
+    }
+
+    fn wake_sinks<'a>(&self, notices: impl Iterator<Item = &'a Told>) {
+        let sinks: BTreeSet<&SinkName> = notices.map(|told| &told.sink).collect();
+        sinks.into_iter().for_each(|sink| (self.options.on_outbox)(sink));
+    }
+
+    /// Says once that writes do not work, and plans the next try.
+    fn fail(&mut self, error: &str) {
+        let pause = self.fault.as_ref().map_or(RETRY_FIRST, |fault| (fault.pause * 2).min(RETRY_MAX));
+        #[cfg(test)]
+        let pause = pause.min(crate::store::tests::RETRY_PAUSE);
+        let first = self.fault.is_none();
+        self.fault = Some(Fault { pause, retry_at: now() + pause });
+        if first {
+            let text = format!("cannot write {}: {error}", self.shared.path.display());
+            tracing::error!("{text}; Horus goes on without, and tries again");
+            self.shared.lock().fault = Some(text.clone());
+            (self.options.on_health)(Some(text));
+        }
+    }
+
+    fn prune(&mut self) {
+        let now_of_day = Timestamp::now();
+        let kept_since = now_of_day.checked_sub(self.options.retention).unwrap_or(Timestamp::MIN);
+        let Some(sql) = &mut self.sql else {
+            self.prune_at = now() + PRUNE_EVERY;
+            return;
+        };
+        match self.prune.step(&self.shared, sql, kept_since) {
+            Ok(pause) => self.prune_at = now() + pause,
+            Err(error) => {
+                self.prune_at = now() + PRUNE_EVERY;
+                self.fail(&error.to_string());
+            }
+        }
+    }
+}
+
+/// The rows of the outbox that have changed since they were written, each put behind what the disk holds.
+fn settle_on_disk(shared: &Shared, sql: &Connection) -> rusqlite::Result<Vec<Dirty>> {
+    let dirty = shared.lock().outbox.dirty();
+    if dirty.iter().all(|dirty| dirty.based) {
+        return Ok(dirty);
+    }
+    for Dirty { key, .. } in dirty.iter().filter(|dirty| !dirty.based) {
+        let before = rows::outbox_row(sql, key)?;
+        shared.lock().outbox.rebase(key, before);
+    }
+    Ok(shared.lock().outbox.dirty())
+}
+
+/// The number of the last event, if there was one.
+fn write_events(sql: &Connection, batch: &Backlog) -> rusqlite::Result<Option<u64>> {
+    let mut last_seq = None;
+    let first_at = batch.events.front().map_or_else(Timestamp::now, |event| event.at);
+    let gap = (batch.dropped > 0).then(|| {
+        let count = batch.dropped;
+        EventRow::about_horus(
+            first_at,
+            format!("store: {count} events were dropped while the disk took no writes"),
+        )
+    });
+    for event in gap.iter().chain(&batch.events) {
+        keep_going("event", rows::insert_event(sql, event))?;
+    }
+    if gap.is_some() || !batch.events.is_empty() {
+        last_seq = Some(rows::next_seq(sql)?.saturating_sub(1));
+    }
+    Ok(last_seq)
+}
+
+/// For each notice the row that was there before, in order.
+fn write_notices(shared: &Shared, sql: &Connection, batch: &Backlog) -> rusqlite::Result<Vec<Option<Row>>> {
+    let mut before = Vec::with_capacity(batch.notices.len());
+    let mut told_here: std::collections::BTreeMap<Key, Row> = std::collections::BTreeMap::new();
+    for told in &batch.notices {
+        let key = (told.notice.incident, told.sink.clone());
+        let on_disk = rows::outbox_row(sql, &key)?;
+        let here =
+            told_here.get(&key).cloned().or_else(|| shared.lock().outbox.row(&key)).or(on_disk.clone());
+        if let Some(row) = Row::told(here.as_ref(), told) {
+            keep_going("message", rows::upsert_outbox(sql, &told.sink, &row))?;
+            keep_going("severity", rows::raise_severity(sql, told.notice.incident, told.notice.severity))?;
+            told_here.insert(key, row);
+        }
+        before.push(on_disk);
+    }
+    Ok(before)
+}
+
+/// A row that SQLite will never take is given up with a line in the log; a fault of the disk ends the transaction.
+fn keep_going(what: &str, result: rusqlite::Result<()>) -> rusqlite::Result<()> {
+    if let Written::Never(error) = rows::sort_out(result)? {
+        tracing::error!(%error, "a row ({what}) cannot be written and is given up");
+    }
+    Ok(())
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state: &State = &self.shared.lock();
+        f.debug_struct("Writer").field("state", state).finish_non_exhaustive()
+    }
+}
