@@ -37,7 +37,8 @@
 //! honest. That is the default. [`Beat::serve_from_thread`] answers from a thread of its own: it goes on while your loop
 //! hangs, with a tick that stands still and a lag that grows, so Horus learns *that* the loop is dead without
 //! having to ask whether the network is. Choose it when one turn of the loop may rightly block for long.
-//! A program with its own HTTP server calls [`Beat::attach`] and serves [`Beat::answer`] itself.
+//! A few read-only pages can stand beside the beat ([`Beat::serve_with`]); a program with its own HTTP server calls
+//! [`Beat::attach`] and serves [`Beat::answer`] itself.
 //!
 //! Everything is bounded: [`MAX_NAMES`], [`MAX_CONNECTIONS`], [`MAX_HEADER_BYTES`], [`MAX_BUSY`]. Nothing here panics,
 //! blocks the caller or fails the program: a beat that cannot be sent is counted (`notify_dropped`) and forgotten.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use thiserror::Error;
@@ -32,6 +32,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// How long to wait when `accept` fails (out of descriptors) before trying again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The JSON body for a path, if there is such a page.
+type Pages = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// Why the beat could not be served.
 #[derive(Debug, Error)]
@@ -102,9 +105,22 @@ impl Beat {
     /// # Errors
     /// The address cannot be bound, or there is no runtime here.
     pub fn serve(&self, address: SocketAddr) -> Result<Beating, ServeError> {
+        self.serve_with(address, |_| None)
+    }
+
+    /// As [`Beat::serve`], with a few read-only pages of the program's own beside `/heartbeat`: `pages` gives the JSON body for a
+    /// path, `None` is 404. It must not block. A program that wants more than this wants its own server and [`Beat::answer`].
+    ///
+    /// # Errors
+    /// The address cannot be bound, or there is no runtime here.
+    pub fn serve_with(
+        &self,
+        address: SocketAddr,
+        pages: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Result<Beating, ServeError> {
         let mut beating = self.attach()?;
         let (listener, bound) = bind(address)?;
-        beating.tasks.push(runtime()?.spawn(accept(listener, self.clone())));
+        beating.tasks.push(runtime()?.spawn(accept(listener, self.clone(), Arc::new(pages))));
         beating.address = Some(bound);
         Ok(beating)
     }
@@ -134,7 +150,7 @@ impl Beat {
             .spawn(move || {
                 own.block_on(async move {
                     tokio::select! {
-                        () = accept(listener, beat.clone()) => (),
+                        () = accept(listener, beat.clone(), Arc::new(|_: &str| None)) => (),
                         () = push(Arc::clone(beat.shared())) => (),
                         _ = stopped => (),
                     }
@@ -179,7 +195,7 @@ async fn push(shared: Arc<Shared>) {
     }
 }
 
-async fn accept(listener: TcpListener, beat: Beat) {
+async fn accept(listener: TcpListener, beat: Beat, pages: Pages) {
     // Owned here, so that they end with this task.
     let mut connections = JoinSet::new();
     loop {
@@ -187,7 +203,7 @@ async fn accept(listener: TcpListener, beat: Beat) {
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) if connections.len() < MAX_CONNECTIONS => {
-                connections.spawn(connection(stream, beat.clone()));
+                connections.spawn(connection(stream, beat.clone(), Arc::clone(&pages)));
             }
             Ok(_) => (),
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -195,10 +211,10 @@ async fn accept(listener: TcpListener, beat: Beat) {
     }
 }
 
-async fn connection(stream: TcpStream, beat: Beat) {
+async fn connection(stream: TcpStream, beat: Beat, pages: Pages) {
     let service = hyper::service::service_fn(move |request| {
-        let beat = beat.clone();
-        async move { Ok::<_, Infallible>(respond(&request, &beat).await) }
+        let (beat, pages) = (beat.clone(), Arc::clone(&pages));
+        async move { Ok::<_, Infallible>(respond(&request, &beat, &pages).await) }
     });
     // An error here is the peer's: it went away, spoke nonsense or was too slow.
     let _ = hyper::server::conn::http1::Builder::new()
@@ -209,23 +225,24 @@ async fn connection(stream: TcpStream, beat: Beat) {
         .await;
 }
 
-async fn respond(request: &Request<Incoming>, beat: &Beat) -> Response<Full<Bytes>> {
-    let known = request.uri().path() == "/heartbeat";
-    let reading = matches!(*request.method(), Method::GET | Method::HEAD);
+async fn respond(request: &Request<Incoming>, beat: &Beat, pages: &Pages) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
-    match (known, reading) {
-        (true, true) => {
-            *response.body_mut() = Full::from(beat.answer().await);
-            response
-                .headers_mut()
-                .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
-            response.headers_mut().insert(CACHE_CONTROL, hyper::header::HeaderValue::from_static("no-store"));
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    let body = match request.uri().path() {
+        "/heartbeat" => Some(beat.answer().await),
+        path => pages(path),
+    };
+    match body {
+        Some(json) => {
+            *response.body_mut() = Full::from(json);
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
-        (true, false) => {
-            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-            response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
-        }
-        (false, _) => *response.status_mut() = StatusCode::NOT_FOUND,
+        None => *response.status_mut() = StatusCode::NOT_FOUND,
     }
     response
 }

@@ -89,6 +89,20 @@ async fn other_paths_methods_and_noise_get_answers_and_hurt_nobody() {
 }
 
 #[tokio::test]
+async fn a_program_can_show_pages_of_its_own_beside_the_beat() {
+    let beat = Beat::new();
+    let pages = |path: &str| (path == "/v1/gates").then(|| "[]".to_owned());
+    let beating = beat.serve_with(any_port(), pages).unwrap();
+    let close = "Host: x\r\nConnection: close\r\n\r\n";
+    let answer = ask(address(&beating), &format!("GET /v1/gates?all HTTP/1.1\r\n{close}")).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("\r\n\r\n[]"), "{answer}");
+    assert!(
+        ask(address(&beating), &format!("GET /v2 HTTP/1.1\r\n{close}")).await.starts_with("HTTP/1.1 404")
+    );
+    assert_eq!(get(address(&beating)).await.seq, 0);
+}
+
+#[tokio::test]
 async fn a_keep_alive_poller_sees_the_tick_move() {
     let beat = Beat::new();
     let beating = beat.serve(any_port()).unwrap();
