@@ -1,4 +1,5 @@
-//! Faults on purpose, so that a person can watch Horus heal: one small language for all services of the house.
+//! Faults on purpose, so that a person can watch Horus heal: one small language for all services of the
+//! house.
 //!
 //! ```text
 //!   hang@20s,once
@@ -8,7 +9,8 @@
 //!   what: hang | stall-stage=NAME | lie | crash | crash=panic | crash=abort | slow-start=60s | deaf | stop-beat
 //! ```
 //!
-//! This module only reads the wish and remembers `once`. The service decides where each fault strikes, because only it knows its loop and its stages.
+//! This module only reads the wish and remembers `once`. The service decides where each fault strikes,
+//! because only it knows its loop and its stages.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -102,7 +104,8 @@ impl FaultPlan {
         elapsed >= self.after
     }
 
-    /// Asks, right before it strikes, whether it may: always, or with `once` only for the first to ask in `state_dir`.
+    /// Asks, right before it strikes, whether it may: always, or with `once` only for the first to ask in
+    /// `state_dir`.
     ///
     /// # Errors
     /// The marker could not be written. The fault should then not strike, or it might strike for ever.
@@ -216,8 +219,8 @@ impl fmt::Display for FaultPlan {
     }
 }
 
-/// Blocks this thread for ever in a `read` on a socket whose other end never answers: the seven-hour hang, an exchange call
-/// awaited without a timeout, as the kernel sees it. Never returns.
+/// Blocks this thread for ever in a `read` on a socket whose other end never answers: the seven-hour hang, an
+/// exchange call awaited without a timeout, as the kernel sees it. Never returns.
 pub fn hang() -> ! {
     loop {
         // Both ends stay open in this scope, so the read sees neither data nor an end.

@@ -1,7 +1,8 @@
 //! What a supervised Rust program links, so that Horus can tell *working* from merely *existing*.
 //!
-//! A beat is one sign of life; the **tick** (`seq`) inside it is the part that is hard to fake: it moves only when
-//! the program's own main loop turned. An endpoint that answers 200 over a dead loop shows a tick that stands still.
+//! A beat is one sign of life; the **tick** (`seq`) inside it is the part that is hard to fake: it moves only
+//! when the program's own main loop turned. An endpoint that answers 200 over a dead loop shows a tick that
+//! stands still.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -33,15 +34,16 @@
 //!
 //! # Where the endpoint runs
 //!
-//! [`Beat::serve`] answers from your runtime: when the runtime is blocked, the beat goes silent too, and silence is
-//! honest. That is the default. [`Beat::serve_from_thread`] answers from a thread of its own: it goes on while your loop
-//! hangs, with a tick that stands still and a lag that grows, so Horus learns *that* the loop is dead without
-//! having to ask whether the network is. Choose it when one turn of the loop may rightly block for long.
-//! A few read-only pages can stand beside the beat ([`Beat::serve_with`]); a program with its own HTTP server calls
-//! [`Beat::attach`] and serves [`Beat::answer`] itself.
+//! [`Beat::serve`] answers from your runtime: when the runtime is blocked, the beat goes silent too, and
+//! silence is honest. That is the default. [`Beat::serve_from_thread`] answers from a thread of its own: it
+//! goes on while your loop hangs, with a tick that stands still and a lag that grows, so Horus learns *that*
+//! the loop is dead without having to ask whether the network is. Choose it when one turn of the loop may
+//! rightly block for long. A few read-only pages can stand beside the beat ([`Beat::serve_with`]); a program
+//! with its own HTTP server calls [`Beat::attach`] and serves [`Beat::answer`] itself.
 //!
-//! Everything is bounded: [`MAX_NAMES`], [`MAX_CONNECTIONS`], [`MAX_HEADER_BYTES`], [`MAX_BUSY`]. Nothing here panics,
-//! blocks the caller or fails the program: a beat that cannot be sent is counted (`notify_dropped`) and forgotten.
+//! Everything is bounded: [`MAX_NAMES`], [`MAX_CONNECTIONS`], [`MAX_HEADER_BYTES`], [`MAX_BUSY`]. Nothing
+//! here panics, blocks the caller or fails the program: a beat that cannot be sent is counted
+//! (`notify_dropped`) and forgotten.
 
 #![forbid(unsafe_code)]
 
@@ -115,7 +117,8 @@ impl Beat {
         Self::with_notifier(None)
     }
 
-    /// A beat that pushes sd_notify datagrams to `socket` every `every` (between 100 ms and 10 s) while it is attached.
+    /// A beat that pushes sd_notify datagrams to `socket` every `every` (between 100 ms and 10 s) while it is
+    /// attached.
     #[must_use]
     pub fn with_socket(socket: impl Into<PathBuf>, every: Duration) -> Self {
         Self::with_notifier(Notifier::at(socket.into(), every))
@@ -141,14 +144,16 @@ impl Beat {
         self.shared.seq.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Lets the lag meter's timer task move the tick (four times a second), for programs that have no main loop of their
-    /// own. It proves that the runtime schedules, and nothing about your tasks: prefer [`Beat::tick`].
+    /// Lets the lag meter's timer task move the tick (four times a second), for programs that have no main
+    /// loop of their own. It proves that the runtime schedules, and nothing about your tasks: prefer
+    /// [`Beat::tick`].
     pub fn tick_from_runtime(&self) {
         self.shared.from_runtime.store(true, Ordering::Relaxed);
     }
 
-    /// A progress counter: it only grows. The same name gives the same counter. Characters outside `[A-Za-z0-9_.-]` become `_`.
-    /// Beyond [`MAX_NAMES`] names the handle still works but is not reported; `names_dropped` in the beat says so.
+    /// A progress counter: it only grows. The same name gives the same counter. Characters outside
+    /// `[A-Za-z0-9_.-]` become `_`. Beyond [`MAX_NAMES`] names the handle still works but is not reported;
+    /// `names_dropped` in the beat says so.
     #[must_use]
     pub fn counter(&self, name: &str) -> Counter {
         self.shared.names.counter(name)
@@ -174,8 +179,9 @@ impl Beat {
         self.shared.declared().status = Some(text);
     }
 
-    /// Declares a step that may rightly take until `longest` from now (at most [`MAX_BUSY`]). The declaration ends when
-    /// the guard is dropped or when its time is over, whichever is first: a hang inside a busy step is still found.
+    /// Declares a step that may rightly take until `longest` from now (at most [`MAX_BUSY`]). The declaration
+    /// ends when the guard is dropped or when its time is over, whichever is first: a hang inside a busy step
+    /// is still found.
     #[must_use = "the declaration ends when this guard is dropped"]
     pub fn busy(&self, longest: Duration) -> Busy {
         let longest = longest.min(MAX_BUSY);
@@ -186,7 +192,12 @@ impl Beat {
             declared.busy.push((id, Instant::now() + longest));
             id
         };
-        self.shared.push(&format!("EXTEND_TIMEOUT_USEC={}\n", longest.as_micros()));
+        // At once, since a step that blocks the runtime leaves no time for the next periodic datagram.
+        let until_ms = report::unix_ms_after(longest);
+        let extend_us = longest.as_micros();
+        self.shared.push(&format!(
+            "EXTEND_TIMEOUT_USEC={extend_us}\nX_HORUS_STATE=busy\nX_HORUS_BUSY_UNTIL_MS={until_ms}\n"
+        ));
         Busy { shared: Arc::clone(&self.shared), id }
     }
 
@@ -197,9 +208,11 @@ impl Beat {
         Idle { shared: Arc::clone(&self.shared) }
     }
 
-    /// Declares that the program stopped itself on purpose and waits for a person. There is no way back in this process.
+    /// Declares that the program stopped itself on purpose and waits for a person. There is no way back in
+    /// this process.
     pub fn halted(&self, why: &str) {
         self.shared.declared().halted = true;
+        self.shared.push("X_HORUS_STATE=halted\n");
         self.status(why);
     }
 
@@ -214,8 +227,8 @@ impl Beat {
         self.shared.report()
     }
 
-    /// The body of `GET /heartbeat`, for a program that serves it with its own HTTP server. Never resolves once
-    /// the beat is [muted](Beat::mute).
+    /// The body of `GET /heartbeat`, for a program that serves it with its own HTTP server. Never resolves
+    /// once the beat is [muted](Beat::mute).
     pub async fn answer(&self) -> String {
         if self.shared.muted.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
@@ -223,7 +236,8 @@ impl Beat {
         self.report().to_json()
     }
 
-    /// Fault injection: from now on no question is answered and nothing is pushed, though the program is well.
+    /// Fault injection: from now on no question is answered and nothing is pushed, though the program is
+    /// well.
     pub fn mute(&self) {
         self.shared.muted.store(true, Ordering::Relaxed);
     }
@@ -295,8 +309,9 @@ impl Shared {
         }
     }
 
-    /// One periodic datagram. `WATCHDOG=1` is in it only if the tick moved since `last_seq` or the program declared that
-    /// it need not; the numbers always are, so a helper task's datagram cannot keep a dead loop alive. Returns the tick it told.
+    /// One periodic datagram. `WATCHDOG=1` is in it only if the tick moved since `last_seq` or the program
+    /// declared that it need not; the numbers always are, so a helper task's datagram cannot keep a dead loop
+    /// alive. Returns the tick it told.
     pub(crate) fn push_beat(&self, last_seq: u64) -> u64 {
         let report = self.report();
         let vouched = report.seq != last_seq || report.state != State::Ok;

@@ -1,5 +1,5 @@
-//! Loop lag, measured by the runtime against itself: a task plans to wake at a moment and compares it with the moment it
-//! really woke. Busy or blocked workers wake it late.
+//! Loop lag, measured by the runtime against itself: a task plans to wake at a moment and compares it with
+//! the moment it really woke. Busy or blocked workers wake it late.
 //!
 //! ```text
 //!   planned |....sleep....|            planned wake stands in an atomic, so a reader outside of the runtime sees a
@@ -7,7 +7,8 @@
 //!           lag -----------^---^
 //! ```
 //!
-//! The worst lag of the last one to two windows is reported, not the latest: a stall of 2 s between two polls must not vanish.
+//! The worst lag of the last one to two windows is reported, not the latest: a stall of 2 s between two polls
+//! must not vanish.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

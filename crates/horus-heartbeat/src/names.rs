@@ -1,5 +1,6 @@
-//! The program's own numbers: counters that only grow, gauges that may fall. A handle is one shared atomic, so moving it
-//! from a hot loop costs a few nanoseconds; the table of names is locked only to register and to report.
+//! The program's own numbers: counters that only grow, gauges that may fall. A handle is one shared atomic,
+//! so moving it from a hot loop costs a few nanoseconds; the table of names is locked only to register and to
+//! report.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -101,7 +102,8 @@ impl Names {
         let mut table = self.table();
         match table.entries.get(&name) {
             Some(entry) if entry.kind == kind => return Arc::clone(&entry.value),
-            // The same name as both kinds would make a counter fall; the second user gets a number of its own.
+            // The same name as both kinds would make a counter fall; the second user gets a number of its
+            // own.
             Some(_) => table.dropped += 1,
             None if table.entries.len() >= MAX_NAMES => table.dropped += 1,
             None => {

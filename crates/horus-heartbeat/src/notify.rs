@@ -1,7 +1,8 @@
-//! The pushed beat: sd_notify datagrams, the protocol of systemd, so a program that speaks it works under either.
+//! The pushed beat: sd_notify datagrams, the protocol of systemd, so a program that speaks it works under
+//! either.
 //!
-//! Written here, not taken from the `sd-notify` crate: that one reads the environment on every call and sends on a blocking
-//! socket, and a watchdog whose receiver is stuck must never be what hangs the program.
+//! Written here, not taken from the `sd-notify` crate: that one reads the environment on every call and sends
+//! on a blocking socket, and a watchdog whose receiver is stuck must never be what hangs the program.
 
 use std::fmt::Write as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -33,7 +34,8 @@ impl Notifier {
         Self::at(PathBuf::from(path), limit.map_or(DEFAULT_EVERY, |us| Duration::from_micros(us) / 2))
     }
 
-    /// `None` when there is no such address or no socket to be had: a program must start without its watchdog too.
+    /// `None` when there is no such address or no socket to be had: a program must start without its watchdog
+    /// too.
     pub(crate) fn at(path: PathBuf, every: Duration) -> Option<Self> {
         let address = address(path)?;
         let socket = UnixDatagram::unbound().ok()?;
@@ -87,6 +89,9 @@ pub(crate) fn beat_datagram(report: &Report, vouched: bool) -> String {
         State::Halted => "halted",
     };
     let _ = writeln!(text, "X_HORUS_STATE={state}");
+    if let Some(until_ms) = report.busy_until_ms {
+        let _ = writeln!(text, "X_HORUS_BUSY_UNTIL_MS={until_ms}");
+    }
     for (name, value) in &report.progress {
         let _ = writeln!(text, "X_HORUS_PROGRESS={name}:{value}");
     }

@@ -1,5 +1,5 @@
-//! One beat as data: what `GET /heartbeat` answers. Version 1; a reader ignores fields that it does not know, and a field
-//! is never given another meaning under the same version.
+//! One beat as data: what `GET /heartbeat` answers. Version 1; a reader ignores fields that it does not know,
+//! and a field is never given another meaning under the same version.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,8 +30,8 @@ pub struct Report {
     pub schema: u32,
     /// The tick: turns of the main loop since the process started.
     pub seq: u64,
-    /// The worst lateness of a runtime timer in the last 5 to 10 s, in milliseconds, including a lateness that still grows. `None`
-    /// when no meter runs.
+    /// The worst lateness of a runtime timer in the last 5 to 10 s, in milliseconds, including a lateness
+    /// that still grows. `None` when no meter runs.
     pub loop_lag_ms: Option<f64>,
     /// What the program declares.
     pub state: State,
@@ -62,7 +62,8 @@ impl Report {
     /// One line of JSON.
     #[must_use]
     pub fn to_json(&self) -> String {
-        // Maps with string keys and finite numbers cannot fail to serialise; should it ever, an empty object is no beat.
+        // Maps with string keys and finite numbers cannot fail to serialise; should it ever, an empty object
+        // is no beat.
         serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned())
     }
 }

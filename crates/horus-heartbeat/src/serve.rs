@@ -1,5 +1,6 @@
-//! The pulled beat: `GET /heartbeat` over HTTP/1.1, in the program's runtime or in a thread of its own.
-//! A stranger cannot make it grow: connections, header bytes and header time are limited, bodies are never read.
+//! The pulled beat: `GET /heartbeat` over HTTP/1.1, in the program's runtime or in a thread of its own. A
+//! stranger cannot make it grow: connections, header bytes and header time are limited, bodies are never
+//! read.
 
 use std::convert::Infallible;
 use std::io;
@@ -26,8 +27,8 @@ pub const MAX_CONNECTIONS: usize = 32;
 /// The largest request head, in bytes; a larger one gets 431 and is closed.
 pub const MAX_HEADER_BYTES: usize = 8192;
 
-/// How long a connection may take to send a request head, also between two requests. Longer than the usual polling
-/// interval, so a keep-alive poller is not cut off.
+/// How long a connection may take to send a request head, also between two requests. Longer than the usual
+/// polling interval, so a keep-alive poller is not cut off.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// How long to wait when `accept` fails (out of descriptors) before trying again.
@@ -100,7 +101,8 @@ impl Beat {
         Ok(Beating { tasks, thread: None, address: None })
     }
 
-    /// Serves `GET /heartbeat` on `address` from this runtime: if the runtime is blocked, the beat is silent. Also [attaches](Beat::attach).
+    /// Serves `GET /heartbeat` on `address` from this runtime: if the runtime is blocked, the beat is silent.
+    /// Also [attaches](Beat::attach).
     ///
     /// # Errors
     /// The address cannot be bound, or there is no runtime here.
@@ -108,8 +110,9 @@ impl Beat {
         self.serve_with(address, |_| None)
     }
 
-    /// As [`Beat::serve`], with a few read-only pages of the program's own beside `/heartbeat`: `pages` gives the JSON body for a
-    /// path, `None` is 404. It must not block. A program that wants more than this wants its own server and [`Beat::answer`].
+    /// As [`Beat::serve`], with a few read-only pages of the program's own beside `/heartbeat`: `pages` gives
+    /// the JSON body for a path, `None` is 404. It must not block. A program that wants more than this wants
+    /// its own server and [`Beat::answer`].
     ///
     /// # Errors
     /// The address cannot be bound, or there is no runtime here.
@@ -125,8 +128,8 @@ impl Beat {
         Ok(beating)
     }
 
-    /// Serves (and pushes) from a thread with a small runtime of its own: it goes on while this runtime is blocked, with a
-    /// tick that stands still and a lag that grows. The lag meter stays in this runtime.
+    /// Serves (and pushes) from a thread with a small runtime of its own: it goes on while this runtime is
+    /// blocked, with a tick that stands still and a lag that grows. The lag meter stays in this runtime.
     ///
     /// # Errors
     /// The address cannot be bound, the thread cannot be started, or there is no runtime here.

@@ -300,6 +300,10 @@ async fn only_a_tick_that_moved_is_vouched_for() {
     let _idle = beat.idle();
     let fourth = receiver.next().await;
     assert!(fourth.contains("WATCHDOG=1\n") && fourth.contains("X_HORUS_STATE=idle\n"), "{fourth}");
+    let _busy = beat.busy(Duration::from_secs(60));
+    receiver.next().await;
+    let fifth = receiver.next().await;
+    assert!(fifth.contains("X_HORUS_STATE=busy\nX_HORUS_BUSY_UNTIL_MS="), "{fifth}");
 }
 
 #[tokio::test]
@@ -312,7 +316,12 @@ async fn the_life_of_a_program_is_told_in_order() {
     beat.ready();
     assert_eq!(receiver.next().await, "READY=1\n");
     let _busy = beat.busy(Duration::from_secs(5));
-    assert_eq!(receiver.next().await, "EXTEND_TIMEOUT_USEC=5000000\n", "and READY=1 was sent once");
+    let busy = receiver.next().await;
+    let said = "EXTEND_TIMEOUT_USEC=5000000\nX_HORUS_STATE=busy\nX_HORUS_BUSY_UNTIL_MS=";
+    assert!(busy.starts_with(said), "and READY=1 was sent once: {busy}");
+    beat.halted("loss limit");
+    assert_eq!(receiver.next().await, "X_HORUS_STATE=halted\n");
+    assert_eq!(receiver.next().await, "STATUS=loss limit\n");
     beat.stopping();
     assert_eq!(receiver.next().await, "STOPPING=1\n");
 }

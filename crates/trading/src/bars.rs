@@ -1,8 +1,9 @@
-//! Bars of one second, the shortest period that the venue itself publishes. Longer ones would be better statistics, but the tape has 184 s: with
-//! bars of a minute, the 300 of the warm-up would be a hundred passes over the same three minutes.
+//! Bars of one second, the shortest period that the venue itself publishes. Longer ones would be better
+//! statistics, but the tape has 184 s: with bars of a minute, the 300 of the warm-up would be a hundred
+//! passes over the same three minutes.
 //!
-//! A second without a trade gives a flat bar at the previous close with volume zero, as the venue's own one-second bars do. Before
-//! the first trade there is no price, hence no bar.
+//! A second without a trade gives a flat bar at the previous close with volume zero, as the venue's own
+//! one-second bars do. Before the first trade there is no price, hence no bar.
 
 use crate::tape::{Second, Taker, Trade};
 use crate::units::{Price, Quantity};

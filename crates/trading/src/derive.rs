@@ -1,9 +1,10 @@
 //! From the recorded events that the crate `barter` ships to the compact tape: `trading tape derive INPUT`.
 //!
-//! What is done, completely: (1) events are put in the order of `time_received`, as a program would have seen them; (2) only the
-//! whole seconds are kept; (3) trades of one symbol, price, side and receive millisecond that stand next to each other become one; (4) a quote
-//! is kept when its bid or ask price changed, else only the last one per symbol and 250 ms; (5) prices and sizes become integers of
-//! the symbol's tick and step, exactly, or the derivation fails.
+//! What is done, completely: (1) events are put in the order of `time_received`, as a program would have seen
+//! them; (2) only the whole seconds are kept; (3) trades of one symbol, price, side and receive millisecond
+//! that stand next to each other become one; (4) a quote is kept when its bid or ask price changed, else only
+//! the last one per symbol and 250 ms; (5) prices and sizes become integers of the symbol's tick and step,
+//! exactly, or the derivation fails.
 
 use std::fmt::Write as _;
 use std::io::BufRead;
@@ -164,7 +165,8 @@ fn opening_quotes(events: &[Event], start_ms: i64) -> Vec<Event> {
 
 fn thin(events: &[Event]) -> Vec<Event> {
     let mut kept: Vec<Event> = Vec::with_capacity(events.len() / 3);
-    // Per symbol: where its last quote stands in `kept`, and whether that one only holds the place of its sample.
+    // Per symbol: where its last quote stands in `kept`, and whether that one only holds the place of its
+    // sample.
     let mut last_quote: [Option<(usize, bool)>; Symbol::ALL.len()] = Default::default();
     for event in events {
         match event.what {

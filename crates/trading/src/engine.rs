@@ -4,8 +4,9 @@
 //!   feed --seconds--> bars --closed--> signals --candidates--> gates --orders--> venue --> books, journal
 //! ```
 //!
-//! No clock and no tasks in here: one [`Engine::step`] plays one second of the tape, so the same state and tape give the same trades. A
-//! stage that is stuck (a fault on purpose) leaves its queue to fill up to [`QUEUE_LIMIT`]; then the oldest entry goes, counted.
+//! No clock and no tasks in here: one [`Engine::step`] plays one second of the tape, so the same state and
+//! tape give the same trades. A stage that is stuck (a fault on purpose) leaves its queue to fill up to
+//! [`QUEUE_LIMIT`]; then the oldest entry goes, counted.
 
 use std::collections::VecDeque;
 use std::str::FromStr;
@@ -33,8 +34,8 @@ pub(crate) const WARM_UP_SECONDS: u64 = 360;
 /// Paper dollars at the start of a state directory.
 const DEPOSIT: (i64, u32) = (100_000, 0);
 
-/// What one entry is meant to cost: twice the venue's smallest order, and so small against the deposit that the fees take
-/// months to reach the loss limit.
+/// What one entry is meant to cost: twice the venue's smallest order, and so small against the deposit that
+/// the fees take months to reach the loss limit.
 const ORDER_SIZE: (i64, u32) = (10, 0);
 
 /// A position is sold after so many bars at the latest: the longest horizon that the score looks at.
@@ -138,8 +139,8 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// The state of a new state directory: it begins in the first pass that has a whole warm-up behind it, at the first second
-    /// in which that pass is open for trading.
+    /// The state of a new state directory: it begins in the first pass that has a whole warm-up behind it, at
+    /// the first second in which that pass is open for trading.
     pub(crate) fn fresh(tape: &Tape) -> Snapshot {
         let first = tape.first_pass_after(Second(WARM_UP_SECONDS)).0 + u64::from(gates::AFTER_SEAM);
         Snapshot::fresh(Second(first), Ledger::new(Usd::new(DEPOSIT.0, DEPOSIT.1)))
@@ -161,7 +162,8 @@ impl Engine {
         }
     }
 
-    /// Refills the indicators from the seconds before the next one, as fast as it goes. Trades nothing and counts nothing.
+    /// Refills the indicators from the seconds before the next one, as fast as it goes. Trades nothing and
+    /// counts nothing.
     pub(crate) fn warm_up(&mut self) {
         let next = self.state.next.0;
         for second in next.saturating_sub(WARM_UP_SECONDS)..next {
@@ -403,7 +405,8 @@ impl Engine {
             .map(|candidate| (candidate, gates::risk_context(&self.situation(candidate))))
     }
 
-    /// Symbols in which a position could be opened, as far as the data goes: indicators warm, book fresh and narrow.
+    /// Symbols in which a position could be opened, as far as the data goes: indicators warm, book fresh and
+    /// narrow.
     pub(crate) fn slots(&self) -> u64 {
         let tradable = |candidate: &&Candidate| {
             let quote = self.tape.quote(candidate.symbol, self.last(), 0);
@@ -506,7 +509,8 @@ mod tests {
         assert_eq!(tally.blocked[&gates::Block::WarmUp], bars);
     }
 
-    /// Two passes over the real tape, at the default settings: trades happen, each pass ends flat, and only fees and spread are paid.
+    /// Two passes over the real tape, at the default settings: trades happen, each pass ends flat, and only
+    /// fees and spread are paid.
     #[test]
     fn the_recorded_market_is_traded() {
         let mut run = Run::new();

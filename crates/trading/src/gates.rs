@@ -1,13 +1,15 @@
-//! The gates between a score and an order, in a fixed order. Each counts what it saw, what it let through and what it blocked for which reason, so "no
-//! trades" always has an address. A gate that never ran is listed as that: an earlier one always answers first.
+//! The gates between a score and an order, in a fixed order. Each counts what it saw, what it let through and
+//! what it blocked for which reason, so "no trades" always has an address. A gate that never ran is listed as
+//! that: an earlier one always answers first.
 //!
 //! ```text
 //!   closed bar -> warm_up -> session -> conviction -> position -> SIGNAL -> data -> regime -> risk -> PASSED -> order
 //! ```
 //!
-//! Before SIGNAL the gates ask whether there is anything to decide; after it, whether it may be done. Only the second group makes the funnel
-//! `signals -> passed -> orders`. A signal is an **event**, the bar on which conviction *becomes* high; no gate asks to see it again later,
-//! since a persistence test on something that decays can never pass. Selling what is held is never gated.
+//! Before SIGNAL the gates ask whether there is anything to decide; after it, whether it may be done. Only
+//! the second group makes the funnel `signals -> passed -> orders`. A signal is an **event**, the bar on
+//! which conviction *becomes* high; no gate asks to see it again later, since a persistence test on something
+//! that decays can never pass. Selling what is held is never gated.
 
 use std::collections::BTreeMap;
 
@@ -19,14 +21,16 @@ use crate::tape::{Moment, Quote};
 use crate::units::Usd;
 use crate::venue::MAX_QUOTE_AGE_MS;
 
-/// Bars after the seam in which nothing is bought: the jump is then outside of the 20 bars of the Bollinger bands, and Wilder's
-/// smoothing has faded it to (13/14)^20, a quarter.
+/// Bars after the seam in which nothing is bought: the jump is then outside of the 20 bars of the Bollinger
+/// bands, and Wilder's smoothing has faded it to (13/14)^20, a quarter.
 pub(crate) const AFTER_SEAM: u32 = 20;
 
-/// Bars before the seam in which nothing is bought and everything is sold: no position is carried over a jump that no market made.
+/// Bars before the seam in which nothing is bought and everything is sold: no position is carried over a jump
+/// that no market made.
 pub(crate) const BEFORE_SEAM: u32 = 5;
 
-/// A spread wider than this share of the price is no market (5 basis points, half of the fee; the widest on the tape is 3).
+/// A spread wider than this share of the price is no market (5 basis points, half of the fee; the widest on
+/// the tape is 3).
 const WIDEST_SPREAD: f64 = 0.0005;
 
 /// ADX from which on there is a trend (Wilder's own bound).
@@ -149,8 +153,8 @@ pub(crate) fn data(quote: Option<Quote>) -> Result<(), Block> {
     deny(ask - bid > WIDEST_SPREAD * bid, Block::WideSpread)
 }
 
-/// Volatility and trend are two axes. A strong trend (ADX 43) with high volatility is not a crisis; only high volatility without
-/// a trend blocks.
+/// Volatility and trend are two axes. A strong trend (ADX 43) with high volatility is not a crisis; only high
+/// volatility without a trend blocks.
 fn regime(reading: &Reading) -> Result<(), Block> {
     let wild = reading.volatility_rank >= HIGH_VOLATILITY_RANK;
     let trending = reading.adx >= TREND_ADX;
@@ -207,7 +211,8 @@ impl Gates {
     }
 }
 
-/// What the published risk context says: the first shut gate among those that are about the market and the account, not about this signal.
+/// What the published risk context says: the first shut gate among those that are about the market and the
+/// account, not about this signal.
 pub(crate) fn risk_context(situation: &Situation<'_>) -> Option<Block> {
     let about_risk = [Gate::WarmUp, Gate::Session, Gate::Data, Gate::Regime, Gate::Risk];
     about_risk.into_iter().find_map(|gate| gate.check(situation).err())

@@ -1,6 +1,7 @@
-//! RSI, ADX, DI, ATR, MACD and Bollinger bands of one symbol, bar by bar, by the `ta-lib` crate (bit-equal to the C library, golden
-//! values in testdata/). Wilder's smoothing never forgets its first bars, it only fades them: after 60 bars ADX can still be a third off, after 300
-//! it is right to 5e-8. So nothing is read before [`WARM_UP_BARS`], and a restart refills them first.
+//! RSI, ADX, DI, ATR, MACD and Bollinger bands of one symbol, bar by bar, by the `ta-lib` crate (bit-equal to
+//! the C library, golden values in testdata/). Wilder's smoothing never forgets its first bars, it only fades
+//! them: after 60 bars ADX can still be a third off, after 300 it is right to 5e-8. So nothing is read before
+//! [`WARM_UP_BARS`], and a restart refills them first.
 
 use std::collections::VecDeque;
 
@@ -14,8 +15,8 @@ use crate::bars::Bar;
 /// Closed bars before anything is read from the indicators.
 pub(crate) const WARM_UP_BARS: usize = 300;
 
-/// Bars after which the streams are opened: more than the longest lookback (MACD: 33). All bars after that go through `update`, so
-/// a fresh start and a refill run the same code.
+/// Bars after which the streams are opened: more than the longest lookback (MACD: 33). All bars after that go
+/// through `update`, so a fresh start and a refill run the same code.
 const OPEN_BARS: usize = 60;
 
 /// Wilder's own period, used for RSI, ADX, DI and ATR.
@@ -63,7 +64,8 @@ struct Streams {
 }
 
 impl Indicators {
-    /// Takes one closed bar. `None` until warm. A bar that the library refuses (a price that is not a number) is an error, and changes nothing.
+    /// Takes one closed bar. `None` until warm. A bar that the library refuses (a price that is not a number)
+    /// is an error, and changes nothing.
     pub(crate) fn push(&mut self, bar: &Bar) -> Result<Option<Reading>, RetCode> {
         let reading = match &mut self.streams {
             Some(streams) => Some(streams.update(bar)?),
@@ -97,7 +99,8 @@ impl Indicators {
     }
 }
 
-/// Bars that the volatility is ranked against: as many as have gone through the streams when the first reading is given.
+/// Bars that the volatility is ranked against: as many as have gone through the streams when the first
+/// reading is given.
 const RANK_BARS: usize = WARM_UP_BARS - OPEN_BARS;
 
 impl Streams {
@@ -155,7 +158,8 @@ mod tests {
             .collect()
     }
 
-    /// testdata/golden.csv is made by testdata/golden.py with the C library, from the same tape, by an own bar builder.
+    /// testdata/golden.csv is made by testdata/golden.py with the C library, from the same tape, by an own
+    /// bar builder.
     #[test]
     fn readings_are_those_of_the_c_library() {
         let golden = include_str!("../testdata/golden.csv");

@@ -1,4 +1,5 @@
-//! The books: what was paid, what is held, what it cost. Pure; the same [`Ledger::apply`] serves trading and recovery after a crash.
+//! The books: what was paid, what is held, what it cost. Pure; the same [`Ledger::apply`] serves trading and
+//! recovery after a crash.
 //!
 //! Two identities hold after every fill, and are checked again at every start:
 //! `cash = deposit - bought + sold - fees` and `cost of what is held = bought - sold + realized`.
@@ -142,7 +143,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// What all would be worth if each position could be sold at `mark`; positions without a mark count at cost.
+    /// What all would be worth if each position could be sold at `mark`; positions without a mark count at
+    /// cost.
     pub(crate) fn equity(&self, mark: impl Fn(Symbol) -> Option<Price>) -> Usd {
         let value =
             |(symbol, p): (&Symbol, &Position)| mark(*symbol).map_or(p.cost, |price| price * p.quantity);
@@ -233,7 +235,8 @@ mod tests {
     }
 
     proptest! {
-        /// Cash and the cost of what is held are what was put in, plus what was earned, minus the fees: after any fills, accepted or refused.
+        /// Cash and the cost of what is held are what was put in, plus what was earned, minus the fees: after
+        /// any fills, accepted or refused.
         #[test]
         fn money_is_conserved(fills in prop::collection::vec((any::<bool>(), 1_i64..100_000, 0_i64..100_000, 0_i64..100_000), 0..60)) {
             let mut ledger = Ledger::new(Usd::new(10_000, 0));

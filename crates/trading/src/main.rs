@@ -1,7 +1,7 @@
 //! Supervised service: signals from recorded market data, traded on paper.
 //!
-//! Reading order: `tape` (the market), `bars`, `indicators`, `score`, `gates`, `venue`, `ledger`, `store`, then `engine`, which
-//! makes one step of them, and `service`, which turns the loop under supervision.
+//! Reading order: `tape` (the market), `bars`, `indicators`, `score`, `gates`, `venue`, `ledger`, `store`,
+//! then `engine`, which makes one step of them, and `service`, which turns the loop under supervision.
 
 #![forbid(unsafe_code)]
 
@@ -72,8 +72,8 @@ struct RunArguments {
     /// Where positions, cash and the journal are kept
     #[arg(long, value_name = "DIR", default_value = "trading-state")]
     state: PathBuf,
-    /// Go wrong on purpose: hang@20s, stall-stage=NAME@20s, lie@20s, crash@20s, crash=panic@20s, crash=abort@20s, slow-start=60s, deaf,
-    /// stop-beat@129s; with `,once` not again after a restart
+    /// Go wrong on purpose: hang@20s, stall-stage=NAME@20s, lie@20s, crash@20s, crash=panic@20s,
+    /// crash=abort@20s, slow-start=60s, deaf, stop-beat@129s; with `,once` not again after a restart
     #[arg(long, value_name = "KIND[@AFTER]", env = "TRADING_FAULT")]
     fault: Option<FaultPlan>,
     /// Refused: there is no live mode

@@ -1,5 +1,5 @@
-//! The public pages: what the program thinks and why, as JSON. `/v1/signals` has the published shape of the signal API; every shape is versioned by
-//! its path and by `schema`.
+//! The public pages: what the program thinks and why, as JSON. `/v1/signals` has the published shape of the
+//! signal API; every shape is versioned by its path and by `schema`.
 
 use std::collections::BTreeMap;
 
@@ -215,7 +215,8 @@ fn gate_name(block: Option<Block>) -> String {
 }
 
 fn json(value: &impl Serialize) -> String {
-    // These shapes have string keys and finite numbers only; should one ever fail, `null` is not mistaken for data.
+    // These shapes have string keys and finite numbers only; should one ever fail, `null` is not mistaken for
+    // data.
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
 

@@ -1,10 +1,13 @@
-//! The score: an independent case for up (bull) and for down (bear), 0 to 100 each. They are not each other's complement; both may be weak
-//! (nothing happens) or strong (a stretched trend). What counts is their **spread**: from 15 on conviction is high, from 3 moderate, below neutral.
+//! The score: an independent case for up (bull) and for down (bear), 0 to 100 each. They are not each other's
+//! complement; both may be weak (nothing happens) or strong (a stretched trend). What counts is their
+//! **spread**: from 15 on conviction is high, from 3 moderate, below neutral.
 //!
-//! The shape has five factors worth 30 + 25 + 20 + 15 + 10. Two of them need days of history, which a tape of three minutes does not have. They score 0
-//! *and are flagged*: weak and blind are different things. So at most 60 points can be reached here, per case.
+//! The shape has five factors worth 30 + 25 + 20 + 15 + 10. Two of them need days of history, which a tape of
+//! three minutes does not have. They score 0 *and are flagged*: weak and blind are different things. So at
+//! most 60 points can be reached here, per case.
 //!
-//! Nothing here claims to predict: at this time scale one fee is larger than a typical move, see docs/guides/trading.md.
+//! Nothing here claims to predict: at this time scale one fee is larger than a typical move, see
+//! docs/guides/trading.md.
 
 use serde::{Serialize, Serializer};
 
@@ -25,7 +28,8 @@ const ALIGNMENT_MAX: f64 = 20.0;
 const CONFLUENCE_MAX: f64 = 15.0;
 const TIMING_MAX: f64 = 10.0;
 
-/// The shares of the confluence: momentum (RSI), MACD, direction (DI), stretch (Bollinger). They add up to `CONFLUENCE_MAX`.
+/// The shares of the confluence: momentum (RSI), MACD, direction (DI), stretch (Bollinger). They add up to
+/// `CONFLUENCE_MAX`.
 const CONFLUENCE_SHARES: [f64; 4] = [4.0, 4.0, 4.0, 3.0];
 
 /// What one symbol's score is made from.
@@ -184,7 +188,8 @@ impl Factor {
     }
 }
 
-/// Who takes: the side that crosses the spread more, weighted by how much is traded compared with what is usual (at most 1).
+/// Who takes: the side that crosses the spread more, weighted by how much is traded compared with what is
+/// usual (at most 1).
 fn volume(flow: &Flow) -> Factor {
     if flow.volume <= 0.0 || flow.usual <= 0.0 {
         return Factor::blind(VOLUME_MAX);
@@ -206,7 +211,8 @@ fn alignment(changes: &[f64; HORIZONS.len()]) -> Factor {
     Factor::new(ALIGNMENT_MAX, sum(|change| change > 0.0), sum(|change| change < 0.0))
 }
 
-/// Four indicators. The bands argue against the move: beyond them it is stretched, which is a case for the other side.
+/// Four indicators. The bands argue against the move: beyond them it is stretched, which is a case for the
+/// other side.
 fn confluence(r: &Reading) -> Factor {
     // RSI 80 and 20 are full marks; the histogram's unit is a tenth of the ATR.
     let momentum = (r.rsi - 50.0) / 30.0;
@@ -320,6 +326,48 @@ mod tests {
         }
     }
 
+    const QUIET: Reading = Reading {
+        close: 100.0,
+        rsi: 50.0,
+        adx: 10.0,
+        plus_di: 20.0,
+        minus_di: 20.0,
+        atr: 1.0,
+        macd_histogram: 0.0,
+        band_upper: 101.0,
+        band_lower: 99.0,
+        volatility_rank: 0.0,
+    };
+
+    #[test]
+    fn each_indicator_speaks_for_its_side_and_the_bands_against_the_move() {
+        let cases = |reading: Reading| {
+            let factor = confluence(&reading);
+            (factor.bull, factor.bear)
+        };
+        assert_eq!(cases(QUIET), (0.0, 0.0));
+        assert_eq!(cases(Reading { rsi: 80.0, ..QUIET }), (4.0, 0.0));
+        assert_eq!(cases(Reading { rsi: 35.0, ..QUIET }), (0.0, 2.0));
+        assert_eq!(cases(Reading { macd_histogram: 0.05, ..QUIET }), (2.0, 0.0));
+        assert_eq!(cases(Reading { plus_di: 30.0, minus_di: 10.0, ..QUIET }), (2.0, 0.0));
+        assert_eq!(cases(Reading { close: 101.0, ..QUIET }), (0.0, 0.0), "at the band, not beyond it");
+        assert_eq!(cases(Reading { close: 102.0, ..QUIET }), (0.0, 3.0), "stretched upwards");
+        assert_eq!(cases(Reading { close: 98.5, ..QUIET }), (1.5, 0.0), "stretched downwards");
+    }
+
+    #[test]
+    fn flow_counts_by_side_and_by_how_much_is_traded() {
+        let cases = |bought, traded, usual| {
+            let factor = volume(&Flow { bought, volume: traded, usual });
+            (factor.bull, factor.bear)
+        };
+        assert_eq!(cases(10.0, 10.0, 10.0), (25.0, 0.0));
+        assert_eq!(cases(0.0, 10.0, 5.0), (0.0, 25.0), "more than usual is not more than all");
+        assert_eq!(cases(10.0, 10.0, 20.0), (12.5, 0.0));
+        assert_eq!(cases(5.0, 10.0, 10.0), (0.0, 0.0));
+        assert_eq!(alignment(&[1.0, 1.0, -1.0, 0.0]), Factor::new(20.0, 10.0, 5.0));
+    }
+
     #[test]
     fn the_maxima_add_up_to_a_hundred() {
         assert_eq!(PATTERN_MAX + VOLUME_MAX + ALIGNMENT_MAX + CONFLUENCE_MAX + TIMING_MAX, 100.0);
@@ -328,18 +376,7 @@ mod tests {
 
     #[test]
     fn a_factor_without_data_is_zero_and_flagged() {
-        let reading = Reading {
-            close: 100.0,
-            rsi: 50.0,
-            adx: 10.0,
-            plus_di: 0.0,
-            minus_di: 0.0,
-            atr: 0.0,
-            macd_histogram: 0.0,
-            band_upper: 100.0,
-            band_lower: 100.0,
-            volatility_rank: 0.0,
-        };
+        let reading = Reading { atr: 0.0, band_upper: 100.0, band_lower: 100.0, ..QUIET };
         let flow = Flow { bought: 0.0, volume: 0.0, usual: 5.0 };
         let score = Score::of(&Inputs { reading, flow, changes: [0.0; 4] });
         assert_eq!(score.flags, ["NO_DAILY_HISTORY", "NO_VOLUME", "NO_CALENDAR"]);

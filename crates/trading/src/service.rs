@@ -1,8 +1,10 @@
-//! The running program: one loop that plays the tape, saves, shows and ticks; the beat beside it; faults on purpose.
+//! The running program: one loop that plays the tape, saves, shows and ticks; the beat beside it; faults on
+//! purpose.
 //!
-//! Order of a start: answer HTTP (`ready: false`, tick 0), lock and reconcile the state, refill the indicators, `READY=1`, loop. Order of a
-//! stop (SIGTERM, SIGINT): finish the step, save, `STOPPING=1`, exit 0. Books that contradict themselves or a disk that does
-//! not take the record do not end the program: it stays, halted, and says why, because a restart would not help.
+//! Order of a start: answer HTTP (`ready: false`, tick 0), lock and reconcile the state, refill the
+//! indicators, `READY=1`, loop. Order of a stop (SIGTERM, SIGINT): finish the step, save, `STOPPING=1`, exit
+//! 0. Books that contradict themselves or a disk that does not take the record do not end the program: it
+//! stays, halted, and says why, because a restart would not help.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,7 +24,8 @@ use crate::pages::Pages;
 use crate::store::{Recovered, Store, StoreError, Tally};
 use crate::tape::{Tape, TapeError};
 
-/// The loop turns at least so often, however slowly the tape is played: the tick must not depend on `--speed`.
+/// The loop turns at least so often, however slowly the tape is played: the tick must not depend on
+/// `--speed`.
 const LONGEST_TURN: Duration = Duration::from_millis(250);
 
 /// Seconds of tape in one turn at most; what is overdue beyond that is played late, not skipped.

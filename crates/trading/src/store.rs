@@ -1,5 +1,5 @@
-//! What survives: a journal of intents and outcomes, and a snapshot. After a `SIGKILL` at any instant at most the step that was
-//! not yet acknowledged is lost, and nothing is ever filled twice.
+//! What survives: a journal of intents and outcomes, and a snapshot. After a `SIGKILL` at any instant at most
+//! the step that was not yet acknowledged is lost, and nothing is ever filled twice.
 //!
 //! ```text
 //!   decide -> intent on disk -> venue -> outcome on disk (= acknowledged) -> books -> snapshot, by rename, about once a second
@@ -10,9 +10,10 @@
 //!                 happen: `abandoned`
 //! ```
 //!
-//! Recovery is: snapshot, then every journal record after it, through the same `Ledger::apply` as in trading, then
-//! the identities of the books. A torn last line is cut off; anything else that does not fit stops the program from trading, since wrong
-//! books are worse than none. A flat file and a rename, not a database: two files that a person can read with `tail`.
+//! Recovery is: snapshot, then every journal record after it, through the same `Ledger::apply` as in trading,
+//! then the identities of the books. A torn last line is cut off; anything else that does not fit stops the
+//! program from trading, since wrong books are worse than none. A flat file and a rename, not a database: two
+//! files that a person can read with `tail`.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -394,11 +395,16 @@ mod tests {
         for cut in 0..=journal.len() {
             let dir = tempfile::tempdir().unwrap();
             File::create(dir.path().join(JOURNAL)).unwrap().write_all(&journal[..cut]).unwrap();
-            let (_, recovered) = Store::open(dir.path(), fresh()).unwrap();
+            let (mut store, recovered) = Store::open(dir.path(), fresh()).unwrap();
             let whole = ends.iter().filter(|end| **end <= cut).count();
             let fills = [0, 0, 1, 1, 2][whole];
             assert_eq!(recovered.snapshot.ledger.fills, fills, "cut at byte {cut}");
             assert_eq!(recovered.torn, cut != 0 && !ends.contains(&cut));
+            // What was torn is gone: the next record does not grow out of it.
+            store.append(&intent(3)).unwrap();
+            drop(store);
+            let (_, again) = Store::open(dir.path(), fresh()).unwrap();
+            assert_eq!((again.snapshot.ledger.fills, again.abandoned), (fills, vec![OrderId(3)]));
         }
     }
 

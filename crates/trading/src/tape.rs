@@ -1,9 +1,11 @@
-//! The recorded market: trades and best quotes of three symbols over 184 whole seconds of one evening, 25 March 2025.
+//! The recorded market: trades and best quotes of three symbols over 184 whole seconds of one evening, 25
+//! March 2025.
 //!
-//! It is short, so it is played in a loop, each pass shifted in time by its length. Nothing else is changed: prices are as they were recorded, so
-//! from the last second of a pass to the first of the next there is a jump that no market made (the **seam**). Whoever uses the
-//! tape has to know it, see [`Moment::seam`]. Rejected: playing every second pass backwards (trades in an order that never happened) and
-//! scaling each pass to start where the last ended (prices that never were, drifting away for ever).
+//! It is short, so it is played in a loop, each pass shifted in time by its length. Nothing else is changed:
+//! prices are as they were recorded, so from the last second of a pass to the first of the next there is a
+//! jump that no market made (the **seam**). Whoever uses the tape has to know it, see [`Moment::seam`].
+//! Rejected: playing every second pass backwards (trades in an order that never happened) and scaling each
+//! pass to start where the last ended (prices that never were, drifting away for ever).
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -222,7 +224,8 @@ impl Tape {
         self.trades.get(from..to).unwrap_or(&[]).iter().map(|t| &t.what)
     }
 
-    /// The quote that stood `after_ms` milliseconds after the end of `second`. Beyond the end of a pass its last quote stands on.
+    /// The quote that stood `after_ms` milliseconds after the end of `second`. Beyond the end of a pass its
+    /// last quote stands on.
     pub(crate) fn quote(&self, symbol: Symbol, second: Second, after_ms: u32) -> Option<Quote> {
         let Moment { pass, since_seam, .. } = self.moment(second);
         let asked_ms = (since_seam + 1) * SECOND_MS + after_ms;

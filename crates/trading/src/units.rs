@@ -1,5 +1,6 @@
-//! Money and amounts as types. On one venue quantity 1 once came to mean 1 BTC where it had meant 1 contract, and compiler and tests were green.
-//! Here the only product of two units is `Price * Quantity = Usd`, and nothing is made from a binary fraction.
+//! Money and amounts as types. On one venue quantity 1 once came to mean 1 BTC where it had meant 1 contract,
+//! and compiler and tests were green. Here the only product of two units is `Price * Quantity = Usd`, and
+//! nothing is made from a binary fraction.
 
 use std::fmt;
 use std::iter::Sum;

@@ -1,8 +1,9 @@
 //! The paper venue: it fills against the recorded best bid and offer, and only as much as was offered there.
 //!
-//! Honest where it can be: an order meets the quote that stood [`LATENCY_MS`] *after* the decision; it buys at the ask and sells at the bid;
-//! what was taken from a quote is gone until the next quote; the rest of an order is cancelled; the taker fee is charged on every
-//! fill. Not modelled: our own effect on later quotes, anything behind the best level, outages. No order goes anywhere.
+//! Honest where it can be: an order meets the quote that stood [`LATENCY_MS`] *after* the decision; it buys
+//! at the ask and sells at the bid; what was taken from a quote is gone until the next quote; the rest of an
+//! order is cancelled; the taker fee is charged on every fill. Not modelled: our own effect on later quotes,
+//! anything behind the best level, outages. No order goes anywhere.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,8 +20,9 @@ pub(crate) const LATENCY_MS: u32 = 100;
 /// A quote older than this is no offer, in milliseconds.
 pub(crate) const MAX_QUOTE_AGE_MS: u32 = 5000;
 
-/// The largest notional that the venue side takes in one order, whatever the strategy computed: a second, independent look at the
-/// final numbers. Ten dollars are meant; a thousand times as many were once sent elsewhere.
+/// The largest notional that the venue side takes in one order, whatever the strategy computed: a second,
+/// independent look at the final numbers. Ten dollars are meant; a thousand times as many were once sent
+/// elsewhere.
 const ORDER_CAP: (i64, u32) = (20, 0);
 
 /// Binance spot's base taker fee, 0.1 %.
@@ -154,7 +156,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is ordered on the recorded tape: no fill is larger than its order or better than the quote, and the books stay right.
+        /// Whatever is ordered on the recorded tape: no fill is larger than its order or better than the
+        /// quote, and the books stay right.
         #[test]
         fn fills_are_honest_and_conserve_money(orders in prop::collection::vec((0_usize..3, any::<bool>(), 1_i64..300, 0_u64..400), 1..40)) {
             let tape = Arc::new(Tape::recorded().unwrap());

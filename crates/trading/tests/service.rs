@@ -42,6 +42,10 @@ impl Trading {
     fn start_with(state: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = command(&["run", "--listen", "127.0.0.1:0", "--state", state.to_str().unwrap()]);
         command.args(arguments).envs(environment.iter().copied());
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (tell, lines) = channel();
@@ -371,6 +375,31 @@ fn wrong_books_halt_it_instead_of_a_restart_loop() {
     assert_eq!(beat["state"], "halted");
     assert!(beat["status"].as_str().unwrap().contains("the books contradict themselves: cash is"), "{beat}");
     trading.stop();
+}
+
+#[test]
+fn a_disk_that_takes_no_record_halts_it_and_nothing_unrecorded_counts() {
+    let state = tempfile::tempdir().unwrap();
+    // Files may grow to 4 KiB here; a write beyond that fails, as on a full disk.
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 8; exec '{}' run --listen 127.0.0.1:0 --speed 1000 --state '{}'",
+        env!("CARGO_BIN_EXE_trading"),
+        state.path().display(),
+    );
+    #[expect(clippy::disallowed_methods, reason = "a test starts the program that it tests")]
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script]).env_remove("TRADING_FAULT");
+    let trading = Trading::spawn(shell);
+    let line = trading.wait_for("halted: a person has to look");
+    assert!(line.contains("the step could not be recorded"), "{line}");
+    let beat = trading.get("/heartbeat");
+    assert_eq!(beat["state"], "halted");
+    let books = read_books(state.path());
+    assert!(books.fills > 0);
+    trading.stop();
+    let healed = Trading::start(state.path(), &["--fault", "slow-start=1h"]);
+    let line = healed.wait_for("reconciled");
+    assert!(line.contains(&format!("fills={}", books.fills)) && line.contains("torn=true"), "{line}");
 }
 
 fn refused(arguments: &[&str]) -> (Option<i32>, String) {
