@@ -1,0 +1,159 @@
+//! What has to be done to get from one plan to another, and, as important, what is left alone.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use horus_core::ids::{MonitorName, ServiceName, SinkName};
+use horus_core::plan::{BeatPlan, Plan, ServicePlan};
+use serde::Serialize;
+
+/// One thing of both plans that is not the same in them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Changed<N> {
+    /// Its name.
+    pub name: N,
+    /// The keys that changed.
+    pub keys: Vec<&'static str>,
+}
+
+/// The difference of two plans.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PlanDiff {
+    /// Services that are new.
+    pub added: Vec<ServiceName>,
+    /// Services that are no longer asked for.
+    pub removed: Vec<ServiceName>,
+    /// Services of which something changed that is fixed while an instance lives; all their changed keys.
+    pub restart_needed: Vec<Changed<ServiceName>>,
+    /// Services of which only the judging changed: it takes effect at once, the process is not touched.
+    pub policy_only: Vec<Changed<ServiceName>>,
+    /// Monitors that are new, changed or gone.
+    pub monitors: Vec<MonitorName>,
+    /// Sinks that are new, changed or gone.
+    pub sinks: Vec<SinkName>,
+    /// Settings of Horus that take effect at once.
+    pub daemon: Vec<&'static str>,
+    /// Settings of Horus that need a restart of Horus.
+    pub daemon_needs_restart: Vec<&'static str>,
+}
+
+impl PlanDiff {
+    /// Is there nothing to do?
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What has to be done to get from `old` to `new`.
+pub fn diff(old: &Plan, new: &Plan) -> PlanDiff {
+    let mut found = PlanDiff {
+        added: new.services.keys().filter(|name| !old.services.contains_key(*name)).cloned().collect(),
+        removed: old.services.keys().filter(|name| !new.services.contains_key(*name)).cloned().collect(),
+        monitors: unequal(&old.monitors, &new.monitors),
+        sinks: unequal(&old.sinks, &new.sinks),
+        ..PlanDiff::default()
+    };
+    let (before, after) = (&old.daemon, &new.daemon);
+    found.daemon = changed(&[
+        ("mode", before.mode == after.mode),
+        ("host", before.host == after.host),
+        ("retention", before.retention == after.retention),
+    ]);
+    found.daemon_needs_restart = changed(&[
+        ("state_directory", before.state_directory == after.state_directory),
+        ("run_directory", before.run_directory == after.run_directory),
+        ("cgroup", before.cgroup == after.cgroup),
+    ]);
+    for (name, after) in &new.services {
+        let Some(before) = old.services.get(name) else {
+            continue;
+        };
+        let launch = launch_changes(before, after);
+        let policy = policy_changes(before, after);
+        if !launch.is_empty() {
+            found.restart_needed.push(Changed { name: name.clone(), keys: [launch, policy].concat() });
+        } else if !policy.is_empty() {
+            found.policy_only.push(Changed { name: name.clone(), keys: policy });
+        }
+    }
+    found
+}
+
+fn changed(keys: &[(&'static str, bool)]) -> Vec<&'static str> {
+    keys.iter().filter(|(_, same)| !same).map(|(key, _)| *key).collect()
+}
+
+fn unequal<N: Ord + Clone, T: PartialEq>(old: &BTreeMap<N, T>, new: &BTreeMap<N, T>) -> Vec<N> {
+    let changed_or_new =
+        new.iter().filter(|(name, plan)| old.get(*name) != Some(*plan)).map(|(name, _)| name);
+    let gone = old.keys().filter(|name| !new.contains_key(*name));
+    let mut names: Vec<N> = changed_or_new.chain(gone).cloned().collect();
+    names.sort();
+    names
+}
+
+fn launch_changes(before: &ServicePlan, after: &ServicePlan) -> Vec<&'static str> {
+    // A program learns of its notify socket by its environment, so it can only be given one at its start.
+    let notified = |plan: &ServicePlan| plan.beats.contains(&BeatPlan::Notify);
+    let (old, new) = (&before.launch, &after.launch);
+    changed(&[
+        ("command", old.command == new.command),
+        ("directory", old.directory == new.directory),
+        ("env", old.environment == new.environment),
+        ("user", old.user == new.user),
+        ("group", old.group == new.group),
+        ("limits", old.limits == new.limits),
+        ("log", old.log == new.log),
+        ("heartbeat.notify", notified(before) == notified(after)),
+    ])
+}
+
+fn policy_changes(before: &ServicePlan, after: &ServicePlan) -> Vec<&'static str> {
+    let polled = |plan: &ServicePlan| -> Vec<BeatPlan> {
+        plan.beats.iter().filter(|beat| **beat != BeatPlan::Notify).cloned().collect()
+    };
+    changed(&[
+        ("after", before.after == after.after),
+        ("ready", before.ready == after.ready),
+        ("heartbeat", polled(before) == polled(after)),
+        ("deadline", before.deadline == after.deadline),
+        ("startup", before.startup == after.startup),
+        ("stop", before.stop == after.stop),
+        ("restart", before.restart == after.restart),
+        ("kills", before.kills == after.kills),
+        ("observe", before.observe == after.observe),
+        ("autostart", before.autostart == after.autostart),
+        ("value", before.values == after.values),
+        ("funnel", before.funnels == after.funnels),
+    ])
+}
+
+impl fmt::Display for PlanDiff {
+    /// One line for each thing; `nothing changed` if there is none. No line break at the end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines = Vec::new();
+        lines.extend(self.added.iter().map(|name| format!("+ {name}: new, will be started")));
+        lines.extend(
+            self.removed.iter().map(|name| format!("- {name}: no longer asked for, will be stopped")),
+        );
+        for Changed { name, keys } in &self.restart_needed {
+            lines.push(format!("! {name}: takes effect by a restart ({})", keys.join(", ")));
+        }
+        for Changed { name, keys } in &self.policy_only {
+            lines.push(format!("~ {name}: takes effect at once ({})", keys.join(", ")));
+        }
+        lines.extend(self.monitors.iter().map(|name| format!("~ monitor {name}: takes effect at once")));
+        lines.extend(self.sinks.iter().map(|name| format!("~ sink {name}: takes effect at once")));
+        if !self.daemon.is_empty() {
+            lines.push(format!("~ daemon: takes effect at once ({})", self.daemon.join(", ")));
+        }
+        if !self.daemon_needs_restart.is_empty() {
+            let keys = self.daemon_needs_restart.join(", ");
+            lines.push(format!("! daemon: takes effect when Horus is started again ({keys})"));
+        }
+        if lines.is_empty() {
+            lines.push("nothing changed".to_owned());
+        }
+        f.write_str(&lines.join("\n"))
+    }
+}
