@@ -1,0 +1,118 @@
+//! The one client: bytes in, lines out; events in, bytes out. Never waits, never grows without bound.
+
+use crate::protocol::{Event, MAX_LINE, MAX_OUTGOING};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+/// Most bytes taken from the client in one turn of the loop.
+const READ_A_TURN: usize = 64 * 1024;
+/// Buffers larger than this are given back when empty.
+const KEEP_CAPACITY: usize = 16 * 1024;
+
+/// Why a client was dropped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    #[error("it closed the connection")]
+    Closed,
+    #[error("it does not read: {0} bytes wait for it")]
+    Slow(usize),
+    #[error("it sent a line longer than {MAX_LINE} bytes")]
+    LongLine,
+    #[error("its connection failed")]
+    Io(#[from] io::Error),
+}
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: UnixStream,
+    /// The process that connected; never signalled by us.
+    pub(crate) pid: i32,
+    incoming: Vec<u8>,
+    /// How far `incoming` was searched for a newline.
+    searched: usize,
+    outgoing: Vec<u8>,
+    sent: usize,
+}
+
+impl Client {
+    pub(crate) fn new(stream: UnixStream, pid: i32) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream, pid, incoming: Vec::new(), searched: 0, outgoing: Vec::new(), sent: 0 })
+    }
+
+    /// Takes what has come, up to a limit.
+    pub(crate) fn receive(&mut self) -> Result<(), ClientError> {
+        let before = self.incoming.len();
+        let mut chunk = [0; 8 * 1024];
+        while self.incoming.len() < before + READ_A_TURN {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(ClientError::Closed),
+                Ok(count) => self.incoming.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next whole line, newline left out.
+    pub(crate) fn next_line(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
+        let unseen = self.incoming.get(self.searched..).unwrap_or_default();
+        match unseen.iter().position(|byte| *byte == b'\n') {
+            Some(at) => {
+                let rest = self.incoming.split_off(self.searched + at + 1);
+                let mut line = std::mem::replace(&mut self.incoming, rest);
+                line.pop();
+                self.searched = 0;
+                Ok(Some(line))
+            }
+            None if self.incoming.len() >= MAX_LINE => Err(ClientError::LongLine),
+            None => {
+                self.searched = self.incoming.len();
+                if self.incoming.is_empty() && self.incoming.capacity() > KEEP_CAPACITY {
+                    self.incoming = Vec::new();
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Queues an event and sends what the socket takes.
+    pub(crate) fn send(&mut self, event: &Event) -> Result<(), ClientError> {
+        serde_json::to_writer(&mut self.outgoing, event).map_err(io::Error::from)?;
+        self.outgoing.push(b'\n');
+        self.flush()
+    }
+
+    /// Sends what the socket takes. Errors when too much waits.
+    pub(crate) fn flush(&mut self) -> Result<(), ClientError> {
+        while let Some(rest) = self.outgoing.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match self.stream.write(rest) {
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let waiting = self.outgoing.len() - self.sent;
+                    return if waiting > MAX_OUTGOING { Err(ClientError::Slow(waiting)) } else { Ok(()) };
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.outgoing.clear();
+        self.outgoing.shrink_to(KEEP_CAPACITY);
+        self.sent = 0;
+        Ok(())
+    }
+
+    /// Whether something waits to be sent.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}

@@ -1,0 +1,444 @@
+//! The keeper itself: one thread, one loop.
+//!
+//! ```text
+//!   wait -> ended programs -> exec reports -> orphans -> client -> timers -> output -> wait
+//! ```
+//!
+//! Every turn does a bounded amount for each slot, so one that floods its log delays the others by at most one turn.
+//! The loop is level-triggered and each handler tolerates being called for nothing.
+
+mod adopting;
+mod client;
+mod ending;
+mod killing;
+mod requests;
+mod sink;
+mod slot;
+mod starting;
+mod tree;
+
+use crate::protocol::{Event, Hello, PROTOCOL, SlotName};
+use crate::slots::RunDirectory;
+use client::Client;
+use horus_sys::cgroup::Cgroup;
+use horus_sys::limits::{self, Limit};
+use horus_sys::lock::FileLock;
+use horus_sys::poll::{Interest, Poller, Ready, SignalPipe};
+use horus_sys::process::{self, ProcessId, Table};
+use horus_sys::signal::{self, Signal};
+use horus_sys::{clock, peer, subreaper, user};
+use sink::{Note, Tools};
+use slot::Slot;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Most bytes of one slot's output moved in one turn.
+const PUMP_A_TURN: usize = 256 * 1024;
+/// Most orphans reaped in one turn.
+const REAP_A_TURN: usize = 256;
+/// Most requests carried out in one turn.
+const REQUESTS_A_TURN: usize = 32;
+/// Most lines the keeper writes to its own log in its life.
+const MAX_COMPLAINTS: u32 = 1_000;
+
+const TOKEN_LISTENER: u64 = u64::MAX;
+const TOKEN_CLIENT: u64 = u64::MAX - 1;
+const TOKEN_SIGNALS: u64 = u64::MAX - 2;
+
+/// What of a slot is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Output,
+    Process,
+    Report,
+}
+
+impl Kind {
+    pub(crate) fn token(self, index: usize) -> u64 {
+        let kind = match self {
+            Self::Output => 0,
+            Self::Process => 1,
+            Self::Report => 2,
+        };
+        (u64::try_from(index).unwrap_or(0) << 2) | kind
+    }
+
+    fn parse(token: u64) -> (Self, usize) {
+        let kind = match token & 3 {
+            0 => Self::Output,
+            1 => Self::Process,
+            _ => Self::Report,
+        };
+        (kind, usize::try_from(token >> 2).unwrap_or(usize::MAX))
+    }
+}
+
+/// Why the keeper could not begin, or had to end.
+#[derive(Debug, thiserror::Error)]
+enum KeeperError {
+    #[error("usage: keep --run-dir DIR --lock-fd N [--cgroup PATH]: {0}")]
+    Usage(String),
+    #[error("cannot use the run directory")]
+    RunDirectory(#[source] horus_sys::files::PrivateDirError),
+    #[error("cannot {what}")]
+    Io {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn doing<T>(what: &'static str, result: io::Result<T>) -> Result<T, KeeperError> {
+    result.map_err(|source| KeeperError::Io { what, source })
+}
+
+/// The body of `horus keep`: takes over the lock, adopts what lives, and serves until told to end. `arguments` are
+/// those after the verb. Call it first thing in `main`, before any thread or runtime exists.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let result =
+        Arguments::parse(arguments).and_then(|arguments| Keeper::begin(&arguments)).and_then(|mut keeper| {
+            loop {
+                if doing("go on", keeper.turn())? {
+                    return Ok(());
+                }
+            }
+        });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "keeper {}: {}", std::process::id(), killing::chain(&error));
+            match error {
+                KeeperError::Usage(_) => ExitCode::from(64),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+struct Arguments {
+    run_dir: PathBuf,
+    lock: RawFd,
+    cgroup: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, KeeperError> {
+        let usage = |text: &str| KeeperError::Usage(text.to_owned());
+        let (mut run_dir, mut lock, mut cgroup) = (None, None, None);
+        let mut arguments = arguments.into_iter();
+        while let Some(name) = arguments.next() {
+            let value = arguments.next().ok_or_else(|| usage("a value is missing"))?;
+            match name.to_str() {
+                Some("--run-dir") => run_dir = Some(PathBuf::from(value)),
+                Some("--cgroup") => cgroup = Some(PathBuf::from(value)),
+                Some("--lock-fd") => lock = value.to_str().and_then(|value| value.parse().ok()),
+                _ => return Err(usage(&format!("unknown option {}", name.display()))),
+            }
+        }
+        Ok(Self {
+            run_dir: run_dir.ok_or_else(|| usage("--run-dir is missing"))?,
+            lock: lock
+                .filter(|number| *number > 2)
+                .ok_or_else(|| usage("--lock-fd is missing or no descriptor"))?,
+            cgroup,
+        })
+    }
+}
+
+/// All state of the process.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    directory: RunDirectory,
+    boot_id: String,
+    me: ProcessId,
+    cgroup: Option<Cgroup>,
+    inherited_open_files: Limit,
+    /// Held for life; its fall tells everybody that we are gone.
+    _lock: FileLock,
+    listener: UnixListener,
+    signals: SignalPipe,
+    poller: Poller,
+    tools: Tools,
+    client: Option<Client>,
+    /// By index, which is part of the poll tokens; a forgotten slot leaves a hole.
+    slots: Vec<Option<Slot>>,
+    names: BTreeMap<SlotName, usize>,
+    /// Work is left over from this turn: do not sleep before the next.
+    busy: bool,
+    /// SIGTERM came: end when nobody needs us.
+    leaving: bool,
+    complaints: u32,
+}
+
+impl Keeper {
+    fn begin(arguments: &Arguments) -> Result<Self, KeeperError> {
+        for signal in [Signal::PIPE, Signal::XFSZ, Signal::HUP, Signal::INT] {
+            doing("ignore a signal", signal::ignore(signal))?;
+        }
+        let directory = RunDirectory::prepare(&arguments.run_dir).map_err(KeeperError::RunDirectory)?;
+        let lock =
+            doing("take over the lock", FileLock::inherit(arguments.lock, &directory.lock(), "horus keep"))?;
+        process::name_self("horus-keeper");
+        // Not fatal: without it (macOS) orphans go to pid 1 and are found by their papers only.
+        let _ = subreaper::become_one();
+        let inherited_open_files = doing("raise the limit on open files", limits::raise_open_files())?;
+        let signals = doing("listen for signals", SignalPipe::listen(&[Signal::CHLD, Signal::TERM]))?;
+        let poller = doing("make a poller", Poller::new())?;
+        let listener = doing("listen", listen(&directory))?;
+        doing("poll", poller.add(listener.as_fd(), TOKEN_LISTENER, Interest::Read))?;
+        doing("poll", poller.add(signals.as_fd(), TOKEN_SIGNALS, Interest::Read))?;
+        let me = doing("identify itself", process::identify(process::own_pid()))?;
+        let mut keeper = Self {
+            boot_id: doing("read the boot id", clock::boot_id())?,
+            me: me.unwrap_or(ProcessId { pid: process::own_pid(), start_time: 0 }),
+            cgroup: None,
+            inherited_open_files,
+            _lock: lock,
+            listener,
+            signals,
+            poller,
+            tools: doing("open /dev/null", Tools::new())?,
+            client: None,
+            slots: Vec::new(),
+            names: BTreeMap::new(),
+            busy: true,
+            leaving: false,
+            complaints: 0,
+            directory,
+        };
+        keeper.open_cgroup(arguments.cgroup.as_ref());
+        doing("read the slots", keeper.adopt_all())?;
+        Ok(keeper)
+    }
+
+    fn open_cgroup(&mut self, path: Option<&PathBuf>) {
+        if let Some(path) = path {
+            match Cgroup::open_root(path) {
+                Ok(root) => self.cgroup = Some(root),
+                Err(error) => self.complain(&format!("cgroup {} is unusable: {error}", path.display())),
+            }
+        }
+    }
+
+    /// One turn of the loop. `true`: the keeper's work is done.
+    fn turn(&mut self) -> io::Result<bool> {
+        let mut ready = Vec::new();
+        self.poller.wait(&mut ready, self.patience())?;
+        self.busy = false;
+        self.handle_ends(&ready);
+        if ready.iter().any(|event| event.token == TOKEN_SIGNALS) {
+            let signals = self.signals.take()?;
+            self.leaving |= signals.contains(&Signal::TERM);
+        }
+        self.busy |= self.reap_children(REAP_A_TURN);
+        if ready.iter().any(|event| event.token == TOKEN_LISTENER) {
+            self.accept();
+        }
+        if ready.iter().any(|event| event.token == TOKEN_CLIENT) {
+            self.receive();
+        }
+        if self.serve() {
+            return Ok(true);
+        }
+        self.handle_timers();
+        for event in ready.iter().filter(|event| event.token < TOKEN_SIGNALS) {
+            if let (Kind::Output, index) = Kind::parse(event.token) {
+                self.pump(index, PUMP_A_TURN);
+            }
+        }
+        self.flush();
+        Ok(self.leaving && self.client.is_none() && self.is_idle())
+    }
+
+    /// How long the loop may sleep.
+    fn patience(&self) -> Option<Duration> {
+        if self.busy {
+            return Some(Duration::ZERO);
+        }
+        let due = self.slots.iter().flatten().filter_map(Slot::due).min()?;
+        Some(due.saturating_sub(clock::monotonic()))
+    }
+
+    /// Ended programs first: what they wrote before goes into the log, and their end to the client, at once. All that
+    /// ended in this turn share one look at the process table.
+    fn handle_ends(&mut self, ready: &[Ready]) {
+        let mut table: Option<Table> = None;
+        for event in ready.iter().filter(|event| event.token < TOKEN_SIGNALS) {
+            match Kind::parse(event.token) {
+                (Kind::Report, index) => self.on_report(index),
+                (Kind::Process, index) => {
+                    if table.is_none() {
+                        table = self.read_table();
+                    }
+                    self.on_ended(index, table.as_ref().unwrap_or(&Table::default()));
+                }
+                (Kind::Output, _) => {}
+            }
+        }
+    }
+
+    fn handle_timers(&mut self) {
+        let now = clock::monotonic();
+        let due: Vec<usize> = self
+            .indices()
+            .filter(|index| self.slot(*index).and_then(Slot::due).is_some_and(|due| due <= now))
+            .collect();
+        for index in due {
+            self.look_for_status(index);
+            if self.slot(index).and_then(|slot| slot.kill.as_ref()).is_some_and(|kill| kill.next <= now) {
+                self.kill_pass(index);
+            }
+            if self.slot(index).and_then(|slot| slot.sink.as_ref()?.due()).is_some_and(|due| due <= now) {
+                self.pump(index, PUMP_A_TURN);
+            }
+        }
+    }
+
+    /// Moves output of one slot, and tells what happened to it.
+    pub(crate) fn pump(&mut self, index: usize, budget: usize) {
+        let mut notes = Vec::new();
+        let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return };
+        if let (Some(fifo), Some(sink)) = (&slot.fifo, &mut slot.sink) {
+            sink.pump(fifo.as_fd(), &mut self.tools, budget, clock::monotonic(), &mut notes);
+        }
+        let slot = slot.name.clone();
+        for note in notes {
+            let slot = slot.clone();
+            self.tell(match note {
+                Note::LineSplit { total } => Event::LineSplit { slot, total },
+                Note::Dropped { bytes, error } => Event::OutputDropped { slot, bytes, error },
+                Note::Resumed { dropped } => Event::OutputResumed { slot, dropped },
+            });
+        }
+    }
+
+    // ---- the client -------------------------------------------------------------------------------------------
+
+    /// Takes newcomers of our own user (or root); the last one becomes the client, the one before is told and dropped.
+    fn accept(&mut self) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            let Ok(credentials) = peer::peer_credentials(&stream) else { continue };
+            if credentials.uid != user::effective_uid() && credentials.uid != 0 {
+                self.complain(&format!("user {} tried to connect", credentials.uid));
+                continue;
+            }
+            self.tell(Event::Replaced);
+            self.client = None;
+            let Ok(client) = Client::new(stream, credentials.pid) else { continue };
+            if self.poller.add(client.as_fd(), TOKEN_CLIENT, Interest::Read).is_err() {
+                continue;
+            }
+            self.client = Some(client);
+            let hello = Hello {
+                protocol: PROTOCOL,
+                keeper_version: env!("CARGO_PKG_VERSION").to_owned(),
+                process: self.me,
+                cgroup: self.cgroup.is_some(),
+                slots: self.names.values().filter_map(|index| self.slot(*index)).map(Slot::view).collect(),
+            };
+            self.tell(Event::Hello(hello));
+        }
+    }
+
+    fn receive(&mut self) {
+        if let Some(Err(error)) = self.client.as_mut().map(Client::receive) {
+            self.serve(); // what it said before it left counts
+            self.drop_client(&error);
+        }
+    }
+
+    /// Tells the client, if there is one. Never waits.
+    pub(crate) fn tell(&mut self, event: Event) {
+        if let Some(Err(error)) = self.client.as_mut().map(|client| client.send(&event)) {
+            self.drop_client(&error);
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some(Err(error)) = self.client.as_mut().map(Client::flush) {
+            self.drop_client(&error);
+        }
+        if let Some(client) = &self.client {
+            let interest = if client.is_behind() { Interest::ReadWrite } else { Interest::Read };
+            let _ = self.poller.change(client.as_fd(), TOKEN_CLIENT, interest);
+        }
+    }
+
+    pub(crate) fn drop_client(&mut self, error: &client::ClientError) {
+        if !matches!(error, client::ClientError::Closed) {
+            self.complain(&format!("client dropped: {}", killing::chain(error)));
+        }
+        self.client = None;
+    }
+
+    pub(crate) fn degraded(&mut self, index: usize, error: &str) {
+        if let Some(slot) = self.slot(index).map(|slot| slot.name.clone()) {
+            self.complain(&format!("slot {slot}: {error}"));
+            self.tell(Event::Degraded { slot, error: error.to_owned() });
+        }
+    }
+
+    /// A line in the keeper's own log, as long as there are not too many.
+    pub(crate) fn complain(&mut self, text: &str) {
+        self.complaints = self.complaints.saturating_add(1);
+        if self.complaints <= MAX_COMPLAINTS {
+            let _ = writeln!(io::stderr(), "keeper {}: {text}", self.me.pid);
+        }
+    }
+
+    // ---- slots ------------------------------------------------------------------------------------------------
+
+    pub(crate) fn slot(&self, index: usize) -> Option<&Slot> {
+        self.slots.get(index).and_then(Option::as_ref)
+    }
+
+    pub(crate) fn slot_mut(&mut self, index: usize) -> Option<&mut Slot> {
+        self.slots.get_mut(index).and_then(Option::as_mut)
+    }
+
+    pub(crate) fn indices(&self) -> std::ops::Range<usize> {
+        0..self.slots.len()
+    }
+
+    pub(crate) fn find(&self, name: &SlotName) -> Option<usize> {
+        self.names.get(name).copied()
+    }
+
+    /// Puts a slot into a hole or at the end; its index.
+    pub(crate) fn insert(&mut self, slot: Slot) -> usize {
+        let index = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+        self.names.insert(slot.name.clone(), index);
+        match self.slots.get_mut(index) {
+            Some(hole) => *hole = Some(slot),
+            None => self.slots.push(Some(slot)),
+        }
+        index
+    }
+
+    /// Whether no program of any slot lives.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.slots.iter().flatten().all(|slot| slot.main().is_none() && slot.kill.is_none())
+    }
+}
+
+fn listen(directory: &RunDirectory) -> io::Result<UnixListener> {
+    // Bound under another name and renamed, so that the socket's name always leads to a listener, old or new.
+    let socket = directory.socket();
+    let temporary = socket.with_extension(format!("tmp-{}", std::process::id()));
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&temporary)?;
+    listener.set_nonblocking(true)?;
+    fs::set_permissions(&temporary, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    fs::rename(&temporary, &socket)?;
+    Ok(listener)
+}

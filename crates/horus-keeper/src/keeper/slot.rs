@@ -1,0 +1,98 @@
+//! One slot as the keeper holds it.
+
+use crate::keeper::killing::Kill;
+use crate::keeper::sink::Sink;
+use crate::protocol::{ExitStatus, Generation, SlotName, SlotState, SlotView};
+use crate::slots::SlotDirectory;
+use horus_sys::cgroup::Cgroup;
+use horus_sys::launch::{Failed, Report};
+use horus_sys::process::{Handle, ProcessId};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// A slot: one program after the other under one name.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) name: SlotName,
+    pub(crate) directory: SlotDirectory,
+    pub(crate) generation: Generation,
+    pub(crate) phase: Phase,
+    pub(crate) adopted: bool,
+    /// Open from the first start to the end of the slot, so that strays of an ended run never block.
+    pub(crate) fifo: Option<OwnedFd>,
+    pub(crate) sink: Option<Sink>,
+    pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) kill: Option<Kill>,
+    /// The main process of the newest run, ended or not.
+    pub(crate) last_main: Option<ProcessId>,
+    /// What else came from the slot and was alive at the last look.
+    pub(crate) strays: Vec<ProcessId>,
+    /// Nothing of this slot is older than this start time; 0 if unknown.
+    pub(crate) earliest_start: u64,
+}
+
+/// How the newest run stands.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Nothing has run in this boot.
+    Empty,
+    /// Past the gate; its exec is not reported yet, or is reported failed and its end is awaited.
+    Starting { main: Handle, report: Report, failed: Option<Failed> },
+    /// The program runs.
+    Running { main: Handle },
+    /// A process that is not our child ended; its status is still to be learned.
+    Ending { main: Handle, since: Duration, look_at: Duration },
+    /// It ended.
+    Ended { process: Option<ProcessId>, status: ExitStatus },
+}
+
+impl Slot {
+    pub(crate) fn new(name: SlotName, directory: SlotDirectory) -> Self {
+        Self {
+            name,
+            directory,
+            generation: Generation(0),
+            phase: Phase::Empty,
+            adopted: false,
+            fifo: None,
+            sink: None,
+            cgroup: None,
+            kill: None,
+            last_main: None,
+            strays: Vec::new(),
+            earliest_start: u64::MAX,
+        }
+    }
+
+    /// The main process, if it is not known to have ended.
+    pub(crate) fn main(&self) -> Option<ProcessId> {
+        match &self.phase {
+            Phase::Starting { main, .. } | Phase::Running { main } | Phase::Ending { main, .. } => {
+                Some(main.id())
+            }
+            Phase::Empty | Phase::Ended { .. } => None,
+        }
+    }
+
+    /// When the slot wants to be looked at although nothing has happened.
+    pub(crate) fn due(&self) -> Option<Duration> {
+        let ending = match &self.phase {
+            Phase::Ending { look_at, .. } => Some(*look_at),
+            Phase::Empty | Phase::Starting { .. } | Phase::Running { .. } | Phase::Ended { .. } => None,
+        };
+        let kill = self.kill.as_ref().map(|kill| kill.next);
+        let sink = self.sink.as_ref().and_then(Sink::due);
+        [ending, kill, sink].into_iter().flatten().min()
+    }
+
+    pub(crate) fn view(&self) -> SlotView {
+        let state = match &self.phase {
+            Phase::Empty => SlotState::Empty,
+            Phase::Starting { main, .. } => SlotState::Starting(main.id()),
+            Phase::Running { main } => SlotState::Running(main.id()),
+            Phase::Ending { main, .. } => SlotState::Ending(main.id()),
+            Phase::Ended { process, status } => SlotState::Ended { process: *process, status: *status },
+        };
+        SlotView { slot: self.name.clone(), generation: self.generation, state, adopted: self.adopted }
+    }
+}

@@ -1,0 +1,268 @@
+//! Starting a program, record first: `gen`, fork, `state`, gate.
+
+use crate::crash_point::crash_point;
+use crate::keeper::sink::Sink;
+use crate::keeper::slot::{Phase, Slot};
+use crate::keeper::{Keeper, Kind};
+use crate::protocol::{Event, Limits, MAX_SLOTS, StartSpec, StartStep, Text};
+use crate::slots::{GenerationRecord, RUN_VARIABLE, SLOT_VARIABLE, StateRecord};
+use horus_sys::files;
+use horus_sys::launch::{self, Plan, Report, Told, Waiting};
+use horus_sys::limits::{Limit, Resource};
+use horus_sys::pipe;
+use horus_sys::poll::Interest;
+use horus_sys::process::{self, Handle};
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Why a start came to nothing.
+pub(crate) struct Refusal {
+    step: StartStep,
+    error: String,
+}
+
+impl Refusal {
+    fn new(step: StartStep, error: impl ToString) -> Self {
+        Self { step, error: error.to_string() }
+    }
+}
+
+/// Attaches what was being done to an error.
+fn at<T, E: std::error::Error>(step: StartStep, what: &str, result: Result<T, E>) -> Result<T, Refusal> {
+    result.map_err(|error| Refusal::new(step, format!("{what}: {}", crate::keeper::killing::chain(&error))))
+}
+
+impl Keeper {
+    pub(crate) fn start(&mut self, spec: StartSpec) {
+        let (slot, generation) = (spec.slot.clone(), spec.generation);
+        if let Err(refusal) = self.try_start(&spec) {
+            self.tell(Event::StartFailed { slot, generation, step: refusal.step, error: refusal.error });
+        }
+    }
+
+    fn try_start(&mut self, spec: &StartSpec) -> Result<(), Refusal> {
+        check_request(spec)?;
+        let program = resolve(spec)?;
+        let index = self.free_slot(spec)?;
+        let output = self.prepare_slot(index, spec)?;
+        let plan = self.plan(spec, &program, output)?;
+        crash_point("start.after-gen");
+        let waiting = at(StartStep::Fork, "cannot fork", launch::launch(&plan))?;
+        drop(plan);
+        crash_point("start.after-fork");
+        self.release(index, spec, waiting)
+    }
+
+    /// The slot's place, made if it is new; refused while it is in use.
+    fn free_slot(&mut self, spec: &StartSpec) -> Result<usize, Refusal> {
+        let Some(index) = self.find(&spec.slot) else {
+            if self.slots.len() >= MAX_SLOTS {
+                return Err(Refusal::new(StartStep::Request, format!("more than {MAX_SLOTS} slots")));
+            }
+            let directory = self.directory.slot(&spec.slot);
+            at(StartStep::Record, "slot directory", files::ensure_private_dir(directory.path()))?;
+            return Ok(self.insert(Slot::new(spec.slot.clone(), directory)));
+        };
+        let Some(slot) = self.slot(index) else {
+            return Err(Refusal::new(StartStep::Busy, "the slot vanished"));
+        };
+        if let Some(main) = slot.main() {
+            return Err(Refusal::new(
+                StartStep::Busy,
+                format!("process {main} of run {} has not ended", slot.generation),
+            ));
+        }
+        if slot.kill.is_some() {
+            return Err(Refusal::new(StartStep::Busy, "a kill is in progress"));
+        }
+        if spec.generation <= slot.generation {
+            let error = format!("run {} is not above run {}", spec.generation, slot.generation);
+            return Err(Refusal::new(StartStep::Request, error));
+        }
+        Ok(index)
+    }
+
+    /// FIFO, log, cgroup and the `gen` record; the descriptor for the child's output.
+    fn prepare_slot(&mut self, index: usize, spec: &StartSpec) -> Result<OwnedFd, Refusal> {
+        let (poller, root) = (&self.poller, self.cgroup.as_ref());
+        let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else {
+            return Err(Refusal::new(StartStep::Busy, "the slot vanished"));
+        };
+        at(StartStep::Record, "slot directory", files::ensure_private_dir(slot.directory.path()))?;
+        at(StartStep::Record, "FIFO", open_fifo(slot, index, poller))?;
+        let output = at(StartStep::Record, "FIFO", pipe::open_writer(&slot.directory.fifo()))?;
+        if let Some(user) = &spec.user {
+            at(StartStep::Record, "FIFO owner", pipe::give_to(output.as_fd(), user.uid, user.gid))?;
+        }
+        let record = GenerationRecord { generation: spec.generation, log: spec.log.clone() };
+        at(StartStep::Record, "generation record", slot.directory.write_generation(&record))?;
+        slot.generation = spec.generation;
+        slot.phase = Phase::Empty;
+        slot.adopted = false;
+        slot.sink = Some(Sink::new(spec.log.clone()));
+        let cgroup = root.map(|root| root.child(&format!("slot-{}", slot.name))).transpose();
+        match cgroup {
+            Ok(cgroup) => slot.cgroup = cgroup,
+            Err(error) => self.degraded(index, &format!("no cgroup for it: {error}")),
+        }
+        Ok(output)
+    }
+
+    fn plan(&self, spec: &StartSpec, program: &Path, output: OwnedFd) -> Result<Plan, Refusal> {
+        let word = |bytes: &[u8]| {
+            CString::new(bytes)
+                .map_err(|_| Refusal::new(StartStep::Request, "an argument or variable holds a NUL byte"))
+        };
+        let variable = |name: &[u8], value: &[u8]| word(&[name, b"=", value].concat());
+        let mut environment = Vec::with_capacity(spec.environment.len() + 2);
+        for (name, value) in &spec.environment {
+            // Ours come last and must be the only ones of their name.
+            if ![SLOT_VARIABLE, RUN_VARIABLE].iter().any(|ours| ours.as_bytes() == name.as_bytes()) {
+                environment.push(variable(name.as_bytes(), value.as_bytes())?);
+            }
+        }
+        environment.push(word(format!("{SLOT_VARIABLE}={}/{}", spec.slot, spec.generation).as_bytes())?);
+        environment.push(variable(RUN_VARIABLE.as_bytes(), self.directory.path().as_os_str().as_bytes())?);
+        Ok(Plan {
+            program: word(program.as_os_str().as_bytes())?,
+            arguments: spec
+                .argv
+                .iter()
+                .map(|argument| word(argument.as_bytes()))
+                .collect::<Result<_, _>>()?,
+            environment,
+            directory: word(spec.directory.as_os_str().as_bytes())?,
+            identity: spec.user.clone(),
+            limits: limits(&spec.limits, self.inherited_open_files),
+            input: at(StartStep::Fork, "/dev/null", File::open("/dev/null"))?.into(),
+            output,
+        })
+    }
+
+    /// Writes down who it is, and only then lets it run. Any failure drops the gate: the child ends without running.
+    fn release(&mut self, index: usize, spec: &StartSpec, waiting: Waiting) -> Result<(), Refusal> {
+        let Waiting { pid, gate, report } = waiting;
+        let main = at(StartStep::Fork, "cannot watch the child", open_child(pid))?;
+        if let Some(cgroup) = self.slot(index).and_then(|slot| slot.cgroup.as_ref())
+            && let Err(error) = cgroup.add(pid)
+        {
+            self.degraded(index, &format!("it is not in its cgroup: {error}"));
+            if let Some(slot) = self.slot_mut(index) {
+                slot.cgroup = None;
+            }
+        }
+        let record =
+            StateRecord { generation: spec.generation, process: main.id(), boot_id: self.boot_id.clone() };
+        let directory = self.directory.slot(&spec.slot);
+        at(StartStep::Record, "state record", directory.write_state(&record))?;
+        crash_point("start.after-state");
+        if let Err(error) = self.watch_start(index, &main, &report) {
+            let _ = directory.remove_state();
+            return Err(Refusal::new(StartStep::Fork, format!("cannot watch the child: {error}")));
+        }
+        // An error means that the child is dead already; its end is seen as any other.
+        let _ = gate.open();
+        crash_point("start.after-gate");
+        if let Some(slot) = self.slot_mut(index) {
+            slot.last_main = Some(main.id());
+            slot.earliest_start = slot.earliest_start.min(main.id().start_time);
+            slot.phase = Phase::Starting { main, report, failed: None };
+        }
+        Ok(())
+    }
+
+    fn watch_start(&self, index: usize, main: &Handle, report: &Report) -> io::Result<()> {
+        self.poller.watch(main, Kind::Process.token(index))?;
+        self.poller.add(report.as_fd(), Kind::Report.token(index), Interest::Read)
+    }
+
+    /// The child says whether its exec worked.
+    pub(crate) fn on_report(&mut self, index: usize) {
+        let poller = &self.poller;
+        let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return };
+        let Phase::Starting { main, report, failed } = &mut slot.phase else { return };
+        match report.read() {
+            Ok(Told::Nothing) => {}
+            Ok(Told::Failed(failure)) => {
+                *failed = Some(failure);
+                let _ = poller.remove(report.as_fd());
+            }
+            // A pipe that cannot be read says as little as one that was closed: the process tells the rest.
+            Ok(Told::Executed) | Err(_) if failed.is_none() => {
+                let process = main.id();
+                let _ = poller.remove(report.as_fd());
+                let phase = std::mem::replace(&mut slot.phase, Phase::Empty);
+                if let Phase::Starting { main, .. } = phase {
+                    slot.phase = Phase::Running { main };
+                }
+                let event = Event::Started { slot: slot.name.clone(), generation: slot.generation, process };
+                self.tell(event);
+            }
+            Ok(Told::Executed) | Err(_) => {}
+        }
+    }
+}
+
+/// Opens the slot's FIFO for pumping, once.
+pub(crate) fn open_fifo(slot: &mut Slot, index: usize, poller: &horus_sys::poll::Poller) -> io::Result<()> {
+    let path = slot.directory.fifo();
+    pipe::make_fifo(&path)?;
+    if slot.fifo.is_none() {
+        let fifo = pipe::open_reader(&path)?;
+        poller.add(fifo.as_fd(), Kind::Output.token(index), Interest::Read)?;
+        slot.fifo = Some(fifo);
+    }
+    Ok(())
+}
+
+fn open_child(pid: i32) -> io::Result<Handle> {
+    let gone = || io::Error::from(io::ErrorKind::NotFound);
+    // Our unreaped child: its pid cannot mean anybody else.
+    Handle::open(process::identify(pid)?.ok_or_else(gone)?)?.ok_or_else(gone)
+}
+
+fn check_request(spec: &StartSpec) -> Result<(), Refusal> {
+    let refuse = |error: &str| Err(Refusal::new(StartStep::Request, error));
+    if spec.argv.first().is_none_or(|program| program.as_bytes().is_empty()) {
+        return refuse("the command is empty");
+    }
+    if !spec.directory.is_absolute() || !spec.log.path.is_absolute() {
+        return refuse("directory and log must be absolute paths");
+    }
+    if spec.environment.iter().any(|(name, _)| name.as_bytes().is_empty() || name.as_bytes().contains(&b'='))
+    {
+        return refuse("a variable's name is empty or holds an equals sign");
+    }
+    if spec.generation.0 == 0 {
+        return refuse("runs are counted from 1");
+    }
+    Ok(())
+}
+
+fn resolve(spec: &StartSpec) -> Result<std::path::PathBuf, Refusal> {
+    let path = spec.environment.iter().rev().find(|(name, _)| name.as_bytes() == b"PATH");
+    let path = path.map(|(_, Text(value))| OsStr::from_bytes(value));
+    let program = spec.argv.first().map_or(OsStr::new(""), |program| OsStr::from_bytes(program.as_bytes()));
+    launch::resolve(program, path, &spec.directory).map_err(|error| Refusal::new(StartStep::Resolve, error))
+}
+
+/// The limits asked for; the number of open files goes back to what the keeper was started with, because it raised
+/// its own.
+fn limits(asked: &Limits, inherited_open_files: Limit) -> Vec<(Resource, Limit)> {
+    let both = |value: u64| Limit { soft: value, hard: value };
+    let mut limits = vec![(Resource::OpenFiles, asked.open_files.map_or(inherited_open_files, both))];
+    for (resource, value) in [
+        (Resource::Memory, asked.memory),
+        (Resource::Processes, asked.processes),
+        (Resource::Core, asked.core),
+        (Resource::FileSize, asked.file_size),
+        (Resource::Cpu, asked.cpu),
+    ] {
+        limits.extend(value.map(|value| (resource, both(value))));
+    }
+    limits
+}

@@ -1,0 +1,107 @@
+//! What Horus does for its keeper: hold the FIFOs, so that last words survive the keeper's death, and reap what a
+//! dead keeper left behind, so that exit statuses survive it too.
+
+use crate::protocol::SlotName;
+use crate::slots::{ExitRecord, RunDirectory, StateRecord, Witness};
+use horus_sys::files::PrivateDirError;
+use horus_sys::{pipe, process, reap};
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Records how orphaned children of a dead keeper ended, then reaps them; also reaps the dead keeper and other
+/// orphans. For the Horus process, which must be a subreaper, on each `SIGCHLD` and once after attaching. Children of
+/// [`horus_sys::spawn`] are left to their waiters. Returns how many were reaped.
+pub fn reap_orphans(run_dir: &Path) -> io::Result<usize> {
+    let mut states = None;
+    reap::take_orphans(|pid, status| {
+        let states = states.get_or_insert_with(|| read_states(run_dir));
+        let Some((directory, state)) = states.iter().find(|(_, state)| state.process.pid == pid) else {
+            return true;
+        };
+        // A zombie keeps its pid, so a matching start time is the same process.
+        if process::identify(pid).ok().flatten() != Some(state.process) {
+            return true;
+        }
+        if matches!(directory.exit(state.generation), Ok(Some(_))) {
+            return true;
+        }
+        let record = ExitRecord {
+            generation: state.generation,
+            process: state.process,
+            status: status.into(),
+            witness: Witness::Subreaper,
+        };
+        // Unrecorded it stays a zombie, and the next call tries again.
+        directory.write_exit(&record).is_ok()
+    })
+}
+
+fn read_states(run_dir: &Path) -> Vec<(crate::slots::SlotDirectory, StateRecord)> {
+    let Ok(directory) = RunDirectory::prepare(run_dir) else { return Vec::new() };
+    let names = directory.slot_names().unwrap_or_default();
+    names
+        .iter()
+        .map(|name| directory.slot(name))
+        .filter_map(|slot| slot.state().ok().flatten().map(|state| (slot, state)))
+        .collect()
+}
+
+/// FIFOs held open by Horus. Dropping it lets go.
+#[derive(Debug, Default)]
+pub struct FifoHold {
+    held: BTreeMap<SlotName, File>,
+}
+
+impl FifoHold {
+    /// Holds exactly these slots' FIFOs from now on: opens what is new, closes what is not asked for any more. A slot
+    /// without a FIFO yet is skipped; call again when it has started. Returns the slots that could not be held.
+    pub fn update(
+        &mut self,
+        run_dir: &Path,
+        slots: &[SlotName],
+    ) -> Result<Vec<(SlotName, io::Error)>, PrivateDirError> {
+        let directory = RunDirectory::prepare(run_dir)?;
+        // A slot that was forgotten and started anew has another FIFO: hold that one.
+        self.held.retain(|name, file| slots.contains(name) && is_at(file, &directory.slot(name).fifo()));
+        let mut failed = Vec::new();
+        for name in slots {
+            if self.held.contains_key(name) {
+                continue;
+            }
+            match pipe::open_reader(&directory.slot(name).fifo()) {
+                Ok(descriptor) => drop(self.held.insert(name.clone(), descriptor.into())),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => failed.push((name.clone(), error)),
+            }
+        }
+        Ok(failed)
+    }
+
+    /// How many are held.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let place = |found: &Metadata| (found.dev(), found.ino());
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(ours), Ok(named)) => place(&ours) == place(&named),
+        _ => false,
+    }
+}
+
+/// Holds the FIFOs of these slots; see [`FifoHold::update`].
+pub fn hold_fifos(run_dir: &Path, slots: &[SlotName]) -> Result<FifoHold, PrivateDirError> {
+    let mut hold = FifoHold::default();
+    hold.update(run_dir, slots)?;
+    Ok(hold)
+}

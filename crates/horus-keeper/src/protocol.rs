@@ -1,0 +1,511 @@
+//! What Horus and the keeper say to each other: JSON, one object a line, over a unix stream socket.
+//!
+//! The keeper speaks first: [`Event::Hello`] lists every slot, so a client that lost its connection (or its life) needs
+//! no other memory. After that the client sends [`Request`]s and the keeper sends [`Event`]s, each naming slot and
+//! generation; there is no other correlation. State is repeated, not replayed: an event that a dying client missed is
+//! in the next Hello.
+//!
+//! Versions: a new field or variant does not change [`PROTOCOL`]; an unknown request is answered by
+//! [`Event::Rejected`], an unknown event reads as [`Event::Unknown`], unknown fields are skipped. Only a change of
+//! meaning raises the number.
+
+use horus_sys::launch::{Identity, Step};
+use horus_sys::process::ProcessId;
+use horus_sys::reap::WaitStatus;
+use horus_sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::PathBuf;
+
+pub use crate::slots::SlotName;
+
+/// The version of this language.
+pub const PROTOCOL: u32 = 1;
+/// Longest line either side sends or accepts, newline included, in bytes.
+pub const MAX_LINE: usize = 4 * 1024 * 1024;
+/// Most bytes the keeper holds for a client that does not read; then it drops the client.
+pub const MAX_OUTGOING: usize = 4 * 1024 * 1024;
+/// Most slots of one keeper.
+pub const MAX_SLOTS: usize = 4_096;
+
+/// One run of a slot's program. Grows with every start, across restarts of everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub u64);
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Asked by the client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// Start a program in a slot that is empty or ended. Answered by `Started` or `StartFailed`.
+    Start(Box<StartSpec>),
+    /// Send a signal. Answered by `Signalled` or `SignalFailed`.
+    Signal {
+        /// The slot.
+        slot: SlotName,
+        /// The run that is meant; a newer one is never hit.
+        generation: Generation,
+        /// Which signal, as a number.
+        signal: Signal,
+        /// To whom.
+        scope: Scope,
+    },
+    /// Kill everything that came from this slot and still lives, whatever it did to hide. Answered by `Gone` when the
+    /// last of it was seen gone, and by `KillStuck` while it takes long.
+    KillTree {
+        /// The slot.
+        slot: SlotName,
+        /// Its newest run.
+        generation: Generation,
+    },
+    /// Forget a slot whose program has ended: its records and its FIFO are removed. Answered by `Forgotten`.
+    Forget {
+        /// The slot.
+        slot: SlotName,
+    },
+    /// End the keeper. Answered by `Rejected` if it will not.
+    Shutdown {
+        /// What about living children.
+        mode: ShutdownMode,
+    },
+    /// Are you there? Answered by `Pong`.
+    Ping {
+        /// Comes back unchanged.
+        token: u64,
+    },
+    /// Something a newer client knows.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Who gets a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// The main process.
+    Main,
+    /// Its process group.
+    Group,
+    /// Everything that came from the slot.
+    Tree,
+}
+
+/// When the keeper may end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShutdownMode {
+    /// Only if no child lives.
+    IfIdle,
+    /// At once. Living children go on without a parent of ours; the next keeper adopts them.
+    Leave,
+}
+
+/// Everything needed to start a program. Nothing is inherited.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct StartSpec {
+    /// Where.
+    pub slot: SlotName,
+    /// Which run; must be above every earlier one of the slot.
+    pub generation: Generation,
+    /// The command. A first word without a slash is looked for in the `PATH` of `environment`.
+    pub argv: Vec<Text>,
+    /// The whole environment. The keeper adds `HORUS_SLOT` and `HORUS_RUN`, by which it finds strays.
+    pub environment: Vec<(Text, Text)>,
+    /// Absolute working directory.
+    pub directory: PathBuf,
+    /// Run as somebody else; only root may.
+    #[serde(default)]
+    pub user: Option<Identity>,
+    /// Resource limits.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Where the output goes.
+    pub log: LogSpec,
+}
+
+/// Per-process resource limits; what is `None` stays as the keeper got it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Open descriptors.
+    pub open_files: Option<u64>,
+    /// Address space in bytes.
+    pub memory: Option<u64>,
+    /// Processes of the same user.
+    pub processes: Option<u64>,
+    /// Size of a core file in bytes.
+    pub core: Option<u64>,
+    /// Size of any written file in bytes.
+    pub file_size: Option<u64>,
+    /// CPU time in seconds.
+    pub cpu: Option<u64>,
+}
+
+/// Where and how much output is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSpec {
+    /// Absolute path of the current file; older ones are `PATH.1`, `PATH.2`, ... with growing age.
+    pub path: PathBuf,
+    /// Size after which the next newline starts a new file, at least [`crate::logs::MIN_LOG_BYTES`].
+    pub max_bytes: u64,
+    /// How many older files are kept, at most [`crate::logs::MAX_LOG_FILES`].
+    pub keep: u32,
+}
+
+/// Bytes that are usually text. On the wire: a string if they are UTF-8, else an array of numbers.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Text(pub Vec<u8>);
+
+/// Said by the keeper.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The first line of every connection.
+    Hello(Hello),
+    /// The program runs.
+    Started {
+        /// Where.
+        slot: SlotName,
+        /// Which run.
+        generation: Generation,
+        /// Its main process.
+        process: ProcessId,
+    },
+    /// It does not. Nothing is left of it.
+    StartFailed {
+        /// Where.
+        slot: SlotName,
+        /// Which run.
+        generation: Generation,
+        /// What was being done.
+        step: StartStep,
+        /// For people.
+        error: String,
+    },
+    /// The main process ended. All output it had written is in the log by now.
+    Exited {
+        /// Where.
+        slot: SlotName,
+        /// Which run.
+        generation: Generation,
+        /// Which process.
+        process: ProcessId,
+        /// How.
+        status: ExitStatus,
+        /// How many processes that came from this slot still live.
+        strays: u32,
+    },
+    /// The answer to `KillTree`: nothing of the slot lives.
+    Gone {
+        /// Where.
+        slot: SlotName,
+        /// Which run.
+        generation: Generation,
+        /// How many processes were killed for it.
+        killed: u32,
+    },
+    /// A kill takes long; it goes on. Sent once.
+    KillStuck {
+        /// Where.
+        slot: SlotName,
+        /// Which run.
+        generation: Generation,
+        /// Some of those that do not go, at most [`MAX_NAMED_SURVIVORS`].
+        survivors: Vec<ProcessId>,
+    },
+    /// A signal was sent.
+    Signalled {
+        /// Where.
+        slot: SlotName,
+        /// Which run.
+        generation: Generation,
+        /// Which signal.
+        signal: Signal,
+        /// To how many processes (a group counts as one).
+        count: u32,
+    },
+    /// A signal was not sent.
+    SignalFailed {
+        /// Where.
+        slot: SlotName,
+        /// Which run.
+        generation: Generation,
+        /// Which signal.
+        signal: Signal,
+        /// Why.
+        error: String,
+    },
+    /// The slot is no more.
+    Forgotten {
+        /// Which.
+        slot: SlotName,
+    },
+    /// Output could not be written and was thrown away, so that the program would not block. At most once a second.
+    OutputDropped {
+        /// Where.
+        slot: SlotName,
+        /// How much since this began, in bytes.
+        bytes: u64,
+        /// Why.
+        error: String,
+    },
+    /// Output is written again.
+    OutputResumed {
+        /// Where.
+        slot: SlotName,
+        /// How much was thrown away in between, in bytes.
+        dropped: u64,
+    },
+    /// A line was so long that it had to be cut at a file's end.
+    LineSplit {
+        /// Where.
+        slot: SlotName,
+        /// How often in this slot, since the keeper began.
+        total: u64,
+    },
+    /// Something works worse than asked; the program runs all the same.
+    Degraded {
+        /// Where.
+        slot: SlotName,
+        /// What and why.
+        error: String,
+    },
+    /// A request was not understood or not allowed; nothing was done.
+    Rejected {
+        /// Why.
+        error: String,
+    },
+    /// The answer to `Ping`.
+    Pong {
+        /// As it came.
+        token: u64,
+    },
+    /// Another client took over; this connection ends.
+    Replaced,
+    /// Something a newer keeper knows.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Most survivors listed in [`Event::KillStuck`].
+pub const MAX_NAMED_SURVIVORS: usize = 16;
+
+/// Who the keeper is and what it keeps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`] of the keeper.
+    pub protocol: u32,
+    /// Its program version.
+    pub keeper_version: String,
+    /// Itself.
+    pub process: ProcessId,
+    /// Whether slots get a cgroup of their own.
+    pub cgroup: bool,
+    /// Every slot it knows.
+    pub slots: Vec<SlotView>,
+}
+
+/// One slot, seen from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotView {
+    /// Its name.
+    pub slot: SlotName,
+    /// The newest run; 0 if none was ever tried.
+    pub generation: Generation,
+    /// How that run stands.
+    pub state: SlotState,
+    /// Whether it was taken over from a keeper that died.
+    pub adopted: bool,
+}
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlotState {
+    /// No run, or one of an earlier boot.
+    Empty,
+    /// Between the gate and its program.
+    Starting(ProcessId),
+    /// It runs.
+    Running(ProcessId),
+    /// It ended under a dead keeper, and whoever reaped it has not said how yet.
+    Ending(ProcessId),
+    /// It ended.
+    Ended {
+        /// Which process; `None` if that is not known any more.
+        process: Option<ProcessId>,
+        /// How.
+        status: ExitStatus,
+    },
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitStatus {
+    /// It called `exit`, 0 to 255.
+    Code(i32),
+    /// A signal ended it.
+    Signal {
+        /// Which.
+        number: i32,
+        /// With a core.
+        core_dumped: bool,
+    },
+    /// Its program was never executed.
+    NotExecuted {
+        /// What failed.
+        step: Step,
+        /// How.
+        errno: i32,
+    },
+    /// It ended while nobody could look. Never guess.
+    Unknown,
+}
+
+/// What a failed start was doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartStep {
+    /// The request itself makes no sense.
+    Request,
+    /// The slot is not free.
+    Busy,
+    /// The program was not found, is not executable, or is a directory.
+    Resolve,
+    /// Slot directory, FIFO or records.
+    Record,
+    /// `fork` and its pipes.
+    Fork,
+    /// In the child, between fork and exec.
+    Child(Step),
+}
+
+impl From<WaitStatus> for ExitStatus {
+    fn from(status: WaitStatus) -> Self {
+        match status {
+            WaitStatus::Code(code) => Self::Code(code),
+            WaitStatus::Signal { number, core_dumped } => Self::Signal { number, core_dumped },
+        }
+    }
+}
+
+impl Text {
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self(text.as_bytes().to_vec())
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(text.into_bytes())
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&String::from_utf8_lossy(&self.0), f)
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => serializer.collect_seq(&self.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Text;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an array of bytes")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                Ok(Text::from(text))
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut sequence: A) -> Result<Text, A::Error> {
+                let mut bytes = Vec::new();
+                while let Some(byte) = sequence.next_element()? {
+                    bytes.push(byte);
+                }
+                Ok(Text(bytes))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// Environments hold secrets: only their names are shown.
+impl fmt::Debug for StartSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arguments: Vec<_> = self.argv.iter().map(|word| String::from_utf8_lossy(&word.0)).collect();
+        f.debug_struct("StartSpec")
+            .field("slot", &self.slot)
+            .field("generation", &self.generation)
+            .field("argv", &horus_sys::redact::command_line(&arguments))
+            .field("environment", &self.environment.iter().map(|(name, _)| (name, "***")).collect::<Vec<_>>())
+            .field("directory", &self.directory)
+            .field("user", &self.user)
+            .field("limits", &self.limits)
+            .field("log", &self.log)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round<T: Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+        serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_survives_the_wire() {
+        for bytes in [&b"plain"[..], b"", b"\xff\x00\xfe"] {
+            assert_eq!(round(&Text(bytes.to_vec())), Text(bytes.to_vec()));
+        }
+    }
+
+    #[test]
+    fn what_a_newer_side_says_is_unknown_and_no_error() {
+        let request: Request = serde_json::from_str(r#"{"request":"teleport","to":"mars"}"#).unwrap();
+        assert_eq!(request, Request::Unknown);
+        let event: Event = serde_json::from_str(r#"{"event":"levitated","metres":3}"#).unwrap();
+        assert_eq!(event, Event::Unknown);
+        let ping: Request = serde_json::from_str(r#"{"request":"ping","token":1,"new":true}"#).unwrap();
+        assert_eq!(ping, Request::Ping { token: 1 });
+        for garbage in ["", "{", "[]", "null", r#"{"request":"start"}"#, r#"{"request":"ping","token":-1}"#] {
+            assert!(serde_json::from_str::<Request>(garbage).is_err(), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let spec: StartSpec = serde_json::from_str(
+            r#"{"slot":"bot","generation":1,"argv":["bot","--token","s3cr3t"],"environment":[["KEY","s3cr3t"]],
+                "directory":"/","log":{"path":"/x","max_bytes":1,"keep":1}}"#,
+        )
+        .unwrap();
+        assert!(!format!("{spec:?}").contains("s3cr3t"), "{spec:?}");
+        assert_eq!(round(&Request::Start(Box::new(spec.clone()))), Request::Start(Box::new(spec)));
+    }
+}

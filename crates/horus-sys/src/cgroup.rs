@@ -1,0 +1,87 @@
+//! A delegated cgroup v2 directory: the one tree from which no process escapes by forking. All of it is files, so
+//! this compiles everywhere and simply finds nothing on a system without cgroups.
+
+use crate::files::read_limited;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Longest control file that is read: `cgroup.procs` of some 100,000 processes.
+const MAX_CONTROL_FILE: usize = 1 << 20;
+
+/// One cgroup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cgroup {
+    path: PathBuf,
+}
+
+impl Cgroup {
+    /// An existing cgroup v2 directory in which we may make sub-cgroups. Errors say what is missing.
+    pub fn open_root(path: &Path) -> io::Result<Self> {
+        if !path.join("cgroup.procs").is_file() || !path.join("cgroup.subtree_control").is_file() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "not a cgroup v2 directory"));
+        }
+        let probe = path.join(format!("horus-probe-{}", std::process::id()));
+        fs::create_dir(&probe)?;
+        fs::remove_dir(&probe)?;
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// The sub-cgroup of this name, made if absent.
+    pub fn child(&self, name: &str) -> io::Result<Self> {
+        let path = self.path.join(name);
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(Self { path }),
+        }
+    }
+
+    /// Moves a process in; its future children are born there.
+    pub fn add(&self, pid: i32) -> io::Result<()> {
+        self.control("cgroup.procs", &pid.to_string())
+    }
+
+    /// Who is in it, sub-cgroups left out.
+    pub fn members(&self) -> io::Result<Vec<i32>> {
+        let text = read_limited(&self.path.join("cgroup.procs"), MAX_CONTROL_FILE)?;
+        Ok(String::from_utf8_lossy(&text).lines().filter_map(|line| line.parse().ok()).collect())
+    }
+
+    /// Whether anybody is in it or below; zombies do not count.
+    pub fn is_populated(&self) -> io::Result<bool> {
+        let text = read_limited(&self.path.join("cgroup.events"), MAX_CONTROL_FILE)?;
+        Ok(String::from_utf8_lossy(&text).lines().any(|line| line == "populated 1"))
+    }
+
+    /// SIGKILL to everybody in it and below, at once, frozen or forking. Linux 5.14+.
+    pub fn kill(&self) -> io::Result<()> {
+        self.control("cgroup.kill", "1")
+    }
+
+    /// Removes it with its (empty) sub-cgroups.
+    pub fn remove(&self) -> io::Result<()> {
+        remove_below(&self.path, 0)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn control(&self, file: &str, text: &str) -> io::Result<()> {
+        OpenOptions::new().write(true).open(self.path.join(file))?.write_all(text.as_bytes())
+    }
+}
+
+fn remove_below(path: &Path, depth: usize) -> io::Result<()> {
+    const DEEPEST: usize = 32;
+    if depth < DEEPEST {
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                remove_below(&entry.path(), depth + 1)?;
+            }
+        }
+    }
+    fs::remove_dir(path)
+}

@@ -1,0 +1,164 @@
+//! A lock that its holder cannot forget to release: `flock` on an open file description. It is inherited over `fork`
+//! and `exec` and falls with the last holder, however that one died.
+
+use crate::call::{check, retry};
+use crate::files;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Longest note about the holder that is read back, in bytes.
+const MAX_NOTE: usize = 256;
+
+/// Who says to hold a lock. Only a hint for people: the lock itself is the truth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its pid.
+    pub pid: i32,
+    /// What it called itself.
+    pub program: String,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (pid {})", self.program, self.pid)
+    }
+}
+
+/// Why a lock was not had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody has it.
+    #[error("{path} is locked by {}", holder.as_ref().map_or_else(|| "another process".to_owned(), Holder::to_string))]
+    Held {
+        /// Which lock.
+        path: PathBuf,
+        /// By whom, if the file says so.
+        holder: Option<Holder>,
+    },
+    /// The system said no.
+    #[error("cannot lock {path}")]
+    Io {
+        /// Which lock.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A held lock. Dropping it gives up *our* copy; the lock falls when no process has one.
+#[derive(Debug)]
+pub struct FileLock {
+    file: File,
+    path: PathBuf,
+}
+
+impl FileLock {
+    /// Takes the lock at `path` (made if absent, 0600) or says who has it. Never waits.
+    pub fn try_acquire(path: &Path, program: &str) -> Result<Self, LockError> {
+        let io_error = |source| LockError::Io { path: path.to_owned(), source };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)
+            .map_err(io_error)?;
+        if !flock(&file).map_err(io_error)? {
+            return Err(LockError::Held { path: path.to_owned(), holder: read_holder(path) });
+        }
+        let lock = Self { file, path: path.to_owned() };
+        // Only a hint: a full disk must not keep Horus from starting.
+        let _ = lock.sign(program);
+        Ok(lock)
+    }
+
+    /// Takes over a lock that a parent handed down as descriptor `number`. Errors unless that descriptor is the file
+    /// at `path` and holds (or can take) the lock.
+    pub fn inherit(number: RawFd, path: &Path, program: &str) -> io::Result<Self> {
+        // SAFETY: F_GETFD on any number is harmless and tells whether it is open.
+        check(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
+        // SAFETY: the number is open, and by contract of the command line it is ours.
+        let file = File::from(unsafe { OwnedFd::from_raw_fd(number) });
+        set_inheritable(file.as_fd(), false)?;
+        let (ours, named) = (file.metadata()?, std::fs::metadata(path)?);
+        if (ours.dev(), ours.ino()) != (named.dev(), named.ino()) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the inherited descriptor is not the lock file",
+            ));
+        }
+        if !flock(&file)? {
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process holds the lock"));
+        }
+        let lock = Self { file, path: path.to_owned() };
+        let _ = lock.sign(program);
+        Ok(lock)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn sign(&self, program: &str) -> io::Result<()> {
+        let mut file = &self.file;
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(format!("{} {program}\n", std::process::id()).as_bytes())
+    }
+}
+
+impl AsFd for FileLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// What the lock file says about its holder; `None` when it says nothing readable.
+pub fn read_holder(path: &Path) -> Option<Holder> {
+    let content = files::read_limited(path, MAX_NOTE).ok()?;
+    let text = String::from_utf8(content).ok()?;
+    let (pid, program) = text.trim().split_once(' ')?;
+    Some(Holder { pid: pid.parse().ok()?, program: program.to_owned() })
+}
+
+/// Whether a descriptor stays open over `exec`.
+pub fn set_inheritable(descriptor: BorrowedFd<'_>, inheritable: bool) -> io::Result<()> {
+    let flags = if inheritable { 0 } else { libc::FD_CLOEXEC };
+    // SAFETY: the descriptor is open for the duration of the borrow.
+    check(unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_SETFD, flags) })?;
+    Ok(())
+}
+
+fn flock(file: &File) -> io::Result<bool> {
+    let number = file.as_raw_fd();
+    // SAFETY: the descriptor is open for the duration of the borrow.
+    match retry(|| unsafe { libc::flock(number, libc::LOCK_EX | libc::LOCK_NB) }) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_taker_is_told_who_has_it() {
+        let path = std::env::temp_dir().join(format!("horus-sys-lock-{}", std::process::id()));
+        let first = FileLock::try_acquire(&path, "horus run").unwrap();
+        let error = FileLock::try_acquire(&path, "horus run").unwrap_err();
+        let expected = format!("{} is locked by horus run (pid {})", path.display(), std::process::id());
+        assert_eq!(error.to_string(), expected);
+        drop(first);
+        FileLock::try_acquire(&path, "horus run").unwrap();
+        std::fs::remove_file(path).unwrap();
+    }
+}
