@@ -12,7 +12,7 @@
 //! Nothing that a caller does waits for the disk. [`Store::commit`] puts a transaction into a bounded backlog; the
 //! writer takes all of it at once and makes it durable with one `fsync`. The undelivered part of the outbox lives in
 //! memory with SQLite as its durable copy, so [`Store::due`] and [`Store::settle`] answer alike whether the disk
-//! works, is full or is gone. A fault of the disk is reported once, the backlog keeps what fits its limits (the
+//! works, is full or is gone. A second thread watches the first: a disk that hangs raises no error. A fault of the disk is reported once, the backlog keeps what fits its limits (the
 //! oldest ordinary events go first, and are counted), and everything is written in order when writes work again.
 //!
 //! Rejected: a queue of messages with replies (a hung disk would hold up the sinks); a second code path for a
@@ -29,6 +29,7 @@ mod read;
 mod rows;
 mod schema;
 mod store;
+mod watch;
 mod writer;
 
 pub use crate::limits::{

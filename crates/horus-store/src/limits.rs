@@ -38,6 +38,10 @@ pub(crate) const CACHE_KIB: i64 = 1024;
 pub(crate) const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// Longest pause between two tries to write.
 pub(crate) const RETRY_MAX: Duration = Duration::from_secs(15);
+/// A write that takes longer holds up neither the sinks nor a healing: they are served without the disk.
+pub(crate) const STALL_SERVE: Duration = Duration::from_secs(1);
+/// A write that takes longer is a fault.
+pub(crate) const STALL_FAULT: Duration = Duration::from_secs(10);
 /// Retention is looked after so often.
 pub(crate) const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 /// Rows that one retention step deletes from one table. Between two steps the writer looks at its backlog.

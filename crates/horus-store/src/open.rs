@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -89,6 +89,10 @@ fn open_good(path: &Path, now: Timestamp) -> Result<Opened, Unusable> {
         let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
         Unusable::Fault(rusqlite::Error::SqliteFailure(code, Some(error.to_string())))
     })?;
+    if !has_header(path) {
+        // SQLite would remove the log beside such a file, and the log may be all that is left.
+        return Err(Unusable::Corrupt("file is not a database".into()));
+    }
     let bytes = fs::metadata(path).map_or(0, |found| found.len());
     let sql = connect(path)?;
     if bytes <= QUICK_CHECK_BYTES_MAX {
@@ -99,6 +103,14 @@ fn open_good(path: &Path, now: Timestamp) -> Result<Opened, Unusable> {
     }
     let restored = restore(&sql, now)?;
     Ok(Opened { sql: Some(sql), restored })
+}
+
+/// The file is empty or begins like a database. (One that cannot be read is SQLite's to complain about.)
+fn has_header(path: &Path) -> bool {
+    const HEADER: &[u8; 16] = b"SQLite format 3\0";
+    let mut found = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(16).read_to_end(&mut found));
+    read.is_err() || found.is_empty() || found == HEADER
 }
 
 /// Creates the file if there is none; only its owner may read it.
@@ -134,7 +146,7 @@ fn fresh_number(now: Timestamp) -> u64 {
 }
 
 /// The disk is in the way. What can be read is restored; the writer will try again.
-fn degraded(path: &Path, now: Timestamp, fault: String) -> Opened {
+pub(crate) fn degraded(path: &Path, now: Timestamp, fault: String) -> Opened {
     let reading = |sql: rusqlite::Result<Connection>| sql.and_then(|sql| restore(&sql, now));
     let restored = reading(connect_read_only(path)).or_else(|_| reading(connect_immutable(path)));
     let nothing =
@@ -145,7 +157,7 @@ fn degraded(path: &Path, now: Timestamp, fault: String) -> Opened {
 
 /// For a file on a read-only disk, where SQLite cannot make the shared memory that it wants beside a write-ahead log.
 /// What is in that log and not in the file yet is not seen.
-fn connect_immutable(path: &Path) -> rusqlite::Result<Connection> {
+pub(crate) fn connect_immutable(path: &Path) -> rusqlite::Result<Connection> {
     let escaped = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;

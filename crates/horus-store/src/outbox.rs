@@ -105,7 +105,10 @@ impl Row {
     /// Puts this row behind `before`, which was on disk unseen while this one came about.
     fn rebase(&mut self, before: Row) {
         let shift = before.notice.version;
-        if self.notice.version <= shift {
+        let same = Notice { version: shift, ..self.notice.clone() } == before.notice;
+        if same {
+            self.notice.version = self.notice.version.max(shift);
+        } else if self.notice.version <= shift {
             self.notice.version = self.notice.version.saturating_add(shift);
             if let Some(delivered) = &mut self.delivered {
                 delivered.version = delivered.version.saturating_add(shift);
@@ -349,5 +352,63 @@ impl Outbox {
             }
         }
         self.entries.retain(|_, entry| entry.dirty.is_some() || !entry.row.is_settled());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use horus_core::notice::{IncidentKind, Story};
+    use horus_core::plan::Severity;
+
+    use super::*;
+
+    fn told(version: u32) -> Told {
+        let notice = Notice {
+            incident: IncidentId::nth(0),
+            version,
+            subject: "trading".into(),
+            kind: IncidentKind::Stuck,
+            severity: Severity::Warning,
+            needs_you: false,
+            loud: true,
+            story: Story::Halted,
+        };
+        Told { at: Timestamp::UNIX_EPOCH, sink: SinkName::parse("ops").unwrap(), notice }
+    }
+
+    #[test]
+    fn what_changes_while_it_is_written_is_written_again() {
+        let mut outbox = Outbox::default();
+        let [first, second] = [told(1), told(2)];
+        outbox.tell_unwritten(&first, Ok(None));
+        let taken = outbox.dirty();
+        let delivered = Delivery::Delivered { remote_id: Some("m1".into()) };
+        assert!(outbox.settle(&first.sink, first.notice.incident, 1, delivered, Timestamp::UNIX_EPOCH));
+        outbox.tell_unwritten(&second, Ok(None));
+        outbox.wrote(&taken);
+        let [again] = outbox.dirty().try_into().unwrap();
+        assert_eq!(again.row.notice.version, 2);
+        assert_eq!(again.row.delivered.as_ref().map(|delivered| delivered.version), Some(1));
+        outbox.wrote(&[again]);
+        assert!(!outbox.is_dirty());
+        assert_eq!(outbox.pending().len(), 1, "version 2 is still to be delivered");
+    }
+
+    #[test]
+    fn a_settled_row_leaves_the_memory_only_when_it_is_written() {
+        let mut outbox = Outbox::default();
+        let first = told(1);
+        outbox.tell_written(&first, None);
+        outbox.settle(
+            &first.sink,
+            first.notice.incident,
+            1,
+            Delivery::Refused { error: "status 400".into() },
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!((outbox.pending().len(), outbox.states(first.notice.incident).len()), (0, 1));
+        let taken = outbox.dirty();
+        outbox.wrote(&taken);
+        assert_eq!(outbox.states(first.notice.incident).len(), 0);
     }
 }

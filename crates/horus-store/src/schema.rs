@@ -207,6 +207,23 @@ mod tests {
     }
 
     #[test]
+    fn a_writer_is_durable_and_gives_space_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("horus.db");
+        std::fs::File::create(&path).unwrap();
+        let connection = connect(&path).unwrap();
+        let number = |name: &str| -> i64 {
+            connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!(
+            (number("synchronous"), number("auto_vacuum"), number("application_id")),
+            (2, 2, 0x484F_5253)
+        );
+        let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+        assert_eq!(mode, "wal");
+    }
+
+    #[test]
     fn a_migration_that_fails_leaves_no_trace() {
         let mut connection = Connection::open_in_memory().unwrap();
         let broken = [MIGRATIONS[0], "CREATE TABLE more (n INTEGER) STRICT; CREATE TABLE event (n INTEGER)"];

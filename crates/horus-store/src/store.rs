@@ -16,6 +16,7 @@ use crate::open::{OpenError, Restored, open};
 use crate::outbox::Outbox;
 use crate::read::{ReadError, Reader};
 use crate::rows::whole_millis;
+use crate::watch::{InFlight, watch};
 use crate::writer::Writer;
 
 /// The name of the database in the state directory.
@@ -36,21 +37,22 @@ pub struct Transaction {
     pub confirm: Vec<IncidentId>,
 }
 
-/// How a store behaves and whom it tells. The callbacks run on the writer thread (and in [`Store::open`], which speaks of
-/// a fault and of messages that are left to do): they must return at once, as a send into a channel does, and may not
+/// How a store behaves and whom it tells. The callbacks run on the store's threads (and in [`Store::open`], which speaks
+/// of a fault and of messages that are left to do): they must return at once, as a send into a channel does, and may not
 /// call the store's blocking methods.
 pub struct StoreOptions {
     /// Older rows are removed, in small batches, every hour. What belongs to an open incident or is not delivered
     /// yet is kept.
     pub retention: Duration,
     /// `Some(why)` once when writes stop to work, `None` once when they work again.
-    pub on_health: Box<dyn Fn(Option<String>) + Send>,
-    /// The answer to each of [`Transaction::confirm`]: true after it is on disk, false if the disk takes no writes.
-    pub on_stored: Box<dyn Fn(IncidentId, bool) + Send>,
+    pub on_health: Box<dyn Fn(Option<String>) + Send + Sync>,
+    /// The answer to each of [`Transaction::confirm`]: true after it is on disk, false if the disk takes
+    /// no writes or has not answered for a second. One answer each.
+    pub on_stored: Box<dyn Fn(IncidentId, bool) + Send + Sync>,
     /// There is a new message for this sink.
-    pub on_outbox: Box<dyn Fn(&SinkName) + Send>,
+    pub on_outbox: Box<dyn Fn(&SinkName) + Send + Sync>,
     /// Events up to this number can be read.
-    pub on_commit: Box<dyn Fn(u64) + Send>,
+    pub on_commit: Box<dyn Fn(u64) + Send + Sync>,
 }
 
 impl Default for StoreOptions {
@@ -79,6 +81,7 @@ pub(crate) struct State {
     pub(crate) outbox: Outbox,
     /// The writer has taken something that is not on disk yet.
     pub(crate) busy: bool,
+    pub(crate) in_flight: Option<InFlight>,
     pub(crate) fault: Option<String>,
     pub(crate) stopping: bool,
     pub(crate) finished: bool,
@@ -98,6 +101,8 @@ pub(crate) struct Shared {
     pub(crate) wake: Condvar,
     /// The writer has done something.
     pub(crate) progress: Condvar,
+    /// Something to do for the watch.
+    pub(crate) watch: Condvar,
     #[cfg(test)]
     pub(crate) faults: tests::Faults,
 }
@@ -144,20 +149,25 @@ impl Store {
             Err(error) => return Err(OpenError::NoDirectory { path: dir.to_owned(), source: Some(error) }),
         }
         let path = dir.join(DATABASE_FILE);
-        let opened = open(&path, Timestamp::now());
+        let mut opened = open(&path, Timestamp::now());
         let shared = Arc::new(Shared {
             path,
             state: Mutex::default(),
             wake: Condvar::new(),
             progress: Condvar::new(),
+            watch: Condvar::new(),
             #[cfg(test)]
             faults: tests::Faults::default(),
         });
-        shared.lock().fault.clone_from(&opened.restored.fault);
-        let writer = Writer::new(shared.clone(), options, opened.sql, opened.restored.fault.clone());
-        let thread = std::thread::Builder::new().name("horus-store".into());
-        thread.spawn(move || writer.run()).map_err(OpenError::Thread)?;
+        let options = Arc::new(options);
+        let writer =
+            Writer::new(shared.clone(), options.clone(), opened.sql, opened.restored.fault.as_deref());
+        opened.restored.fault.clone_from(&shared.lock().fault);
         let lifeline = Arc::new(Lifeline(shared.clone()));
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        thread("horus-store").spawn(move || writer.run()).map_err(OpenError::Thread)?;
+        let watched = shared.clone();
+        thread("horus-store-watch").spawn(move || watch(&watched, &options)).map_err(OpenError::Thread)?;
         Ok((Store { shared, _lifeline: lifeline }, opened.restored))
     }
 
@@ -171,6 +181,9 @@ impl Store {
         }
         state.backlog.push(transaction);
         self.shared.wake.notify_one();
+        if state.in_flight.as_ref().is_some_and(|in_flight| in_flight.served) {
+            self.shared.watch.notify_one();
+        }
     }
 
     /// The most urgent message for `sink` that may be tried at `now`: those that need a person first, then the

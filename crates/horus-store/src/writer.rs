@@ -23,6 +23,7 @@ use crate::prune::Prune;
 use crate::rows::{self, Written};
 use crate::schema::{Unusable, connect};
 use crate::store::{Shared, State, StoreOptions};
+use crate::watch::InFlight;
 
 /// Writes do not work.
 struct Fault {
@@ -33,7 +34,7 @@ struct Fault {
 
 pub(crate) struct Writer {
     shared: Arc<Shared>,
-    options: StoreOptions,
+    options: Arc<StoreOptions>,
     sql: Option<Connection>,
     fault: Option<Fault>,
     /// The outbox on disk has been read.
@@ -70,9 +71,9 @@ fn now() -> Instant {
 impl Writer {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        options: StoreOptions,
+        options: Arc<StoreOptions>,
         sql: Option<Connection>,
-        fault: Option<String>,
+        fault: Option<&str>,
     ) -> Self {
         let mut writer = Self {
             shared,
@@ -88,7 +89,7 @@ impl Writer {
             writer.fail(&error.to_string());
         }
         if let Some(fault) = fault {
-            writer.fail(&fault);
+            writer.fail(fault);
         }
         writer
     }
@@ -116,6 +117,7 @@ impl Writer {
         self.sql = None;
         self.shared.lock().finished = true;
         self.shared.progress.notify_all();
+        self.shared.watch.notify_all();
     }
 
     fn wait(&self) -> Call {
@@ -150,10 +152,24 @@ impl Writer {
         state.busy = true;
         let mut batch = std::mem::take(&mut state.backlog);
         batch.dropped = batch.dropped.saturating_add(state.outbox.take_dropped());
+        state.in_flight = Some(InFlight {
+            since: now(),
+            notices: batch.notices.iter().cloned().collect(),
+            confirms: std::mem::take(&mut batch.confirms).into(),
+            served: false,
+        });
         drop(state);
-        match self.try_write(&batch) {
-            Ok(done) => self.wrote(batch, done),
-            Err(error) => self.could_not_write(batch, &error.to_string()),
+        self.shared.watch.notify_one();
+        let result = self.try_write(&batch);
+        let in_flight = self.shared.lock().in_flight.take();
+        if in_flight.as_ref().is_none_or(|in_flight| in_flight.served) {
+            // The watch has put them into the outbox; they are written from there.
+            batch.notices.clear();
+        }
+        let confirms = in_flight.map(|in_flight| in_flight.confirms).unwrap_or_default();
+        match result {
+            Ok(done) => self.wrote(batch, confirms, done),
+            Err(error) => self.could_not_write(batch, confirms, &error.to_string()),
         }
         self.shared.lock().busy = false;
         self.shared.progress.notify_all();
@@ -204,14 +220,14 @@ impl Writer {
         Ok(())
     }
 
-    fn wrote(&mut self, batch: Backlog, done: Done) {
+    fn wrote(&mut self, batch: Backlog, confirms: Vec<IncidentId>, done: Done) {
         let mut state = self.shared.lock();
         for (told, before) in batch.notices.iter().zip(done.before) {
             state.outbox.tell_written(told, before);
         }
         state.outbox.wrote(&done.dirty);
-        let recovered = self.fault.take().is_some();
-        state.fault = None;
+        self.fault = None;
+        let recovered = state.fault.take().is_some();
         drop(state);
         if recovered {
             tracing::info!(dropped = batch.dropped, "the database takes writes again");
@@ -220,16 +236,15 @@ impl Writer {
         if let Some(seq) = done.last_seq {
             (self.options.on_commit)(seq);
         }
-        batch.confirms.iter().for_each(|incident| (self.options.on_stored)(*incident, true));
+        confirms.iter().for_each(|incident| (self.options.on_stored)(*incident, true));
         self.wake_sinks(batch.notices.iter());
     }
 
-    fn could_not_write(&mut self, mut batch: Backlog, error: &str) {
+    fn could_not_write(&mut self, mut batch: Backlog, confirms: Vec<IncidentId>, error: &str) {
         let notices = std::mem::take(&mut batch.notices);
-        let confirms = std::mem::take(&mut batch.confirms);
         self.shared.lock().backlog.put_back(batch);
         self.fail(error);
-        self.keep_in_memory(notices.into(), confirms.into());
+        self.keep_in_memory(notices.into(), confirms);
     }
 
     /// Serves notices and confirmations without the disk.
@@ -254,12 +269,15 @@ impl Writer {
         let pause = self.fault.as_ref().map_or(RETRY_FIRST, |fault| (fault.pause * 2).min(RETRY_MAX));
         #[cfg(test)]
         let pause = pause.min(crate::store::tests::RETRY_PAUSE);
-        let first = self.fault.is_none();
         self.fault = Some(Fault { pause, retry_at: now() + pause });
+        let text = format!("cannot write {}: {error}", self.shared.path.display());
+        let mut state = self.shared.lock();
+        // The watch may have said it already: that the disk does not answer.
+        let first = state.fault.is_none();
+        state.fault = Some(text.clone());
+        drop(state);
         if first {
-            let text = format!("cannot write {}: {error}", self.shared.path.display());
             tracing::error!("{text}; Horus goes on without, and tries again");
-            self.shared.lock().fault = Some(text.clone());
             (self.options.on_health)(Some(text));
         }
     }

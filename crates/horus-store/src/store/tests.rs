@@ -30,12 +30,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Faults {
     /// Every write ends in an I/O error.
     io: AtomicBool,
+    /// Held: every write hangs.
+    hang: Mutex<()>,
+    /// The watch loses its patience early.
+    hasty: AtomicBool,
     /// The disk holds so many pages. 0: as many as you like.
     pages: AtomicI64,
 }
 
 impl Faults {
+    pub(crate) fn is_hasty(&self) -> bool {
+        self.hasty.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn inject(&self, sql: &Connection) -> rusqlite::Result<()> {
+        drop(self.hang.lock().unwrap());
         let pages = match self.pages.load(Ordering::SeqCst) {
             0 => i64::from(u32::MAX) - 1,
             pages => pages,

@@ -93,8 +93,12 @@ fn events_beyond_the_limit_are_counted_in_the_journal() {
     for n in 0..BACKLOG_EVENTS_MAX + 7 {
         bench.store.commit(transaction(0, vec![horus_event(&n.to_string())]));
     }
-    bench.wait_for(|said| matches!(said, Said::Health(Some(_))));
-    bench.store.shared.faults.io.store(false, Ordering::SeqCst);
+    // A batch that is on the way comes back first.
+    let shared = &bench.store.shared;
+    let waited =
+        shared.progress.wait_timeout_while(shared.lock(), PATIENCE, |state| state.backlog.dropped < 7);
+    assert!(!waited.unwrap().1.timed_out());
+    shared.faults.io.store(false, Ordering::SeqCst);
     bench.flushed();
     let texts = bench.texts();
     assert_eq!(texts[..2], ["store: 7 events were dropped while the disk took no writes", "7"]);
@@ -114,4 +118,49 @@ fn a_lock_of_somebody_else_degrades_until_it_is_gone() {
     other.execute_batch("ROLLBACK").unwrap();
     bench.wait_for(|said| *said == Said::Health(None));
     assert!(bench.flushed().store.reader().unwrap().incident(id).unwrap().is_some());
+}
+
+#[test]
+fn a_disk_that_hangs_holds_up_nobody() {
+    let bench = Bench::new();
+    let faults = &bench.store.shared.faults;
+    faults.hasty.store(true, Ordering::SeqCst);
+    let hanging = faults.hang.lock().unwrap();
+    let [id, later] = [IncidentId::nth(0), IncidentId::nth(1)];
+    bench.store.commit(Transaction {
+        events: vec![opened(id)],
+        confirm: vec![id],
+        ..tell(0, "ops", notice(id, 1))
+    });
+    bench.wait_for(|said| *said == Said::Stored(id, false));
+    bench.wait_for(|said| *said == Said::Outbox(sink("ops")));
+    assert_eq!(bench.store.due(&sink("ops"), at(0)).unwrap().notice.version, 1);
+    bench.store.settle(&sink("ops"), id, 1, delivered("m1"), at(0));
+    let heard = bench.wait_for(|said| matches!(said, Said::Health(_)));
+    let [Said::Health(Some(fault))] = heard.as_slice() else { panic!("{heard:?}") };
+    assert!(fault.contains("not answered"), "{fault}");
+
+    // What comes while it hangs is served as well.
+    bench.store.commit(Transaction { confirm: vec![later], ..tell(1, "phone", notice(later, 1)) });
+    bench.wait_for(|said| *said == Said::Stored(later, false));
+    bench.wait_for(|said| *said == Said::Outbox(sink("phone")));
+    assert!(!bench.store.flush(Duration::ZERO));
+
+    drop(hanging);
+    let heard = bench.wait_for(|said| *said == Said::Health(None));
+    assert_eq!(heard, [Said::Health(None)]);
+    bench.flushed();
+    let again: Vec<_> = bench.said.try_iter().filter(|said| matches!(said, Said::Stored(..))).collect();
+    assert_eq!(again, [], "each confirmation is answered once");
+    let states = bench.store.reader().unwrap().deliveries(id).unwrap();
+    assert_eq!(
+        (states[0].wanted_version, states[0].delivered_version),
+        (1, Some(1)),
+        "nothing is told twice"
+    );
+    let bench = bench.reopened();
+    let pending: Vec<_> =
+        bench.store.pending().iter().map(|state| (state.incident, state.wanted_version)).collect();
+    assert_eq!(pending, [(later, 1)]);
+    assert_eq!(bench.restored.open_incidents.len(), 1);
 }

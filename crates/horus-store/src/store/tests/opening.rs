@@ -121,3 +121,31 @@ fn only_the_owner_may_read_the_files() {
     let modes: Vec<_> = names.map(|path| path.metadata().unwrap().permissions().mode() & 0o777).collect();
     assert_eq!(modes, [0o600; 3]);
 }
+
+#[test]
+fn without_the_right_to_write_what_can_be_read_is_restored() {
+    let directory = lived_in();
+    let odd = directory.path().join("50% of #1?.db");
+    std::fs::rename(directory.path().join(DATABASE_FILE), &odd).unwrap();
+    let restored = crate::open::degraded(&odd, at(60), "read-only file system".into()).restored;
+    assert_eq!(restored.memories[0].memory, held());
+    assert_eq!(restored.memories[0].age, Duration::from_secs(60));
+    assert_eq!((restored.next_seq, restored.next_incident_number), (902, 1));
+    let immutable = crate::open::connect_immutable(&odd).unwrap();
+    assert_eq!(crate::rows::memories(&immutable).unwrap().len(), 1);
+}
+
+#[test]
+fn the_log_of_a_damaged_database_goes_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["horus.db", "horus.db-wal"] {
+        let mut file = std::fs::File::create(directory.path().join(name)).unwrap();
+        std::io::Write::write_all(&mut file, &b"this is no database ".repeat(1000)).unwrap();
+    }
+    let bench = Bench::on(directory);
+    let kept = bench.kept_aside();
+    let logs: Vec<_> = kept.iter().filter(|name| name.ends_with("Z-wal")).collect();
+    assert_eq!(logs.len(), 1, "{kept:?}");
+    bench.store.commit(transaction(0, vec![horus_event("a")]));
+    assert_eq!(bench.flushed().texts(), ["a"]);
+}
