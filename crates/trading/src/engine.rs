@@ -529,14 +529,31 @@ mod tests {
             tally.signals >= tally.passed && tally.orders == tally.orders_filled + tally.orders_rejected,
             "{tally:?}"
         );
-        println!(
-            "two passes: {tally:?}, realized {}, fees {}",
-            run.engine.ledger().realized,
-            run.engine.ledger().fees
+        let conviction: std::collections::BTreeMap<_, _> = run.engine.gates().tallies().collect();
+        let blocked = &conviction[&gates::Gate::Conviction].blocked;
+        assert!(blocked[&gates::Block::NotNew] > 0, "a signal is an event, not a state: {blocked:?}");
+    }
+
+    #[test]
+    fn what_is_held_is_sold_for_the_first_reason_there_is() {
+        let mut engine = cold();
+        let second = Second(2 * 184 + 100);
+        let exit = |engine: &mut Engine, opened: u64, at: Second| {
+            let (quantity, cost) = (crate::units::Quantity::new(1, 5), Usd::new(1, 0));
+            let position = crate::ledger::Position { quantity, cost, opened: Second(opened) };
+            engine.state.ledger.positions.insert(Symbol::Btc, position);
+            engine.exit_reason(&Candidate { symbol: Symbol::Btc, second: at, scored: None, was_high: false })
+        };
+        assert_eq!(exit(&mut engine, second.0 - 59, second), None);
+        assert_eq!(exit(&mut engine, second.0 - 60, second), Some("MAX_HOLD"));
+        assert_eq!(exit(&mut engine, second.0 - 60, Second(3 * 184 - 5)), Some("SEAM"));
+        assert_eq!(
+            exit(&mut engine, 2 * 184 - 10, Second(2 * 184 + 30)),
+            Some("SEAM"),
+            "bought in another pass"
         );
-        for (gate, tally) in run.engine.gates().tallies() {
-            println!("{gate:?}: {tally:?}");
-        }
+        let other = Candidate { symbol: Symbol::Eth, second, scored: None, was_high: false };
+        assert_eq!(engine.exit_reason(&other), None);
     }
 
     #[test]
