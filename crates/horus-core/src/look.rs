@@ -319,7 +319,9 @@ impl Service {
 
     /// The plan of this service has changed. What runs is touched only if its launch has.
     pub(crate) fn retune(&mut self, turn: &mut Turn<'_>, plan: crate::plan::ServicePlan) {
-        let launch_changed = plan.launch != self.plan.launch;
+        // A program learns of its notify socket by its environment, so it can only be given one at its start.
+        let notified = |plan: &crate::plan::ServicePlan| plan.beats.contains(&crate::plan::BeatPlan::Notify);
+        let launch_changed = plan.launch != self.plan.launch || notified(&plan) != notified(&self.plan);
         let beats_changed = plan.beats != self.plan.beats;
         self.plan = plan;
         self.counters.retune(turn.now, &self.plan.values, &self.plan.funnels);

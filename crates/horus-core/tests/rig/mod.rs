@@ -1,0 +1,284 @@
+//! A hand-cranked world for the engine: one second at a time, a keeper that obeys at once, a store that confirms at once,
+//! and a program that does what the test says.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use horus_core::Engine;
+use horus_core::command::{Answer, Command, Memory};
+use horus_core::event::What;
+use horus_core::ids::{Generation, Instance, ProcessId, ServiceName};
+use horus_core::notice::{Notice, Story};
+use horus_core::observation::{Beat, Exit, Finding, Input, Observation, OperatorRequest, ProbeFault};
+use horus_core::plan::{
+    BeatKind, BeatPlan, HttpBeat, KillPlan, LaunchPlan, Limits, LogPlan, Plan, Ready, RestartOn, RestartPlan,
+    ServicePlan, StopPlan,
+};
+use horus_core::time::Mono;
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// What a program does with its beat in a given second of its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// Its tick moves.
+    Ticks,
+    /// It answers with a tick that stands still.
+    Lies,
+    /// It takes connections and does not answer.
+    Hangs,
+    /// Nothing can be reached.
+    Unreachable,
+    /// Nothing is heard from the probe at all.
+    Nothing,
+    /// Its tick moves, and its counter `filled` with it.
+    Works,
+    /// It ends.
+    Exits(Exit),
+}
+
+pub(crate) struct Rig {
+    pub(crate) engine: Engine,
+    pub(crate) now: Mono,
+    pub(crate) plan: Plan,
+    pub(crate) events: Vec<(Mono, String, What)>,
+    pub(crate) told: Vec<(Mono, Notice)>,
+    pub(crate) answers: BTreeMap<u64, Answer>,
+    pub(crate) memories: BTreeMap<ServiceName, Memory>,
+    pub(crate) signals: Vec<(Mono, String)>,
+    pub(crate) starts: Vec<(Mono, String)>,
+    /// What each service does, by the age of its instance in seconds.
+    pub(crate) behaviour: BTreeMap<ServiceName, fn(u64) -> Doing>,
+    pub(crate) alive: BTreeMap<ServiceName, (Instance, Mono)>,
+    pub(crate) ignores_term: bool,
+    pub(crate) finished: bool,
+    ticks: u64,
+    next_pid: i32,
+    next_ticket: u64,
+}
+
+pub(crate) fn name(text: &str) -> ServiceName {
+    ServiceName::parse(text).unwrap()
+}
+
+/// Deadline 10 s, poll 1 s, startup 60 s, three kills, proof after 300 s.
+pub(crate) fn service() -> ServicePlan {
+    ServicePlan {
+        launch: LaunchPlan {
+            command: vec!["bot".into()],
+            directory: "/".into(),
+            environment: BTreeMap::new(),
+            user: None,
+            group: None,
+            limits: Limits::default(),
+            log: LogPlan::default(),
+        },
+        after: Vec::new(),
+        ready: Ready::Tick,
+        beats: vec![BeatPlan::Http(HttpBeat {
+            url: "http://127.0.0.1:1/".into(),
+            every: SECOND,
+            timeout: SECOND,
+            seq: Some("/seq".into()),
+            progress: Some("/progress".into()),
+            state: None,
+            lag: None,
+        })],
+        deadline: 10 * SECOND,
+        startup: 60 * SECOND,
+        stop: StopPlan { signal: "SIGTERM".into(), grace: 5 * SECOND },
+        restart: RestartPlan {
+            on: RestartOn::Always,
+            first: Duration::ZERO,
+            next: SECOND,
+            max: 300 * SECOND,
+            crash_loop: 5,
+            within: 600 * SECOND,
+        },
+        kills: KillPlan { limit: 3, prove: 300 * SECOND, retry: Some(6 * 3600 * SECOND), daily: 24 },
+        observe: false,
+        autostart: true,
+        values: BTreeMap::new(),
+        funnels: BTreeMap::new(),
+    }
+}
+
+impl Rig {
+    pub(crate) fn new(services: &[(&str, ServicePlan, fn(u64) -> Doing)]) -> Self {
+        Self::with_memory(services, Vec::new())
+    }
+
+    pub(crate) fn with_memory(
+        services: &[(&str, ServicePlan, fn(u64) -> Doing)],
+        remembered: Vec<horus_core::Remembered>,
+    ) -> Self {
+        let mut plan = Plan::default();
+        let mut behaviour = BTreeMap::new();
+        for (text, service, doing) in services {
+            plan.services.insert(name(text), service.clone());
+            behaviour.insert(name(text), *doing);
+        }
+        let mut rig = Self {
+            engine: Engine::new(7, 0, remembered),
+            now: Mono::from_origin(Mono::ORIGIN_BEFORE_START),
+            plan: plan.clone(),
+            events: Vec::new(),
+            told: Vec::new(),
+            answers: BTreeMap::new(),
+            memories: BTreeMap::new(),
+            signals: Vec::new(),
+            starts: Vec::new(),
+            behaviour,
+            alive: BTreeMap::new(),
+            ignores_term: false,
+            finished: false,
+            ticks: 0,
+            next_pid: 100,
+            next_ticket: 1,
+        };
+        rig.step(Input::PlanChanged(Box::new(plan)));
+        rig.step(Input::Reconciled);
+        rig
+    }
+
+    pub(crate) fn change_plan(&mut self, change: impl FnOnce(&mut Plan)) {
+        change(&mut self.plan);
+        let plan = self.plan.clone();
+        self.step(Input::PlanChanged(Box::new(plan)));
+    }
+
+    pub(crate) fn step(&mut self, input: Input) {
+        for command in self.engine.step(self.now, input) {
+            self.obey(command);
+        }
+    }
+
+    pub(crate) fn observe(&mut self, service: &ServiceName, observation: Observation) {
+        self.step(Input::Service(service.clone(), observation));
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Start { service, generation, .. } => {
+                self.starts.push((self.now, service.to_string()));
+                self.next_pid += 1;
+                let instance =
+                    Instance { generation, process: ProcessId { pid: self.next_pid, start_time: 1 } };
+                assert!(!self.alive.contains_key(&service), "{service} runs twice");
+                self.alive.insert(service.clone(), (instance, self.now));
+                self.observe(&service, Observation::Spawned(instance));
+            }
+            Command::Signal { service, signal, .. } => {
+                self.signals.push((self.now, format!("{service} {signal}")));
+                if !self.ignores_term {
+                    self.end(&service, Exit::Signal(15));
+                }
+            }
+            Command::KillTree { service, generation, .. } => {
+                self.signals.push((self.now, format!("{service} SIGKILL")));
+                self.end(&service, Exit::Signal(9));
+                self.observe(&service, Observation::Gone { generation, killed: 1 });
+            }
+            Command::Capture { service, generation, stage, .. } => {
+                let finding = Finding {
+                    phrase: "main thread sleeps in recvfrom on 10.0.0.7:443".into(),
+                    place: Some("recvfrom".into()),
+                    cpu_ns: Some(1),
+                    ..Finding::default()
+                };
+                self.observe(&service, Observation::Captured { generation, stage, finding });
+            }
+            Command::Record(event) => self.events.push((self.now, event.subject, event.what)),
+            Command::Tell(notice) => self.told.push((self.now, *notice)),
+            Command::Remember { service, memory } => drop(self.memories.insert(service, *memory)),
+            Command::Confirm { incident } => self.step(Input::IncidentStored { incident, persisted: true }),
+            Command::Answer { ticket, answer } => drop(self.answers.insert(ticket, answer)),
+            Command::Finished => self.finished = true,
+            Command::Watch { .. } | Command::Hasten { .. } | Command::Unwatch { .. } => {}
+        }
+    }
+
+    pub(crate) fn end(&mut self, service: &ServiceName, exit: Exit) {
+        if let Some((instance, _)) = self.alive.remove(service) {
+            let generation = instance.generation;
+            self.observe(service, Observation::Exited { generation, exit, strays: 0 });
+        }
+    }
+
+    /// Lets the world turn for so many seconds.
+    pub(crate) fn run(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.now = self.now + SECOND;
+            let living: Vec<_> =
+                self.alive.iter().map(|(name, (i, since))| (name.clone(), *i, *since)).collect();
+            for (service, instance, since) in living {
+                let age = self.now.since(since).as_secs();
+                let doing = self.behaviour[&service](age);
+                self.do_it(&service, instance.generation, doing);
+            }
+            while self.engine.next_deadline().is_some_and(|due| due <= self.now) {
+                self.step(Input::Wake);
+            }
+        }
+    }
+
+    fn do_it(&mut self, service: &ServiceName, generation: Generation, doing: Doing) {
+        self.ticks += 1;
+        let beat = |tick, progress| Observation::Beat {
+            generation,
+            beat: Beat {
+                source: BeatKind::Http,
+                tick: Some(tick),
+                progress,
+                declared: None,
+                loop_lag_ms: None,
+            },
+        };
+        let miss = |fault, detail: &str| Observation::NoBeat {
+            generation,
+            source: BeatKind::Http,
+            fault,
+            detail: detail.into(),
+        };
+        let counters = BTreeMap::from([("filled".to_owned(), 0)]);
+        let working = BTreeMap::from([("filled".to_owned(), self.ticks)]);
+        match doing {
+            Doing::Ticks => self.observe(service, beat(self.ticks, counters)),
+            Doing::Works => self.observe(service, beat(self.ticks, working)),
+            Doing::Lies => self.observe(service, beat(1, counters)),
+            Doing::Hangs => self.observe(service, miss(ProbeFault::NoAnswer, "no answer in 1 s")),
+            Doing::Unreachable => self.observe(service, miss(ProbeFault::NoPath, "connection refused")),
+            Doing::Nothing => {}
+            Doing::Exits(exit) => self.end(service, exit),
+        }
+    }
+
+    pub(crate) fn ask(&mut self, request: OperatorRequest) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.step(Input::Operator { ticket, request });
+        ticket
+    }
+
+    /// Events of one kind.
+    pub(crate) fn count(&self, wanted: impl Fn(&What) -> bool) -> usize {
+        self.events.iter().filter(|(_, _, what)| wanted(what)).count()
+    }
+
+    pub(crate) fn kills(&self) -> usize {
+        self.count(|what| matches!(what, What::KillDecided { .. }))
+    }
+
+    pub(crate) fn stories(&self) -> Vec<&Story> {
+        self.told.iter().map(|(_, notice)| &notice.story).collect()
+    }
+
+    pub(crate) fn pid(&self, service: &str) -> Option<i32> {
+        self.alive.get(&name(service)).map(|(instance, _)| instance.process.pid)
+    }
+
+    /// Position of the first event that fits.
+    pub(crate) fn place(&self, wanted: impl Fn(&What) -> bool) -> Option<usize> {
+        self.events.iter().position(|(_, _, what)| wanted(what))
+    }
+}
