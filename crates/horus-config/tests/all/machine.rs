@@ -54,7 +54,9 @@ impl Machine {
         for folder in ["/srv/horus", "/srv/horus/feed"] {
             machine.add(folder, 1000, 0o755, true, "");
         }
-        for program in ["bot", "feed", "sh", "worker", "df", "pipeline", "alpha", "beta", "gamma", "loner"] {
+        for program in
+            ["bot", "feed", "sh", "worker", "df", "trading", "pipeline", "alpha", "beta", "gamma", "loner"]
+        {
             machine.add(&format!("/usr/bin/{program}"), 0, 0o755, false, "");
         }
         machine.add("/srv/horus/feed.sh", 1000, 0o644, false, "");
