@@ -1,0 +1,310 @@
+//! The command line, as it is typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use horus_core::ids::{IncidentId, ServiceName, SinkName};
+use jiff::SignedDuration;
+
+/// Most names on one command line: each gets a line of progress on the terminal.
+pub(crate) const NAMES_MAX: usize = 64;
+
+/// A watchdog supervisor: runs your programs, sees when they only look alive, heals them and tells you.
+#[derive(Debug, Parser)]
+#[command(
+    name = "horus",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done, 1 the thing asked for failed, 64 wrong usage, 69 no daemon answers, 70 a bug in \
+                  horus, 78 wrong configuration.\n\nData goes to stdout, everything else to stderr. NO_COLOR is obeyed."
+)]
+pub(crate) struct CommandLine {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Which Horus is meant.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Which horus")]
+pub(crate) struct Place {
+    /// The configuration file [default: ./watchdog.toml, then /etc/horus/watchdog.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "HORUS_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// The daemon's socket [default: horus.sock in the run directory that the configuration names]
+    #[arg(long, global = true, value_name = "PATH", env = "HORUS_SOCKET", hide_env_values = true)]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Supervise, in the foreground, until told to stop
+    Run,
+    /// Check a configuration, and show when Horus would act
+    Check(CheckArgs),
+    /// Write a commented configuration to start from
+    Init(InitArgs),
+    /// Show how everything is, worst first
+    Status(StatusArgs),
+    /// Run services that were stopped
+    Start(NamesArgs),
+    /// End services and leave them ended
+    Stop(NamesArgs),
+    /// End services and run them again
+    Restart(NamesArgs),
+    /// Forbid that anything starts, kills or restarts a service
+    Hold(HoldArgs),
+    /// Lift a hold, and close the breaker
+    Resume(ResumeArgs),
+    /// Show what a service wrote
+    Logs(LogsArgs),
+    /// Show the journal
+    Events(EventsArgs),
+    /// List incidents, newest first
+    Incidents(IncidentsArgs),
+    /// Tell the story of one incident
+    Incident(IncidentArgs),
+    /// Look after alerts
+    #[command(subcommand)]
+    Alerts(AlertsVerb),
+    /// Read the configuration again and follow what changed
+    Reload(ReloadArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Be the parent of all children. Started by `horus run`, not by people
+    #[command(hide = true)]
+    Keep(KeepArgs),
+}
+
+/// `horus run`, once its file is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunArgs {
+    /// The configuration file.
+    pub(crate) config: PathBuf,
+    /// Where to listen for the command line, if not in the run directory.
+    pub(crate) socket: Option<PathBuf>,
+}
+
+/// `horus check`
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The file, if not that of --config
+    pub(crate) file: Option<PathBuf>,
+    /// Print findings and the timing table as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horus init`
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The file to write; it must not exist
+    #[arg(default_value = "watchdog.toml")]
+    pub(crate) file: PathBuf,
+}
+
+/// `horus status`
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Only this service, with every reason
+    #[arg(value_parser = service_name)]
+    pub(crate) name: Option<ServiceName>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show it again every second, until interrupted
+    #[arg(long, short)]
+    pub(crate) watch: bool,
+}
+
+/// `horus start`, `stop`, `restart`
+#[derive(Debug, Args)]
+pub(crate) struct NamesArgs {
+    /// The services
+    #[arg(required = true, value_name = "NAME", value_parser = service_name, num_args = 1..=NAMES_MAX)]
+    pub(crate) names: Vec<ServiceName>,
+}
+
+/// `horus hold`
+#[derive(Debug, Args)]
+pub(crate) struct HoldArgs {
+    /// The service
+    #[arg(value_parser = service_name)]
+    pub(crate) name: ServiceName,
+    /// Why. Whoever finds it held tomorrow reads this
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+    /// End the hold by itself after so long, such as "2h" or "1h 30m"
+    #[arg(long = "for", value_name = "TIME", value_parser = length)]
+    pub(crate) expires_in: Option<Duration>,
+    /// Stop it first
+    #[arg(long)]
+    pub(crate) stop: bool,
+}
+
+/// `horus resume`
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// The service
+    #[arg(value_parser = service_name)]
+    pub(crate) name: ServiceName,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+/// `horus logs`
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// The service
+    #[arg(value_parser = service_name)]
+    pub(crate) name: ServiceName,
+    /// Go on with what it writes
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// How many lines of the past
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
+    pub(crate) lines: usize,
+}
+
+/// `horus events`
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Go on with what happens
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only about this service or monitor
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Option<String>,
+    /// Only of this incident
+    #[arg(long, value_name = "ID", value_parser = incident_id)]
+    pub(crate) incident: Option<IncidentId>,
+    /// How many of the past
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
+    pub(crate) number: usize,
+    /// Print one JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horus incidents`
+#[derive(Debug, Args)]
+pub(crate) struct IncidentsArgs {
+    /// Only those that are not over
+    #[arg(long)]
+    pub(crate) open: bool,
+    /// How many
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
+    pub(crate) number: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horus incident`
+#[derive(Debug, Args)]
+pub(crate) struct IncidentArgs {
+    /// Its identifier, such as H-7F3K
+    #[arg(value_parser = incident_id)]
+    pub(crate) id: IncidentId,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horus alerts`
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlertsVerb {
+    /// Send a test message and show what each sink says
+    Test(AlertsTestArgs),
+}
+
+/// `horus alerts test`
+#[derive(Debug, Args)]
+pub(crate) struct AlertsTestArgs {
+    /// Only this sink
+    #[arg(value_parser = sink_name)]
+    pub(crate) sink: Option<SinkName>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horus reload`
+#[derive(Debug, Args)]
+pub(crate) struct ReloadArgs {
+    /// Only say what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horus completions`
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// For which shell
+    pub(crate) shell: Shell,
+}
+
+/// `horus keep`
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub(crate) struct KeepArgs {
+    /// The run directory
+    #[arg(long)]
+    pub(crate) run_dir: PathBuf,
+    /// The descriptor of the lock that whoever started it has taken
+    #[arg(long)]
+    pub(crate) lock_fd: Option<i32>,
+    /// A delegated cgroup v2 directory
+    #[arg(long)]
+    pub(crate) cgroup: Option<PathBuf>,
+}
+
+fn service_name(text: &str) -> Result<ServiceName, String> {
+    ServiceName::parse(text).map_err(|fault| fault.to_string())
+}
+
+fn sink_name(text: &str) -> Result<SinkName, String> {
+    SinkName::parse(text).map_err(|fault| fault.to_string())
+}
+
+fn incident_id(text: &str) -> Result<IncidentId, String> {
+    IncidentId::parse(text).ok_or_else(|| "incident ids look like H-7F3K".into())
+}
+
+fn length(text: &str) -> Result<Duration, String> {
+    let parsed: SignedDuration =
+        text.parse().map_err(|_| "a length of time looks like 90s, 2h or 1h 30m".to_owned())?;
+    match Duration::try_from(parsed) {
+        Ok(length) if !length.is_zero() => Ok(length),
+        _ => Err("it has to be longer than nothing".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn lengths_of_time_are_read_as_people_write_them() {
+        assert_eq!(length("2h"), Ok(Duration::from_secs(7_200)));
+        assert_eq!(length("1h 30m"), Ok(Duration::from_secs(5_400)));
+        for bad in ["", "2", "0s", "-1h", "soon"] {
+            assert!(length(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What people see. Pure: data in, text out; nothing here prints, asks the time or knows the terminal.
+
+pub(crate) mod check;
+pub(crate) mod events;
+pub(crate) mod incident;
+pub(crate) mod live;
+pub(crate) mod service;
+pub(crate) mod status;
+pub(crate) mod style;
+pub(crate) mod text;
+
+#[cfg(test)]
+mod tests;

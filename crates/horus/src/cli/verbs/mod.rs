@@ -1,0 +1,77 @@
+//! What each verb does. One module per kind: asking for something, showing something, looking after Horus itself.
+
+mod ask;
+mod care;
+mod show;
+
+use horus_config::SystemEnvironment;
+use horus_core::observation::OperatorRequest;
+
+use super::args::{AlertsVerb, CommandLine, RunArgs, Verb};
+use super::exit::ExitStatus;
+use super::fault::Fault;
+use super::locate;
+use super::output::Output;
+use super::{Invocation, Place};
+
+/// Does it, or finds out what the daemon's part of the program has to do.
+///
+/// # Errors
+/// [`Fault`]
+pub(crate) fn dispatch(line: CommandLine, output: &Output) -> Result<Invocation, Fault> {
+    let CommandLine { place, verb } = line;
+    match verb {
+        Verb::Run => {
+            let config = locate::config(&place, &SystemEnvironment)?;
+            Ok(Invocation::Run(RunArgs { config, socket: place.socket }))
+        }
+        Verb::Keep(args) => Ok(Invocation::Keep(args)),
+        Verb::Check(args) => care::check(&place, &args, output).map(Invocation::Over),
+        Verb::Init(args) => care::init(&args, output).map(Invocation::Over),
+        Verb::Completions(args) => care::completions(&args, output).map(Invocation::Over),
+        verb => in_runtime(over_the_socket(&place, verb, output)).map(Invocation::Over),
+    }
+}
+
+/// Everything that is asked of a daemon.
+async fn over_the_socket(place: &Place, verb: Verb, output: &Output) -> Result<ExitStatus, Fault> {
+    let client = locate::client(place, &SystemEnvironment)?;
+    let each = |names: Vec<_>, request: fn(_) -> OperatorRequest| names.into_iter().map(request).collect();
+    match verb {
+        Verb::Status(args) => show::status(&client, &args, output).await,
+        Verb::Start(args) => ask::ask(&client, each(args.names, OperatorRequest::Start), output).await,
+        Verb::Stop(args) => ask::ask(&client, each(args.names, OperatorRequest::Stop), output).await,
+        Verb::Restart(args) => ask::ask(&client, each(args.names, OperatorRequest::Restart), output).await,
+        Verb::Hold(args) => {
+            let hold = OperatorRequest::Hold {
+                service: args.name,
+                reason: args.reason,
+                expires_in: args.expires_in,
+                stop: args.stop,
+            };
+            ask::ask(&client, vec![hold], output).await
+        }
+        Verb::Resume(args) => {
+            let resume = OperatorRequest::Resume { service: args.name, reason: args.reason };
+            ask::ask(&client, vec![resume], output).await
+        }
+        Verb::Logs(args) => show::logs(&client, &args, output).await,
+        Verb::Events(args) => show::events(&client, &args, output).await,
+        Verb::Incidents(args) => show::incidents(&client, &args, output).await,
+        Verb::Incident(args) => show::incident(&client, &args, output).await,
+        Verb::Alerts(AlertsVerb::Test(args)) => care::alerts_test(&client, &args, output).await,
+        Verb::Reload(args) => care::reload(&client, &args, output).await,
+        Verb::Run | Verb::Keep(_) | Verb::Check(_) | Verb::Init(_) | Verb::Completions(_) => {
+            Err(Fault::new(ExitStatus::Bug, "this verb needs no daemon", "please report this"))
+        }
+    }
+}
+
+fn in_runtime(work: impl Future<Output = Result<ExitStatus, Fault>>) -> Result<ExitStatus, Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let none = |error: std::io::Error| {
+        Fault::new(ExitStatus::Failed, "the command cannot wait for anything", "too many open files?")
+            .because(&error)
+    };
+    runtime.map_err(none)?.block_on(work)
+}

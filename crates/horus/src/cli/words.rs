@@ -1,0 +1,379 @@
+//! The journal in sentences.
+//!
+//! One exhaustive match per vocabulary: a new kind of event does not compile until somebody has said how it reads.
+//! Texts that came from outside are cleaned by whoever lays the sentence out.
+
+use horus_core::event::{DeathCause, Outcome, What};
+use horus_core::notice::{IncidentKind, Story};
+use horus_core::observation::{CaptureStage, Exit, Finding};
+use horus_core::plan::Severity;
+use horus_core::time::Human;
+
+/// What happened, as a sentence without a full stop.
+pub(crate) fn sentence(what: &What) -> String {
+    match what {
+        What::PlanLoaded { summary } => format!("plan in force: {summary}"),
+        What::StartAsked { reason } => format!("start asked: {reason}"),
+        What::Started { process } => format!("started as {process}"),
+        What::Adopted { process } => format!("{process} was found alive and taken over"),
+        What::StartFailed { error } => format!("could not be started: {error}"),
+        What::BecameReady { took, by } => format!("ready after {} ({by})", Human(*took)),
+        What::Judged { from, to, reason } => format!("judged {} (was {}): {reason}", to.word(), from.word()),
+        What::Exited { exit: how, lifetime, cause } => {
+            format!("ended with {} after {}, {}", exit(*how), Human(*lifetime), cause_words(*cause))
+        }
+        What::StraysKilled { count } => format!("{} left over from it killed", processes(*count)),
+        What::Delayed { delay, reason } => format!("next start in {}: {reason}", Human(*delay)),
+        What::IncidentOpened { kind, severity, reason } => {
+            format!("incident opened ({}): {}: {reason}", severity_word(*severity), about(*kind))
+        }
+        What::EvidenceCaptured { stage, finding } => evidence(*stage, finding),
+        What::Told { version, story } => format!("message {version} in the outbox: {}", gist(story)),
+        What::KillDecided { reason, kill, limit } => format!("restart decided ({kill} of {limit}): {reason}"),
+        What::WouldHave { what, reason } => format!("observe mode, not done: {what}: {reason}"),
+        What::Signalled { signal, tree: false, reason } => format!("{signal} sent: {reason}"),
+        What::Signalled { signal, tree: true, reason } => {
+            format!("{signal} sent to the whole tree: {reason}")
+        }
+        What::VerifiedGone { killed: 0 } => "verified gone, by pid and start time".into(),
+        What::VerifiedGone { killed } => {
+            format!("verified gone, by pid and start time; {} had to be killed", processes(*killed))
+        }
+        What::Recovered { after } => format!("fresh ticks again, {} after the first sign", Human(*after)),
+        What::Proven { after } => format!("proven well: fresh ticks for {}", Human(*after)),
+        What::BreakerOpened { reason } => format!("breaker open, no more restarts: {reason}"),
+        What::BreakerClosed { reason } => format!("breaker closed: {reason}"),
+        What::IncidentClosed { outcome: how, lasted } => {
+            format!("incident closed after {}: {}", Human(*lasted), outcome(*how))
+        }
+        What::OperatorAsked { request, reason: None } => format!("a person asked: {request}"),
+        What::OperatorAsked { request, reason: Some(reason) } => {
+            format!("a person asked: {request} ({reason})")
+        }
+        What::HoldSet { reason, expires_in: None } => format!("held until resumed: {reason}"),
+        What::HoldSet { reason, expires_in: Some(length) } => {
+            format!("held for {}: {reason}", Human(*length))
+        }
+        What::HoldEnded { how } => format!("hold ended: {how}"),
+        What::SaidStatus { text } => format!("says of itself: {text}"),
+        What::OwnLateness { late } => {
+            format!("horus was {} late; nothing is concluded from that time", Human(*late))
+        }
+        What::Horus { text } => format!("horus {text}"),
+    }
+}
+
+fn cause_words(cause: DeathCause) -> &'static str {
+    match cause {
+        DeathCause::Itself => "by itself",
+        DeathCause::Kill => "restarted by horus",
+        DeathCause::Planned => "as planned",
+    }
+}
+
+fn processes(count: u32) -> String {
+    if count == 1 { "1 process".into() } else { format!("{count} processes") }
+}
+
+fn evidence(stage: CaptureStage, finding: &Finding) -> String {
+    let seen = if finding.phrase.is_empty() { "nothing could be seen" } else { finding.phrase.as_str() };
+    let missing: String = finding.missing.iter().map(|missing| format!("; {missing}")).collect();
+    format!("evidence ({}): {seen}{missing}", stage_word(stage))
+}
+
+/// The capture's place in the time line.
+pub(crate) fn stage_word(stage: CaptureStage) -> &'static str {
+    match stage {
+        CaptureStage::Early => "first look",
+        CaptureStage::Second => "second look",
+        CaptureStage::Verdict => "at the verdict",
+        CaptureStage::Exit => "at the exit",
+    }
+}
+
+/// How a process ended, with the name that people know a signal by.
+pub(crate) fn exit(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exit code {code}"),
+        Exit::Signal(number) => match signal_name(number) {
+            Some(name) => name.into(),
+            None => format!("signal {number}"),
+        },
+        Exit::Unknown => "an unknown exit status".into(),
+    }
+}
+
+/// Signals whose numbers are the same on Linux and macOS.
+fn signal_name(number: i32) -> Option<&'static str> {
+    Some(match number {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        _ => return None,
+    })
+}
+
+/// What an incident is about.
+pub(crate) fn about(kind: IncidentKind) -> &'static str {
+    match kind {
+        IncidentKind::Stuck => "its loop stopped",
+        IncidentKind::Exit => "it ended by itself",
+        IncidentKind::CrashLoop => "it ends again and again",
+        IncidentKind::SameAge => "it dies at the same age every time",
+        IncidentKind::StartFailed => "it could not be started",
+        IncidentKind::StartOverdue => "its start is not done",
+        IncidentKind::ProbePath => "its probe fails, nothing is known about it",
+        IncidentKind::Valueless => "it runs and produces nothing",
+        IncidentKind::FunnelBlocked => "a stage of its work lets nothing through",
+        IncidentKind::WillNotDie => "it does not die",
+        IncidentKind::MonitorDown => "it does not answer as expected",
+        IncidentKind::Store => "the state directory takes no writes",
+        IncidentKind::SinkDead => "a sink takes no messages",
+        IncidentKind::Halted => "it stopped itself on purpose",
+    }
+}
+
+/// How an incident ended.
+pub(crate) fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::HealedByRestart => "healed by a restart",
+        Outcome::CameBackAlone => "came back without any act of horus",
+        Outcome::EndedByOperator => "ended by a person",
+        Outcome::Superseded => "became part of a worse one",
+        Outcome::Removed => "the service left the plan",
+    }
+}
+
+/// How bad it is.
+pub(crate) fn severity_word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Critical => "critical",
+    }
+}
+
+/// What a message says, in a few words.
+pub(crate) fn gist(story: &Story) -> String {
+    match story {
+        Story::StuckRestarting { stuck_for, kill, limit, .. } => {
+            format!("stuck for {}, restarting ({kill} of {limit})", Human(*stuck_for))
+        }
+        Story::StuckObserved { stuck_for, .. } => format!("stuck for {}, only observed", Human(*stuck_for)),
+        Story::StuckHealed { down_for, .. } => format!("was stuck, healed after {}", Human(*down_for)),
+        Story::CameBack { away_for } => format!("was silent for {}, came back alone", Human(*away_for)),
+        Story::BreakerOpen { kills, .. } => format!("{kills} restarts did not cure it, a person is needed"),
+        Story::ExitHealed { exit, down_for, .. } => {
+            format!("ended ({exit}), runs again after {}", Human(*down_for))
+        }
+        Story::ExitStaysDown { exit, .. } => format!("ended ({exit}), stays down as planned"),
+        Story::CrashLoop { exits, within, .. } => format!("{exits} exits within {}", Human(*within)),
+        Story::SameAge { deaths, every, .. } => format!("{deaths} deaths, one every {}", Human(*every)),
+        Story::StartFailed { error, .. } => format!("could not be started: {error}"),
+        Story::StartOverdue { waited, .. } => format!("start not done after {}", Human(*waited)),
+        Story::ProbePath { since, .. } => format!("probe fails since {}", Human(*since)),
+        Story::Valueless { value, since, .. } => format!("no {value} for {}", Human(*since)),
+        Story::FunnelBlocked { from, to, moved, .. } => format!("{moved} {from}, no {to}"),
+        Story::WillNotDie { waited, .. } => format!("not dead {} after SIGKILL", Human(*waited)),
+        Story::MonitorDown { since, .. } => format!("down since {}", Human(*since)),
+        Story::Halted => "stopped itself on purpose".into(),
+        Story::StoreTrouble { fault } => format!("state not writable: {fault}"),
+        Story::SinkDead { sink, fault } => format!("sink {sink} takes no messages: {fault}"),
+        Story::Over { lasted, how } => format!("over after {}: {how}", Human(*lasted)),
+        Story::Test => "test".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use horus_core::ids::ProcessId;
+    use horus_core::reason::{Reason, Rule};
+    use horus_core::verdict::Verdict;
+
+    use super::*;
+
+    fn why(text: &str) -> Reason {
+        Reason::new(Rule::Silent, text)
+    }
+
+    const SECONDS_12: Duration = Duration::from_millis(12_400);
+
+    fn finding() -> Finding {
+        Finding {
+            phrase: "waiting in futex for 11 s".into(),
+            bundle: Some("H-7F3K-verdict.txt".into()),
+            missing: vec!["no stacks: permission".into()],
+            place: None,
+            cpu_ns: None,
+            last_lines: Vec::new(),
+        }
+    }
+
+    /// The event that follows in the list of all. Exhaustive, so that a new one has to be put into the list.
+    fn next(what: Option<&What>) -> Option<What> {
+        let process = ProcessId { pid: 4711, start_time: 99 };
+        let silent = || why("no fresh tick for 12.4 s, deadline 10 s");
+        Some(match what {
+            None => What::PlanLoaded { summary: "2 services, 1 sink".into() },
+            Some(What::PlanLoaded { .. }) => What::StartAsked { reason: why("wanted by the plan") },
+            Some(What::StartAsked { .. }) => What::Started { process },
+            Some(What::Started { .. }) => What::Adopted { process },
+            Some(What::Adopted { .. }) => {
+                What::StartFailed { error: "exec: /usr/bin/nope: not found".into() }
+            }
+            Some(What::StartFailed { .. }) => {
+                What::BecameReady { took: SECONDS_12, by: "http tick 1".into() }
+            }
+            Some(What::BecameReady { .. }) => {
+                What::Judged { from: Verdict::Healthy, to: Verdict::Silent, reason: silent() }
+            }
+            Some(What::Judged { .. }) => {
+                What::Exited { exit: Exit::Signal(9), lifetime: SECONDS_12, cause: DeathCause::Itself }
+            }
+            Some(What::Exited { .. }) => What::StraysKilled { count: 1 },
+            Some(What::StraysKilled { .. }) => {
+                What::Delayed { delay: SECONDS_12, reason: why("3 exits in 10 min") }
+            }
+            Some(What::Delayed { .. }) => What::IncidentOpened {
+                kind: IncidentKind::Stuck,
+                severity: Severity::Critical,
+                reason: silent(),
+            },
+            Some(What::IncidentOpened { .. }) => {
+                What::EvidenceCaptured { stage: CaptureStage::Verdict, finding: finding() }
+            }
+            Some(What::EvidenceCaptured { .. }) => What::Told { version: 2, story: Story::Halted },
+            Some(What::Told { .. }) => What::KillDecided { reason: silent(), kill: 1, limit: 3 },
+            Some(What::KillDecided { .. }) => What::WouldHave { what: "restart".into(), reason: silent() },
+            Some(What::WouldHave { .. }) => {
+                What::Signalled { signal: "SIGTERM".into(), tree: false, reason: silent() }
+            }
+            Some(What::Signalled { tree: false, .. }) => What::Signalled {
+                signal: "SIGKILL".into(),
+                tree: true,
+                reason: why("still there after 20 s"),
+            },
+            Some(What::Signalled { tree: true, .. }) => What::VerifiedGone { killed: 0 },
+            Some(What::VerifiedGone { killed: 0 }) => What::VerifiedGone { killed: 3 },
+            Some(What::VerifiedGone { .. }) => What::Recovered { after: SECONDS_12 },
+            Some(What::Recovered { .. }) => What::Proven { after: Duration::from_secs(300) },
+            Some(What::Proven { .. }) => What::BreakerOpened { reason: why("3 restarts did not cure it") },
+            Some(What::BreakerOpened { .. }) => What::BreakerClosed { reason: why("resumed by a person") },
+            Some(What::BreakerClosed { .. }) => {
+                What::IncidentClosed { outcome: Outcome::HealedByRestart, lasted: SECONDS_12 }
+            }
+            Some(What::IncidentClosed { .. }) => What::OperatorAsked { request: "stop".into(), reason: None },
+            Some(What::OperatorAsked { reason: None, .. }) => {
+                What::OperatorAsked { request: "hold".into(), reason: Some("disk swap".into()) }
+            }
+            Some(What::OperatorAsked { .. }) => {
+                What::HoldSet { reason: "disk swap".into(), expires_in: None }
+            }
+            Some(What::HoldSet { expires_in: None, .. }) => {
+                What::HoldSet { reason: "disk swap".into(), expires_in: Some(Duration::from_secs(7_200)) }
+            }
+            Some(What::HoldSet { .. }) => What::HoldEnded { how: "it expired".into() },
+            Some(What::HoldEnded { .. }) => What::SaidStatus { text: "replaying bar 812".into() },
+            Some(What::SaidStatus { .. }) => What::OwnLateness { late: SECONDS_12 },
+            Some(What::OwnLateness { .. }) => What::Horus { text: "started 0.1.0".into() },
+            Some(What::Horus { .. }) => return None,
+        })
+    }
+
+    #[test]
+    fn every_event_is_a_sentence() {
+        let all: Vec<What> = std::iter::successors(next(None), |what| next(Some(what))).collect();
+        let sentences: Vec<String> = all.iter().map(sentence).collect();
+        insta::assert_snapshot!(sentences.join("\n"));
+    }
+
+    /// The same for messages.
+    fn next_story(story: Option<&Story>) -> Option<Story> {
+        let how = || "no fresh tick".to_owned();
+        let exit = || "exit code 1".to_owned();
+        let (stuck_for, down_for, since, waited) = (SECONDS_12, SECONDS_12, SECONDS_12, SECONDS_12);
+        Some(match story {
+            None => Story::StuckRestarting { stuck_for, how: how(), place: None, kill: 1, limit: 3 },
+            Some(Story::StuckRestarting { .. }) => {
+                Story::StuckObserved { stuck_for, how: how(), place: None }
+            }
+            Some(Story::StuckObserved { .. }) => {
+                Story::StuckHealed { stuck_for, down_for, how: how(), place: None }
+            }
+            Some(Story::StuckHealed { .. }) => Story::CameBack { away_for: SECONDS_12 },
+            Some(Story::CameBack { .. }) => {
+                Story::BreakerOpen { kills: 3, how: how(), places: vec![], retry: None }
+            }
+            Some(Story::BreakerOpen { .. }) => {
+                Story::ExitHealed { exit: exit(), lifetime: SECONDS_12, down_for, last_line: None }
+            }
+            Some(Story::ExitHealed { .. }) => {
+                Story::ExitStaysDown { exit: exit(), lifetime: SECONDS_12, last_line: None }
+            }
+            Some(Story::ExitStaysDown { .. }) => Story::CrashLoop {
+                exits: 5,
+                within: Duration::from_secs(600),
+                exit: exit(),
+                next_in: SECONDS_12,
+                last_line: None,
+            },
+            Some(Story::CrashLoop { .. }) => {
+                Story::SameAge { deaths: 3, every: Duration::from_secs(129), exit: "SIGKILL".into() }
+            }
+            Some(Story::SameAge { .. }) => Story::StartFailed { error: "not found".into(), next_in: None },
+            Some(Story::StartFailed { .. }) => Story::StartOverdue { waited, heard: "status 503".into() },
+            Some(Story::StartOverdue { .. }) => Story::ProbePath { since, heard: "refused".into() },
+            Some(Story::ProbePath { .. }) => Story::Valueless {
+                value: "orders".into(),
+                counter: "orders_filled".into(),
+                since: Duration::from_secs(72 * 3_600),
+                bound: Duration::from_secs(24 * 3_600),
+            },
+            Some(Story::Valueless { .. }) => Story::FunnelBlocked {
+                funnel: "entry".into(),
+                from: "signals".into(),
+                moved: 12,
+                to: "orders".into(),
+            },
+            Some(Story::FunnelBlocked { .. }) => Story::WillNotDie { waited, detail: "D state".into() },
+            Some(Story::WillNotDie { .. }) => Story::MonitorDown { since, heard: "status 500".into() },
+            Some(Story::MonitorDown { .. }) => Story::Halted,
+            Some(Story::Halted) => Story::StoreTrouble { fault: "no space left on device".into() },
+            Some(Story::StoreTrouble { .. }) => {
+                Story::SinkDead { sink: "ops".into(), fault: "status 401".into() }
+            }
+            Some(Story::SinkDead { .. }) => Story::Over { lasted: SECONDS_12, how: "working again".into() },
+            Some(Story::Over { .. }) => Story::Test,
+            Some(Story::Test) => return None,
+        })
+    }
+
+    #[test]
+    fn every_message_has_a_gist() {
+        let all: Vec<Story> =
+            std::iter::successors(next_story(None), |story| next_story(Some(story))).collect();
+        let gists: Vec<String> = all.iter().map(gist).collect();
+        insta::assert_snapshot!(gists.join("\n"));
+    }
+
+    #[test]
+    fn exits_are_named_as_people_know_them() {
+        assert_eq!(exit(Exit::Code(3)), "exit code 3");
+        assert_eq!(exit(Exit::Signal(9)), "SIGKILL");
+        assert_eq!(exit(Exit::Signal(64)), "signal 64");
+        assert_eq!(exit(Exit::Unknown), "an unknown exit status");
+    }
+}
