@@ -1,6 +1,8 @@
 //! A hand-cranked world for the engine: one second at a time, a keeper that obeys at once, a store that confirms at once,
 //! and a program that does what the test says.
 
+#![expect(clippy::unwrap_used, reason = "a broken test rig has to fail loudly")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -37,6 +39,9 @@ pub(crate) enum Doing {
     Exits(Exit),
 }
 
+/// What a service does, by the age of its instance in seconds.
+pub(crate) type Behaviour = fn(u64) -> Doing;
+
 pub(crate) struct Rig {
     pub(crate) engine: Engine,
     pub(crate) now: Mono,
@@ -48,7 +53,7 @@ pub(crate) struct Rig {
     pub(crate) signals: Vec<(Mono, String)>,
     pub(crate) starts: Vec<(Mono, String)>,
     /// What each service does, by the age of its instance in seconds.
-    pub(crate) behaviour: BTreeMap<ServiceName, fn(u64) -> Doing>,
+    pub(crate) behaviour: BTreeMap<ServiceName, Behaviour>,
     pub(crate) alive: BTreeMap<ServiceName, (Instance, Mono)>,
     pub(crate) ignores_term: bool,
     pub(crate) finished: bool,
@@ -104,12 +109,12 @@ pub(crate) fn service() -> ServicePlan {
 }
 
 impl Rig {
-    pub(crate) fn new(services: &[(&str, ServicePlan, fn(u64) -> Doing)]) -> Self {
+    pub(crate) fn new(services: &[(&str, ServicePlan, Behaviour)]) -> Self {
         Self::with_memory(services, Vec::new())
     }
 
     pub(crate) fn with_memory(
-        services: &[(&str, ServicePlan, fn(u64) -> Doing)],
+        services: &[(&str, ServicePlan, Behaviour)],
         remembered: Vec<horus_core::Remembered>,
     ) -> Self {
         let mut plan = Plan::default();
