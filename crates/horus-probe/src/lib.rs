@@ -1,1 +1,47 @@
-//! The senses: probes that yield observations, never decisions
+//! The senses: each concurrent, each with its own deadline, so that one black hole delays no other.
+//!
+//! ```text
+//!   plan ──> Senses ──┬─ http ──── one task per source, own connection, own timeout
+//!                     ├─ notify ── one socket per service, sender checked, floods merged     bounded channel
+//!                     ├─ file ──┐                                                         ──────────────────> engine
+//!                     ├─ log  ──┼─ blocking looks, one at a time, beside the runtime           observations
+//!                     ├─ exec ──┘
+//!                     ├─ tcp
+//!                     └─ monitors (the same probes, up or down)
+//!   EvidenceRoom ── what the kernel says of a process that is silent, before anything is touched
+//! ```
+//!
+//! A probe yields observations and never decides. Its words for a fault ([`horus_core::observation::ProbeFault`]) keep
+//! apart what must not be confused: Horus cannot look, there is no path, somebody else answered, nobody answered.
+//! Everything a probe takes in has a limit, all of them in [`limits`].
+//!
+//! Rejected: one loop that polls all sources in turn (one black hole delays all), and a pool of workers (a slow
+//! service's polls would queue behind each other's).
+#![forbid(unsafe_code)]
+
+pub mod limits;
+
+mod beat;
+mod beat_json;
+mod blocking;
+pub mod capture;
+mod exec;
+mod file;
+mod http;
+mod https;
+mod log;
+mod monitor;
+mod notify;
+mod outlet;
+mod pace;
+mod senses;
+mod sign;
+mod target;
+mod task;
+mod tcp;
+mod text;
+
+pub use capture::{CaptureRequest, EvidenceRoom};
+pub use notify::NotifyError;
+pub use outlet::Counts;
+pub use senses::Senses;

@@ -1,0 +1,306 @@
+//! Evidence, first version: what the kernel says about a process that is silent, before anything is touched.
+//!
+//! Reading has no side effect: no ptrace, no signal, no stop. The threads are looked at twice, a moment apart, so that
+//! one capture can tell a running thread from a sleeping one; and each capture is compared with the one before of the
+//! same run, which is what "no CPU used for 5 s" comes from. What could not be seen is listed with the reason, because
+//! "no system call" and "not allowed to look" lead to opposite conclusions.
+
+mod bundle;
+mod phrase;
+mod redact;
+mod tail;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use horus_core::ids::{Generation, IncidentId, ProcessId, ServiceName};
+use horus_core::observation::{CaptureStage, Finding};
+use horus_core::plan::Secret;
+use horus_core::time::Human;
+use horus_sys::fact::{Fact, Missing};
+use horus_sys::facts::{self, ProcessFacts, SocketFacts, ThreadFacts};
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use crate::limits::{CAPTURE_SOCKETS_MAX, CAPTURE_THREADS_MAX, CAPTURE_TIMEOUT, CAPTURES_MAX};
+use bundle::Bundle;
+use phrase::View;
+use redact::Redactor;
+
+/// The pause between the two looks at the threads.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+
+/// How many runs are remembered for comparison with the next capture.
+const RUNS_REMEMBERED_MAX: usize = 4_096;
+
+/// What to capture, and for whom.
+#[derive(Clone, Debug)]
+pub struct CaptureRequest {
+    /// The service.
+    pub service: ServiceName,
+    /// Which run of it.
+    pub generation: Generation,
+    /// Which of the captures.
+    pub stage: CaptureStage,
+    /// The incident that it belongs to.
+    pub incident: Option<IncidentId>,
+    /// The service's current log file.
+    pub log_path: PathBuf,
+    /// Values that must not appear in any log line of the bundle.
+    pub redact: Vec<Secret>,
+}
+
+/// Makes captures and keeps their bundles.
+#[derive(Debug)]
+pub struct EvidenceRoom {
+    directory: PathBuf,
+    places: Arc<Semaphore>,
+    /// The last look at each service's present run. Held only for the moment of an exchange.
+    last: Mutex<BTreeMap<ServiceName, Stand>>,
+}
+
+/// How a process stood at a moment.
+#[derive(Clone, Debug)]
+struct Stand {
+    process: ProcessId,
+    place: Option<String>,
+    cpu_ns: Option<u64>,
+    /// Since when neither of the two has changed.
+    since: Instant,
+}
+
+/// One look at the threads.
+#[derive(Debug)]
+struct Look {
+    at: Instant,
+    threads: Fact<Vec<ThreadFacts>>,
+}
+
+/// Everything that the kernel said.
+#[derive(Debug)]
+struct Seen {
+    threads: Vec<ThreadFacts>,
+    sockets: Vec<SocketFacts>,
+    process: Fact<ProcessFacts>,
+    busy_thousandths: Vec<u64>,
+    left_out: usize,
+    missing: Vec<String>,
+    /// When the last look was taken.
+    at: Instant,
+}
+
+impl EvidenceRoom {
+    /// Bundles go into `directory`, which is made when the first one is written.
+    pub fn new(directory: PathBuf) -> Arc<Self> {
+        Arc::new(Self { directory, places: Arc::new(Semaphore::new(CAPTURES_MAX)), last: Mutex::default() })
+    }
+
+    /// Looks at the process and writes a bundle. Never fails, never takes longer than
+    /// [`CAPTURE_TIMEOUT`], never touches the process: what could not be seen or written is in
+    /// [`Finding::missing`].
+    pub async fn capture(self: &Arc<Self>, main: ProcessId, request: CaptureRequest) -> Finding {
+        let until = Instant::now() + CAPTURE_TIMEOUT;
+        match timeout_at(until, Arc::clone(self).capture_in_time(main, request)).await {
+            Ok(finding) => finding,
+            Err(_) => nothing(format!("no evidence: not done in {}", Human(CAPTURE_TIMEOUT))),
+        }
+    }
+
+    async fn capture_in_time(self: Arc<Self>, main: ProcessId, request: CaptureRequest) -> Finding {
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+            return nothing("no evidence: Horus is shutting down".to_owned());
+        };
+        let first = tokio::task::spawn_blocking(move || look(main)).await;
+        let gone = matches!(&first, Ok(Look { threads: Fact::Missing(Missing::Gone), .. }));
+        if !gone {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+        // The place goes along: work that hangs keeps it, so that hanging work is bounded.
+        let second = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            let seen = see(main, first.ok(), request.stage);
+            self.conclude(main, request, seen)
+        });
+        second.await.unwrap_or_else(|_| nothing("no evidence: the capture failed inside Horus".to_owned()))
+    }
+
+    fn conclude(&self, main: ProcessId, request: CaptureRequest, mut seen: Seen) -> Finding {
+        let CaptureRequest { service, generation, stage, incident, log_path, redact } = request;
+        let place = seen.threads.first().and_then(phrase::place);
+        let cpu_ns = total_cpu_ns(&seen.threads);
+        let stand = Stand { process: main, place: place.clone(), cpu_ns, since: seen.at };
+        let unmoved = self.compare(&service, stand, seen.at);
+        let view = View {
+            process: main,
+            facts: seen.process.as_known(),
+            threads: &seen.threads,
+            sockets: &seen.sockets,
+            busy_thousandths: &seen.busy_thousandths,
+            unmoved,
+        };
+        let phrase = phrase::phrase(&view);
+        let last_lines = tail::last_lines(&log_path, &Redactor::new(&redact)).unwrap_or_else(|error| {
+            seen.missing.push(format!("log lines: {}", Missing::from(&error)));
+            Vec::new()
+        });
+        let mut bundle = Bundle {
+            schema: bundle::SCHEMA,
+            service,
+            phrase,
+            at: Timestamp::now(),
+            stage,
+            incident,
+            generation,
+            main,
+            missing: seen.missing,
+            place,
+            cpu_ns,
+            process: seen.process,
+            pressure: facts::pressure(),
+            load: facts::load(),
+            threads: seen.threads,
+            sockets: seen.sockets,
+            left_out: seen.left_out,
+            last_lines,
+        };
+        let written = bundle.write(&self.directory);
+        if let Err(error) = &written {
+            tracing::warn!(%error, "an evidence bundle could not be written");
+            bundle.missing.push(format!("bundle: not written ({error})"));
+        }
+        if let Err(error) = bundle::keep_newest(&self.directory) {
+            tracing::debug!(%error, "old evidence could not be removed");
+        }
+        let Bundle { phrase, missing, place, cpu_ns, last_lines, .. } = bundle;
+        Finding { phrase, bundle: written.ok(), missing, place, cpu_ns, last_lines }
+    }
+
+    /// For how long nothing has moved, if this is not the first look at this process.
+    fn compare(&self, service: &ServiceName, mut stand: Stand, now: Instant) -> Option<Duration> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = last.remove(service).filter(|before| {
+            before.process == stand.process
+                && before.place.is_some()
+                && before.place == stand.place
+                && before.cpu_ns.is_some()
+                && before.cpu_ns == stand.cpu_ns
+        });
+        if let Some(before) = &before {
+            stand.since = before.since;
+        }
+        if last.len() < RUNS_REMEMBERED_MAX {
+            last.insert(service.clone(), stand);
+        }
+        before.map(|before| now.saturating_duration_since(before.since))
+    }
+}
+
+fn nothing(missing: String) -> Finding {
+    let missing = vec![missing];
+    Finding {
+        phrase: String::new(),
+        bundle: None,
+        missing,
+        place: None,
+        cpu_ns: None,
+        last_lines: Vec::new(),
+    }
+}
+
+/// Is it still this very process?
+fn is_same(main: ProcessId) -> bool {
+    matches!(horus_sys::process::identify(main.pid), Ok(Some(now)) if now.start_time == main.start_time)
+}
+
+fn look(main: ProcessId) -> Look {
+    let threads = if is_same(main) { facts::threads(main.pid) } else { Fact::Missing(Missing::Gone) };
+    Look { at: Instant::now(), threads }
+}
+
+fn see(main: ProcessId, first: Option<Look>, stage: CaptureStage) -> Seen {
+    let second = look(main);
+    let process = facts::process(main.pid);
+    let sockets = facts::sockets(main.pid);
+    if !is_same(main) || second.threads == Fact::Missing(Missing::Gone) {
+        // After an exit nobody expects more than the log.
+        let missing =
+            if stage == CaptureStage::Exit { vec![] } else { vec!["process: not there any more".to_owned()] };
+        return Seen {
+            threads: Vec::new(),
+            sockets: Vec::new(),
+            process: Fact::Missing(Missing::Gone),
+            busy_thousandths: Vec::new(),
+            left_out: 0,
+            missing,
+            at: second.at,
+        };
+    }
+    let missing = list_missing(&second.threads, &sockets, &process);
+    let mut threads = second.threads.known().unwrap_or_default();
+    let mut sockets = sockets.known().unwrap_or_default();
+    let busy_thousandths = first.map(|first| busy(first, &threads, second.at)).unwrap_or_default();
+    let left_out =
+        threads.len().saturating_sub(CAPTURE_THREADS_MAX) + sockets.len().saturating_sub(CAPTURE_SOCKETS_MAX);
+    threads.truncate(CAPTURE_THREADS_MAX);
+    sockets.truncate(CAPTURE_SOCKETS_MAX);
+    Seen { threads, sockets, process, busy_thousandths, left_out, missing, at: second.at }
+}
+
+/// How much of one CPU each thread used between two looks, in thousandths.
+fn busy(first: Look, threads: &[ThreadFacts], now: Instant) -> Vec<u64> {
+    let between_ns = u64::try_from(now.saturating_duration_since(first.at).as_nanos()).unwrap_or(u64::MAX);
+    let before: BTreeMap<i32, u64> = first
+        .threads
+        .known()
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|thread| Some((thread.tid, thread.cpu_ns.known()?)))
+        .collect();
+    let used = |thread: &ThreadFacts| {
+        let used_ns = thread.cpu_ns.as_known()?.saturating_sub(*before.get(&thread.tid)?);
+        // The two readings are not quite as far apart for every thread: never more than a whole CPU.
+        Some((used_ns.saturating_mul(1_000) / between_ns.max(1)).min(1_000))
+    };
+    threads.iter().map(|thread| used(thread).unwrap_or_default()).collect()
+}
+
+/// CPU time of all threads that live. `None` if one of them could not be read: a part is no sum.
+fn total_cpu_ns(threads: &[ThreadFacts]) -> Option<u64> {
+    if threads.is_empty() {
+        return None;
+    }
+    threads.iter().try_fold(0_u64, |sum, thread| sum.checked_add(*thread.cpu_ns.as_known()?))
+}
+
+fn list_missing(
+    threads: &Fact<Vec<ThreadFacts>>,
+    sockets: &Fact<Vec<SocketFacts>>,
+    process: &Fact<ProcessFacts>,
+) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut note = |what: &str, why: Option<&Missing>| {
+        if let Some(why) = why {
+            let why = if *why == Missing::Denied { "permission".to_owned() } else { why.to_string() };
+            all.push(format!("{what}: {why}"));
+        }
+    };
+    note("threads", why(threads));
+    if let Some(main) = threads.as_known().and_then(|threads| threads.first()) {
+        note("system calls", why(&main.system_call));
+        note("wait channels", why(&main.wait_channel));
+        note("CPU time", why(&main.cpu_ns));
+    }
+    note("sockets", why(sockets));
+    note("process", why(process));
+    all
+}
+
+fn why<T>(fact: &Fact<T>) -> Option<&Missing> {
+    match fact {
+        Fact::Known(_) => None,
+        Fact::Missing(why) => Some(why),
+    }
+}

@@ -1,0 +1,205 @@
+//! One sd_notify datagram, read. Whatever the bytes are, the answer is a [`Datagram`]: unknown keys are other people's,
+//! and a line that makes no sense is left out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use horus_core::observation::Declared;
+use jiff::Timestamp;
+
+use crate::beat_json::declared;
+use crate::limits::{EXTEND_MAX, PROGRESS_NAME_BYTES_MAX, PROGRESS_NAMES_MAX, STATUS_CHARACTERS_MAX};
+use crate::text::{harmless, one_line};
+
+/// What one datagram, or several read together, say. The later wins where only one can hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Datagram {
+    /// `READY=1`
+    pub(crate) ready: bool,
+    /// `WATCHDOG=1`, or a tick.
+    pub(crate) beat: bool,
+    /// `WATCHDOG=trigger`: the program asks to be killed. Not on a datagram's word.
+    pub(crate) trigger: bool,
+    /// `STATUS=`
+    pub(crate) status: Option<String>,
+    /// `RELOADING=1`
+    pub(crate) reloading: bool,
+    /// `STOPPING=1`
+    pub(crate) stopping: bool,
+    /// `EXTEND_TIMEOUT_USEC=`
+    pub(crate) extend: Option<Duration>,
+    /// `MAINPID=`
+    pub(crate) main_pid: Option<i32>,
+    /// `X_HORUS_SEQ=`
+    pub(crate) seq: Option<u64>,
+    /// `X_HORUS_LAG_MS=`
+    pub(crate) lag_ms: Option<f64>,
+    /// `X_HORUS_STATE=` with `X_HORUS_BUSY_UNTIL_MS=`
+    pub(crate) declared: Option<Declared>,
+    /// `X_HORUS_PROGRESS=name:value`
+    pub(crate) progress: BTreeMap<String, u64>,
+    /// Progress entries that were left out.
+    pub(crate) left_out: u32,
+}
+
+impl Datagram {
+    /// Reads a datagram. `now` is the wall clock, which `X_HORUS_BUSY_UNTIL_MS` refers to.
+    pub(crate) fn parse(bytes: &[u8], now: Timestamp) -> Self {
+        let mut said = Self::default();
+        let mut state = None;
+        let mut busy_until_ms = None;
+        for line in bytes.split(|byte| *byte == b'\n') {
+            let Some(equals) = line.iter().position(|byte| *byte == b'=') else { continue };
+            let value = String::from_utf8_lossy(&line[equals + 1..]);
+            let value = value.trim_end_matches(['\r', '\0']);
+            match &line[..equals] {
+                b"READY" => said.ready |= value == "1",
+                b"WATCHDOG" if value == "1" => said.beat = true,
+                b"WATCHDOG" => said.trigger |= value == "trigger",
+                b"STATUS" => said.status = Some(one_line(value, STATUS_CHARACTERS_MAX)),
+                b"RELOADING" => said.reloading |= value == "1",
+                b"STOPPING" => said.stopping |= value == "1",
+                b"EXTEND_TIMEOUT_USEC" => {
+                    let asked = value.parse().ok().map(Duration::from_micros);
+                    said.extend = asked.map(|asked| asked.min(EXTEND_MAX)).or(said.extend);
+                }
+                b"MAINPID" => said.main_pid = value.parse().ok().filter(|pid| *pid > 0).or(said.main_pid),
+                b"X_HORUS_SEQ" => said.seq = value.parse().ok().or(said.seq),
+                b"X_HORUS_LAG_MS" => {
+                    let lag = value.parse().ok().filter(|lag: &f64| lag.is_finite() && *lag >= 0.0);
+                    said.lag_ms = lag.or(said.lag_ms);
+                }
+                b"X_HORUS_STATE" => state = Some(value.to_owned()),
+                b"X_HORUS_BUSY_UNTIL_MS" => busy_until_ms = value.parse().ok(),
+                b"X_HORUS_PROGRESS" => value.split(',').for_each(|entry| said.add_progress(entry)),
+                _ => {}
+            }
+        }
+        said.declared = state.and_then(|state| declared(&state, busy_until_ms, now));
+        said.beat |= said.seq.is_some();
+        said
+    }
+
+    fn add_progress(&mut self, entry: &str) {
+        let read =
+            entry.rsplit_once(':').and_then(|(name, value)| Some((name.trim(), value.trim().parse().ok()?)));
+        match read {
+            Some((name, value)) if fits(name) => self.keep_progress(name.to_owned(), value),
+            _ => self.left_out += 1,
+        }
+    }
+
+    fn keep_progress(&mut self, name: String, value: u64) {
+        if self.progress.len() < PROGRESS_NAMES_MAX || self.progress.contains_key(&name) {
+            self.progress.insert(name, value);
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// Adds what a later datagram says.
+    pub(crate) fn merge(&mut self, later: Self) {
+        self.ready |= later.ready;
+        self.beat |= later.beat;
+        self.trigger |= later.trigger;
+        self.reloading |= later.reloading;
+        self.stopping |= later.stopping;
+        self.status = later.status.or(self.status.take());
+        self.extend = later.extend.or(self.extend);
+        self.main_pid = later.main_pid.or(self.main_pid);
+        self.seq = later.seq.or(self.seq);
+        self.lag_ms = later.lag_ms.or(self.lag_ms);
+        self.declared = later.declared.or(self.declared);
+        self.left_out = self.left_out.saturating_add(later.left_out);
+        for (name, value) in later.progress {
+            self.keep_progress(name, value);
+        }
+    }
+}
+
+fn fits(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= PROGRESS_NAME_BYTES_MAX
+        && name.chars().all(|character| harmless(character) == character)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Datagram {
+        Datagram::parse(text.as_bytes(), Timestamp::from_second(1_000).unwrap())
+    }
+
+    #[test]
+    fn the_words_of_systemd_are_understood() {
+        let said =
+            parse("READY=1\nSTATUS=up\x1b[2J\nMAINPID=42\nEXTEND_TIMEOUT_USEC=5000000\nFDNAME=x\nfree text");
+        assert!(said.ready && !said.beat && !said.stopping);
+        assert_eq!(said.status.as_deref(), Some("up [2J"));
+        assert_eq!(said.main_pid, Some(42));
+        assert_eq!(said.extend, Some(Duration::from_secs(5)));
+        assert!(parse("WATCHDOG=1").beat);
+        let trigger = parse("WATCHDOG=trigger");
+        assert!(trigger.trigger && !trigger.beat);
+        assert!(parse("STOPPING=1").stopping);
+        assert!(parse("RELOADING=1\nMONOTONIC_USEC=1").reloading);
+        assert_eq!(parse("READY=0\nWATCHDOG=0\nMAINPID=-1\nEXTEND_TIMEOUT_USEC=x"), Datagram::default());
+    }
+
+    #[test]
+    fn a_tick_with_its_numbers_is_read() {
+        let said = parse(
+            "WATCHDOG=1\nX_HORUS_SEQ=7\nX_HORUS_LAG_MS=1.5\nX_HORUS_STATE=idle\nX_HORUS_PROGRESS=a:1\nX_HORUS_PROGRESS=b:2,c:3",
+        );
+        assert_eq!((said.seq, said.lag_ms, said.declared), (Some(7), Some(1.5), Some(Declared::Idle)));
+        assert_eq!(
+            said.progress.into_iter().collect::<Vec<_>>(),
+            [("a".into(), 1), ("b".into(), 2), ("c".into(), 3)]
+        );
+        assert!(parse("X_HORUS_SEQ=7").beat, "a tick is judged by whether it moves");
+        assert_eq!(parse("X_HORUS_STATE=busy").declared, None);
+        assert_eq!(
+            parse("X_HORUS_STATE=busy\nX_HORUS_BUSY_UNTIL_MS=1003000").declared,
+            Some(Declared::Busy(Duration::from_secs(3)))
+        );
+        assert_eq!(parse("X_HORUS_LAG_MS=NaN\nX_HORUS_PROGRESS=a:-1").left_out, 1);
+    }
+
+    #[test]
+    fn promises_and_texts_have_limits() {
+        assert_eq!(parse("EXTEND_TIMEOUT_USEC=18446744073709551615").extend, Some(EXTEND_MAX));
+        let long = parse(&format!("STATUS={}", "x".repeat(3_000)));
+        assert_eq!(long.status.unwrap().chars().count(), STATUS_CHARACTERS_MAX + 1);
+        let mut all = Datagram::default();
+        for n in 0..100 {
+            all.merge(parse(&format!("X_HORUS_PROGRESS=c{n}:1")));
+        }
+        assert_eq!((all.progress.len(), all.left_out), (PROGRESS_NAMES_MAX, 100 - PROGRESS_NAMES_MAX as u32));
+    }
+
+    #[test]
+    fn of_several_datagrams_the_later_wins_and_nothing_is_lost() {
+        let mut all = parse("READY=1\nSTATUS=a\nX_HORUS_SEQ=1");
+        all.merge(parse("X_HORUS_SEQ=2\nX_HORUS_PROGRESS=a:1"));
+        all.merge(parse("STATUS=b"));
+        assert!(all.ready && all.beat);
+        assert_eq!((all.seq, all.status.as_deref()), (Some(2), Some("b")));
+        assert_eq!(all.progress.len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..5_000)) {
+            let _ = Datagram::parse(&bytes, Timestamp::UNIX_EPOCH);
+        }
+
+        #[test]
+        fn arbitrary_values_never_panic(key in "(READY|WATCHDOG|STATUS|EXTEND_TIMEOUT_USEC|MAINPID|X_HORUS_(SEQ|LAG_MS|STATE|PROGRESS|BUSY_UNTIL_MS))", value in "\\PC{0,40}") {
+            let said = Datagram::parse(format!("X_HORUS_STATE=busy\n{key}={value}").as_bytes(), Timestamp::MAX);
+            prop_assert!(said.extend.is_none_or(|asked| asked <= EXTEND_MAX));
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! The pushed beat: one unix datagram socket per service, the sd_notify protocol of systemd.
+//!
+//! The path goes into the child's environment, so the socket has to be there before the child is: it is bound first,
+//! and only later told whose run it listens for. It is read all the time, also while nobody is to be listened to:
+//! a full socket would block a program in the middle of its `sendto`, and a watchdog must never be what hangs it.
+//!
+//! The kernel says who sent each datagram. Only the main process, its descendants and its session are believed; a
+//! stranger is counted and named once a minute. What a wake-up brings is merged into one beat, then there is a short
+//! pause: a flood slows its sender and nobody else.
+
+mod datagram;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use horus_core::ids::ServiceName;
+use horus_core::observation::{Beat, Observation};
+use horus_core::plan::BeatKind;
+use horus_sys::peer::{Received, enable_credentials, recv_with_credentials};
+use jiff::Timestamp;
+use tokio::io::Interest;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_PER_WAKE, NOTIFY_PAUSE, STRANGER_REPORT_EVERY};
+use crate::outlet::{Closed, Counters, Outlet, ServiceOutlet};
+use crate::task::start;
+use datagram::Datagram;
+
+/// How long the socket waits for a full queue to the engine.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Why a service has no notify socket.
+#[derive(Debug, thiserror::Error)]
+pub enum NotifyError {
+    /// The path does not fit into a socket address (about 100 bytes).
+    #[error("the path of the notify socket is too long: {path}")]
+    TooLong {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The socket could not be made.
+    #[error("cannot make the notify socket {path}")]
+    Io {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// For whom the socket listens.
+#[derive(Clone, Debug)]
+enum Audience {
+    /// The program is about to be started; what it says is kept.
+    Soon,
+    /// This run.
+    Run(ServiceOutlet, i32),
+    /// Nobody; what is said is thrown away.
+    Nobody,
+}
+
+/// A bound socket and the task that reads it.
+#[derive(Debug)]
+pub(crate) struct NotifyPoint {
+    path: PathBuf,
+    audience: watch::Sender<Audience>,
+    _task: JoinSet<()>,
+}
+
+impl NotifyPoint {
+    /// Where a service's socket is.
+    pub(crate) fn path_of(directory: &Path, service: &ServiceName) -> PathBuf {
+        directory.join(format!("{service}.sock"))
+    }
+
+    /// Binds the socket, in place of any earlier one. `owner`: the user that the service runs as, if not ours.
+    pub(crate) fn bind(
+        directory: &Path,
+        service: &ServiceName,
+        owner: Option<u32>,
+        outlet: &Outlet,
+    ) -> Result<Self, NotifyError> {
+        const ADDRESS_BYTES_MAX: usize = 100;
+        let path = Self::path_of(directory, service);
+        let temporary = directory.join(format!("{service}.sock~"));
+        if temporary.as_os_str().len() > ADDRESS_BYTES_MAX {
+            return Err(NotifyError::TooLong { path });
+        }
+        let socket = bind_at(&path, &temporary, owner)
+            .map_err(|source| NotifyError::Io { path: path.clone(), source })?;
+        let (audience, told) = watch::channel(Audience::Soon);
+        let socket = Arc::new(socket);
+        let (owner, counters) = (service.clone(), Arc::clone(&outlet.counters));
+        let task = start(format!("{service} notify"), Arc::clone(&counters), move || {
+            let listener = Listener {
+                service: owner.clone(),
+                socket: Arc::clone(&socket),
+                audience: told.clone(),
+                counters: Arc::clone(&counters),
+                heard: Vec::new(),
+                strangers: Strangers::default(),
+            };
+            listener.listen()
+        });
+        Ok(Self { path, audience, _task: task })
+    }
+
+    pub(crate) fn listen_for(&self, run: ServiceOutlet, main_pid: i32) {
+        self.audience.send_replace(Audience::Run(run, main_pid));
+    }
+
+    pub(crate) fn listen_for_nobody(&self) {
+        self.audience.send_replace(Audience::Nobody);
+    }
+
+    /// Whether the task is still there; it ends when the engine is gone.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.audience.is_closed()
+    }
+
+    /// Removes the name of the socket.
+    pub(crate) fn remove(&self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// One socket under two descriptors: the runtime's, which says when there is something to read, and ours, which can
+/// tell the sender.
+#[derive(Debug)]
+struct Socket {
+    ready: tokio::net::UnixDatagram,
+    read: UnixDatagram,
+}
+
+impl Socket {
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        self.ready.try_io(Interest::READABLE, || recv_with_credentials(&self.read, buffer))
+    }
+}
+
+fn bind_at(path: &Path, temporary: &Path, owner: Option<u32>) -> io::Result<Socket> {
+    match fs::remove_file(temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let socket = UnixDatagram::bind(temporary)?;
+    socket.set_nonblocking(true)?;
+    match enable_credentials(&socket) {
+        // macOS names no sender; the mode of the socket is all the protection there.
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+        result => result?,
+    }
+    fs::set_permissions(temporary, fs::Permissions::from_mode(0o600))?;
+    if let Some(owner) = owner {
+        std::os::unix::fs::chown(temporary, Some(owner), None)?;
+    }
+    fs::rename(temporary, path)?;
+    let read = socket.try_clone()?;
+    Ok(Socket { ready: tokio::net::UnixDatagram::from_std(socket)?, read })
+}
+
+/// A datagram and what is known of its sender. Known at once: the next datagram may be a barrier, after which the
+/// sender ends, and then nobody can say any more whose child it was.
+#[derive(Debug)]
+struct Heard {
+    sender: Option<i32>,
+    standing: Standing,
+    said: Datagram,
+}
+
+/// Whose process the sender is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Own,
+    Stranger,
+    /// It is not known yet who will be the main process; this is the sender's session.
+    InSession(i32),
+}
+
+#[derive(Debug)]
+struct Listener {
+    service: ServiceName,
+    socket: Arc<Socket>,
+    audience: watch::Receiver<Audience>,
+    counters: Arc<Counters>,
+    /// Read, and not handed on yet.
+    heard: Vec<Heard>,
+    strangers: Strangers,
+}
+
+impl Listener {
+    async fn listen(mut self) -> Closed {
+        loop {
+            let mut audience = self.audience.clone();
+            tokio::select! {
+                // What was said before an audience came is told to it first.
+                biased;
+                changed = audience.changed() => {
+                    self.audience = audience;
+                    if changed.is_err() {
+                        return Closed;
+                    }
+                }
+                ready = self.socket.ready.readable() => {
+                    if let Err(error) = ready {
+                        tracing::error!(service = %self.service, %error, "the notify socket is broken");
+                        return Closed;
+                    }
+                    let audience = self.audience.borrow().clone();
+                    let batch = read_batch(&self.socket, &self.service, &audience);
+                    self.counters.datagrams.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                    self.heard.extend(batch);
+                }
+            }
+            if let Err(closed) = self.pass_on().await {
+                return closed;
+            }
+        }
+    }
+
+    /// Hands on what was read, to whoever is the audience now.
+    async fn pass_on(&mut self) -> Result<(), Closed> {
+        let audience = self.audience.borrow().clone();
+        match audience {
+            Audience::Soon => {
+                let excess = self.heard.len().saturating_sub(DATAGRAMS_PER_WAKE);
+                self.heard.drain(..excess);
+                // Nothing can be concluded yet, so there is no hurry.
+                tokio::time::sleep(NOTIFY_PAUSE).await;
+                Ok(())
+            }
+            Audience::Nobody => {
+                self.heard.clear();
+                tokio::time::sleep(NOTIFY_PAUSE).await;
+                Ok(())
+            }
+            Audience::Run(outlet, main_pid) => {
+                let all = std::mem::take(&mut self.heard);
+                if all.is_empty() {
+                    return Ok(());
+                }
+                let said = self.believe(all, main_pid);
+                for observation in observations(said, &outlet, main_pid) {
+                    outlet.tell(observation, PATIENCE).await?;
+                }
+                tokio::time::sleep(NOTIFY_PAUSE).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Merges what the service's own processes said; strangers are left out and counted.
+    fn believe(&mut self, all: Vec<Heard>, main_pid: i32) -> Datagram {
+        let mut merged = Datagram::default();
+        for Heard { sender, standing, said } in all {
+            let own = match standing {
+                Standing::Own => true,
+                Standing::Stranger => false,
+                Standing::InSession(session) => {
+                    session == main_pid || sender.is_some_and(|pid| belongs(pid, main_pid))
+                }
+            };
+            if own {
+                merged.merge(said);
+            } else {
+                Counters::add(&self.counters.strangers);
+                self.strangers.report(&self.service, sender.unwrap_or_default());
+            }
+        }
+        merged
+    }
+}
+
+/// Reads what is there, up to a limit; what is left wakes the task again.
+fn read_batch(socket: &Socket, service: &ServiceName, audience: &Audience) -> Vec<Heard> {
+    let mut buffer = [0_u8; DATAGRAM_BYTES_MAX];
+    let mut standings = BTreeMap::new();
+    let mut datagrams = Vec::new();
+    for _ in 0..DATAGRAMS_PER_WAKE {
+        let Received { length, truncated, sender } = match socket.receive(&mut buffer) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                break;
+            }
+            // A signal, or memory trouble: look again at the next wake-up.
+            Err(error) => {
+                tracing::debug!(%service, %error, "a datagram could not be read");
+                break;
+            }
+        };
+        if truncated {
+            tracing::warn!(%service, bytes = DATAGRAM_BYTES_MAX, "a notify datagram was too long; the rest is cut off");
+        }
+        let sender = sender.known().map(|credentials| credentials.pid).filter(|pid| *pid > 0);
+        let standing = *standings.entry(sender).or_insert_with(|| standing(sender, audience));
+        let said = Datagram::parse(&buffer[..length.min(DATAGRAM_BYTES_MAX)], Timestamp::now());
+        datagrams.push(Heard { sender, standing, said });
+    }
+    datagrams
+}
+
+fn standing(sender: Option<i32>, audience: &Audience) -> Standing {
+    match (sender, audience) {
+        (_, Audience::Nobody) => Standing::Stranger,
+        // macOS does not name the sender.
+        (None, _) => {
+            if cfg!(target_os = "linux") {
+                Standing::Stranger
+            } else {
+                Standing::Own
+            }
+        }
+        (Some(pid), Audience::Run(_, main_pid)) if belongs(pid, *main_pid) => Standing::Own,
+        (Some(_), Audience::Run(..)) => Standing::Stranger,
+        (Some(pid), Audience::Soon) => Standing::InSession(session_of(pid).unwrap_or_default()),
+    }
+}
+
+fn session_of(pid: i32) -> Option<i32> {
+    horus_sys::process::row(pid).ok().flatten().map(|row| row.session)
+}
+
+/// Is it the main process, a descendant, or in the session that the main process leads? (A grandchild whose parent
+/// ended is no descendant any more, but nobody can join a session from outside.)
+fn belongs(pid: i32, main_pid: i32) -> bool {
+    pid == main_pid
+        || session_of(pid) == Some(main_pid)
+        || horus_sys::process::is_descendant(pid, main_pid).unwrap_or(false)
+}
+
+fn observations(said: Datagram, outlet: &ServiceOutlet, main_pid: i32) -> Vec<Observation> {
+    let generation = outlet.generation;
+    let service = &outlet.service;
+    if said.trigger {
+        tracing::warn!(%service, "WATCHDOG=trigger: the program asks to be restarted; Horus judges by what it sees");
+    }
+    if said.left_out > 0 {
+        tracing::warn!(%service, entries = said.left_out, "X_HORUS_PROGRESS entries cannot be read or are too many");
+    }
+    if let Some(pid) = said.main_pid.filter(|pid| *pid != main_pid) {
+        let own = belongs(pid, main_pid);
+        tracing::info!(%service, pid, own, "MAINPID= names another process; it is not followed");
+    }
+    let mut all = Vec::new();
+    if said.ready {
+        all.push(Observation::SaidReady { generation });
+    }
+    if said.stopping {
+        all.push(Observation::SaidStopping { generation });
+    }
+    if let Some(extend) = said.extend {
+        all.push(Observation::AskedForTime { generation, extend });
+    }
+    let reloading = said.reloading.then(|| "reloading".to_owned());
+    if let Some(text) = said.status.or(reloading) {
+        all.push(Observation::SaidStatus { generation, text });
+    }
+    if said.beat {
+        let Datagram { seq: tick, progress, declared, lag_ms: loop_lag_ms, .. } = said;
+        let beat = Beat { source: BeatKind::Notify, tick, progress, declared, loop_lag_ms };
+        all.push(Observation::Beat { generation, beat });
+    }
+    all
+}
+
+/// Processes that speak on a socket that is not theirs, told at most once a minute.
+#[derive(Debug, Default)]
+struct Strangers {
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Strangers {
+    fn report(&mut self, service: &ServiceName, pid: i32) {
+        self.untold += 1;
+        if self.told.is_some_and(|told| told.elapsed() < STRANGER_REPORT_EVERY) {
+            return;
+        }
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let name = crate::text::one_line(&name, 16);
+        tracing::warn!(%service, pid, name, datagrams = self.untold, "a stranger spoke on the notify socket; ignored");
+        self.told = Some(Instant::now());
+        self.untold = 0;
+    }
+}

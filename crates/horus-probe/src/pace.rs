@@ -1,0 +1,154 @@
+//! When a probe polls next.
+//!
+//! A fixed period can lock on to a program's own rhythm: a bot that is away for 0.4 s each 5 s would be met away every
+//! time, or never. So each period is drawn anew between 80 % and 100 % of the asked one; it is never longer. The draw
+//! is seeded from the names alone, so that the same config always polls at the same beat.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::limits::{HASTENED_EVERY_MIN, POLL_PAUSE_MIN};
+
+/// How much hurry there is. `nudges` changes with every order, so that even a repeated one causes a poll at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Haste {
+    pub(crate) fast: bool,
+    pub(crate) nudges: u32,
+}
+
+/// A small generator of even draws (splitmix64); nothing here needs to be unpredictable.
+#[derive(Clone, Debug)]
+struct Draws(u64);
+
+impl Draws {
+    fn seeded(names: impl Hash) -> Self {
+        let mut hasher = DefaultHasher::new();
+        names.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Between 80 % and 100 % of `period`.
+    fn shorten(&mut self, period: Duration) -> Duration {
+        let thousandths = 800 + u32::try_from(self.next() % 201).unwrap_or_default();
+        period.saturating_mul(thousandths) / 1_000
+    }
+}
+
+/// The polls of one probe.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    every: Duration,
+    draws: Draws,
+    haste: watch::Receiver<Haste>,
+    last: Option<Instant>,
+    next: Instant,
+}
+
+impl Pace {
+    /// The first poll is due at once.
+    pub(crate) fn new(every: Duration, names: impl Hash, haste: watch::Receiver<Haste>) -> Self {
+        Self { every, draws: Draws::seeded(names), haste, last: None, next: Instant::now() }
+    }
+
+    /// The asked period, with the present haste.
+    pub(crate) fn period(&self) -> Duration {
+        let fast = self.haste.borrow().fast;
+        if fast { (self.every / 4).max(HASTENED_EVERY_MIN).min(self.every) } else { self.every }
+    }
+
+    /// Makes the next poll due at once.
+    pub(crate) fn at_once(&mut self) {
+        self.next = Instant::now();
+    }
+
+    /// Waits until a poll is due, or until somebody is in a hurry.
+    pub(crate) async fn wait(&mut self) {
+        loop {
+            let pause_over = self.last.map_or(self.next, |last| last + POLL_PAUSE_MIN);
+            let due = self.next.max(pause_over);
+            let mut haste = self.haste.clone();
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => break,
+                changed = haste.changed() => {
+                    self.haste = haste;
+                    match changed {
+                        Ok(()) if self.haste.borrow().fast => self.at_once(),
+                        Ok(()) => {}
+                        // Nobody can hasten any more: go on as usual.
+                        Err(_) => {
+                            tokio::time::sleep_until(due).await;
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        let now = Instant::now();
+        self.last = Some(now);
+        let period = self.period();
+        self.next = now + self.draws.shorten(period);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERY: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_period_is_never_longer_than_asked_and_not_always_the_same() {
+        let (_keep, haste) = watch::channel(Haste::default());
+        let mut pace = Pace::new(EVERY, ("bot", "http"), haste);
+        pace.wait().await;
+        let mut gaps = Vec::new();
+        for _ in 0..200 {
+            let before = Instant::now();
+            pace.wait().await;
+            gaps.push(before.elapsed());
+        }
+        // The paused clock of tokio is exact to a millisecond.
+        let slack = Duration::from_millis(2);
+        assert!(gaps.iter().all(|gap| *gap <= EVERY + slack && *gap >= EVERY * 8 / 10 - slack), "{gaps:?}");
+        let shortest = gaps.iter().min().unwrap();
+        let longest = gaps.iter().max().unwrap();
+        assert!(*longest - *shortest > EVERY / 10, "the phase must wander: {shortest:?} to {longest:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hurry_polls_at_once_and_then_four_times_as_fast() {
+        let (order, haste) = watch::channel(Haste::default());
+        let mut pace = Pace::new(EVERY, "bot", haste);
+        pace.wait().await;
+        let start = Instant::now();
+        order.send_replace(Haste { fast: true, nudges: 1 });
+        pace.wait().await;
+        assert!(start.elapsed() <= Duration::from_millis(20), "at once, not after {:?}", start.elapsed());
+        let start = Instant::now();
+        pace.wait().await;
+        assert!(start.elapsed() <= EVERY / 4 + Duration::from_millis(2));
+        order.send_replace(Haste { fast: true, nudges: 2 });
+        let start = Instant::now();
+        pace.wait().await;
+        assert!(start.elapsed() <= Duration::from_millis(20), "a repeated order counts too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn haste_has_a_lower_bound_and_slows_nobody() {
+        let (_order, haste) = watch::channel(Haste { fast: true, nudges: 0 });
+        let quick = Pace::new(Duration::from_millis(100), "bot", haste.clone());
+        assert_eq!(quick.period(), Duration::from_millis(100));
+        assert_eq!(Pace::new(Duration::from_millis(600), "bot", haste).period(), HASTENED_EVERY_MIN);
+    }
+}
