@@ -1,0 +1,349 @@
+//! Every story's text. One arm or function per story: this file is the whole voice of Horus.
+
+use std::time::Duration;
+
+use horus_core::notice::{IncidentKind, Notice, Story};
+use horus_core::plan::Severity;
+use horus_core::time::Human;
+
+use super::Colour;
+use crate::text::clean;
+
+/// A quote (last line of output, error, evidence) is cut to so many units.
+const QUOTE_MAX: usize = 240;
+
+/// A word that stands in the first line (a counter's name) is cut to so many units.
+const WORD_MAX: usize = 24;
+
+/// A name in the details is cut to so many units.
+const NAME_MAX: usize = 80;
+
+/// How an incident ended is cut to so many units.
+const OUTCOME_MAX: usize = 48;
+
+/// So many pieces of evidence are told, the newest ones.
+const PLACES_MAX: usize = 5;
+
+const NOTHING: &str = "Nothing to do.";
+const LOOK: &str = "Please look.";
+const NO_RESTART: &str = "I did not restart it: a restart does not cure this.";
+
+/// The parts of a message that depend on the story.
+pub(super) struct Telling {
+    pub(super) emoji: &'static str,
+    /// Follows the subject, with its own separator: " is stuck", ": over".
+    pub(super) fact: String,
+    /// What is asked of the reader, unless the notice needs somebody.
+    pub(super) ask: &'static str,
+    pub(super) details: Vec<String>,
+    pub(super) colour: Colour,
+    /// Stands in the title behind the kind.
+    pub(super) outcome: Option<&'static str>,
+}
+
+impl Telling {
+    fn new(emoji: &'static str, fact: impl Into<String>, ask: &'static str, details: Vec<String>) -> Self {
+        Self { emoji, fact: fact.into(), ask, details, colour: Colour::Amber, outcome: None }
+    }
+
+    fn good(self, outcome: &'static str) -> Self {
+        Self { colour: Colour::Green, outcome: Some(outcome), ..self }
+    }
+}
+
+/// What an incident of this kind is called in a title.
+pub(super) fn kind_words(kind: IncidentKind) -> &'static str {
+    match kind {
+        IncidentKind::Stuck => "stuck",
+        IncidentKind::Exit => "ended by itself",
+        IncidentKind::CrashLoop => "keeps crashing",
+        IncidentKind::SameAge => "ends at the same age",
+        IncidentKind::StartFailed => "does not start",
+        IncidentKind::StartOverdue => "start not done",
+        IncidentKind::ProbePath => "cannot be asked",
+        IncidentKind::Valueless => "produces nothing",
+        IncidentKind::FunnelBlocked => "work does not get through",
+        IncidentKind::WillNotDie => "does not end",
+        IncidentKind::MonitorDown => "down",
+        IncidentKind::Store => "records not written",
+        IncidentKind::SinkDead => "alerts not delivered",
+        IncidentKind::Halted => "stopped itself",
+    }
+}
+
+/// Tells the story.
+pub(super) fn tell(notice: &Notice, host: &str) -> Telling {
+    let telling = told(notice, host);
+    let bad = telling.colour == Colour::Amber && (notice.needs_you || notice.severity == Severity::Critical);
+    if bad { Telling { colour: Colour::Red, ..telling } } else { telling }
+}
+
+fn told(notice: &Notice, host: &str) -> Telling {
+    let subject = notice.subject.as_str();
+    match &notice.story {
+        Story::StuckRestarting { stuck_for, how, place, kill, limit } => Telling::new(
+            "🟠",
+            format!(" has been stuck for {}; I am restarting it now.", Human(*stuck_for)),
+            "Nothing to do yet.",
+            vec![
+                stuck(*stuck_for, how),
+                hanging("It hangs in", place.as_deref()),
+                format!("Restart {kill} of {limit} without a lasting cure; after that I stop and ask you."),
+            ],
+        ),
+        Story::StuckObserved { stuck_for, how, place } => Telling::new(
+            "👀",
+            format!(" has been stuck for {}; I only watch it.", Human(*stuck_for)),
+            LOOK,
+            vec![
+                stuck(*stuck_for, how),
+                hanging("It hangs in", place.as_deref()),
+                "Observe mode: I would have restarted it, and did nothing.".into(),
+            ],
+        ),
+        Story::StuckHealed { stuck_for, down_for, how, place } => Telling::new(
+            "✅",
+            " was stuck, I restarted it, working again.",
+            NOTHING,
+            vec![
+                stuck(*stuck_for, how),
+                hanging("It hung in", place.as_deref()),
+                format!(
+                    "{} from the first sign to the first proof of work after the restart.",
+                    Human(*down_for)
+                ),
+            ],
+        )
+        .good("healed"),
+        Story::CameBack { away_for } => Telling::new(
+            "✅",
+            format!(" was silent for {} and came back by itself.", Human(*away_for)),
+            NOTHING,
+            vec!["I did nothing to it. Cause unknown.".into()],
+        )
+        .good("came back"),
+        Story::BreakerOpen { kills, how, places, retry } => {
+            breaker_open(subject, *kills, how, places, *retry)
+        }
+        Story::ExitHealed { exit, lifetime, down_for, last_line } => {
+            exit_healed(exit, *lifetime, *down_for, last_line.as_deref())
+        }
+        Story::ExitStaysDown { exit, lifetime, last_line } => {
+            exit_stays_down(subject, exit, *lifetime, last_line.as_deref())
+        }
+        Story::CrashLoop { exits, within, exit, next_in, last_line } => {
+            crash_loop(*exits, *within, exit, *next_in, last_line.as_deref())
+        }
+        Story::SameAge { deaths, every, exit } => same_age(*deaths, *every, exit),
+        Story::StartFailed { error, next_in } => start_failed(error, *next_in),
+        Story::StartOverdue { waited, heard } => start_overdue(*waited, heard),
+        Story::ProbePath { since, heard } => probe_path(*since, heard),
+        Story::Valueless { value, counter, since, bound } => valueless(value, counter, *since, *bound),
+        Story::FunnelBlocked { funnel, from, moved, to } => funnel_blocked(funnel, from, *moved, to),
+        Story::WillNotDie { waited, detail } => will_not_die(*waited, detail),
+        Story::MonitorDown { since, heard } => monitor_down(*since, heard),
+        Story::Halted => halted(subject),
+        Story::StoreTrouble { fault } => store_trouble(fault),
+        Story::SinkDead { sink, fault } => sink_dead(sink, fault),
+        Story::Over { lasted, how } => over(*lasted, how),
+        Story::Test => test(host),
+    }
+}
+
+fn breaker_open(subject: &str, kills: u32, how: &str, places: &[String], retry: Option<Duration>) -> Telling {
+    let mut details = vec![
+        format!("{} did not help. The last time: {}", times(kills, "restart"), sentence(how)),
+        match retry {
+            Some(retry) => format!("It is left as it is. I try once more in {}.", Human(retry)),
+            None => "It is left as it is. I do not try again.".into(),
+        },
+    ];
+    let skipped = places.len().saturating_sub(PLACES_MAX);
+    for (number, place) in places.iter().enumerate().skip(skipped) {
+        details.push(quote(&format!("Before restart {} it hung in", number + 1), Some(place)));
+    }
+    details.push(format!("When you have looked: horus resume {subject}"));
+    let telling = Telling::new("🛑", " gets stuck again and again. I stopped restarting it.", LOOK, details);
+    Telling { outcome: Some("restarts do not help"), ..telling }
+}
+
+fn exit_healed(exit: &str, lifetime: Duration, down_for: Duration, last_line: Option<&str>) -> Telling {
+    let details = vec![
+        ended(exit, lifetime),
+        quote("Its last line", last_line),
+        format!("{} from its end to the first proof of work.", Human(down_for)),
+    ];
+    Telling::new("✅", " ended by itself, I started it again, working again.", NOTHING, details)
+        .good("healed")
+}
+
+fn exit_stays_down(subject: &str, exit: &str, lifetime: Duration, last_line: Option<&str>) -> Telling {
+    let details = vec![
+        ended(exit, lifetime),
+        quote("Its last line", last_line),
+        format!("To start it: horus start {subject}"),
+    ];
+    Telling::new("🛑", " ended by itself and stays down, as its settings say.", LOOK, details)
+}
+
+fn crash_loop(
+    exits: u32,
+    within: Duration,
+    exit: &str,
+    next_in: Duration,
+    last_line: Option<&str>,
+) -> Telling {
+    let details = vec![
+        format!("The last one: {}", sentence(exit)),
+        quote("Its last line", last_line),
+        format!("I try again in {}, then ever more slowly.", Human(next_in)),
+    ];
+    let fact = format!(" keeps crashing: {} in {}.", times(exits, "time"), Human(within));
+    Telling::new("🛑", fact, LOOK, details)
+}
+
+fn same_age(deaths: u32, every: Duration, exit: &str) -> Telling {
+    let details = vec![
+        format!("{} in a row at the same age, {} after the start.", times(deaths, "end"), Human(every)),
+        format!("The last one: {}", sentence(exit)),
+        "I did not end it. Look for a timer, a cron job, a memory limit or another watchdog.".into(),
+    ];
+    let fact = format!(" ends every {}. Something seems to stop it on a schedule.", Human(every));
+    Telling::new("🔁", fact, LOOK, details)
+}
+
+fn start_failed(error: &str, next_in: Option<Duration>) -> Telling {
+    let fact = match next_in {
+        Some(next) => format!(" could not be started. I try again in {}.", Human(next)),
+        None => " could not be started. I do not try again.".into(),
+    };
+    let details = vec![quote("What failed", Some(error)), "The program itself did not run.".into()];
+    Telling::new("🛑", fact, LOOK, details)
+}
+
+fn start_overdue(waited: Duration, heard: &str) -> Telling {
+    let details = vec![
+        quote("Instead of a sign of life I hear", Some(heard)),
+        "I do not restart it for that: what never answered may be asked at the wrong place.".into(),
+    ];
+    let fact = format!(" is not ready after {}, or I ask it wrongly.", Human(waited));
+    Telling::new("🟡", fact, LOOK, details)
+}
+
+fn probe_path(since: Duration, heard: &str) -> Telling {
+    let details = vec![
+        quote("When I ask it, I hear", Some(heard)),
+        "I do not restart it for that: nothing is known about the program itself.".into(),
+    ];
+    let fact = format!(" has not been reachable for {}. It may well be working.", Human(since));
+    Telling::new("🟡", fact, LOOK, details)
+}
+
+fn valueless(value: &str, counter: &str, since: Duration, bound: Duration) -> Telling {
+    let (since, bound) = (Human(since), Human(bound));
+    let details = vec![
+        format!("{} last went up {since} ago; more than {bound} is too long.", clean(counter, NAME_MAX)),
+        NO_RESTART.into(),
+    ];
+    let fact = format!(" runs but has produced no {} for {since}.", clean(value, WORD_MAX));
+    Telling::new("🟡", fact, LOOK, details)
+}
+
+fn funnel_blocked(funnel: &str, from: &str, moved: u64, to: &str) -> Telling {
+    let [funnel, from, stage] = [funnel, from, to].map(|name| clean(name, NAME_MAX));
+    let details =
+        vec![format!("{funnel}: {from} went up by {moved}, {stage} did not move at all."), NO_RESTART.into()];
+    let fact = format!(" runs, but its work stops before {}.", clean(to, WORD_MAX));
+    Telling::new("🟡", fact, LOOK, details)
+}
+
+fn will_not_die(waited: Duration, detail: &str) -> Telling {
+    let details = vec![
+        format!("Still there {} after it was ended by force.", Human(waited)),
+        quote("The system says", Some(detail)),
+        "Often a disk or network drive that does not answer. If it stays so, restart the machine.".into(),
+    ];
+    Telling::new("🛑", " does not end, not even by force. I start no second one beside it.", LOOK, details)
+}
+
+fn monitor_down(since: Duration, heard: &str) -> Telling {
+    let details = vec![
+        quote("When I ask it, I hear", Some(heard)),
+        "I only watch it and did not start it, so I cannot restart it.".into(),
+    ];
+    Telling::new("🔴", format!(" has been down for {}.", Human(since)), LOOK, details)
+}
+
+fn halted(subject: &str) -> Telling {
+    let details = vec![
+        "It said so itself (state \"halted\"). A stop of its own is never undone by me.".into(),
+        format!("When it may work again: horus restart {subject}"),
+    ];
+    Telling::new("⏹️", " stopped itself on purpose. I leave it so.", LOOK, details)
+}
+
+fn store_trouble(fault: &str) -> Telling {
+    let details = vec![
+        quote("The system says", Some(fault)),
+        "Until that is cured, history is not kept, and alerts that wait are lost if horus ends.".into(),
+    ];
+    Telling::new("🛑", " cannot write its records. It goes on watching and healing.", LOOK, details)
+}
+
+fn sink_dead(sink: &str, fault: &str) -> Telling {
+    let details = vec![
+        quote("It said", Some(fault)),
+        format!("When its URL is right again: horus alerts test {}", clean(sink, NAME_MAX)),
+    ];
+    let fact = format!(" cannot bring alerts to {} any more.", clean(sink, WORD_MAX));
+    Telling::new("🔕", fact, LOOK, details)
+}
+
+fn over(lasted: Duration, how: &str) -> Telling {
+    let fact = format!(": over after {}: {}", Human(lasted), sentence(&clean(how, OUTCOME_MAX)));
+    let details = vec![format!("From the first sign to the end: {}.", Human(lasted))];
+    Telling::new("✅", fact, NOTHING, details).good("over")
+}
+
+fn test(host: &str) -> Telling {
+    let fact = format!(": this is a test, alerts from {} arrive here.", clean(host, WORD_MAX));
+    let telling = Telling::new("🔔", fact, NOTHING, vec!["Sent by: horus alerts test".into()]);
+    Telling { outcome: Some("test"), colour: Colour::Grey, ..telling }
+}
+
+fn stuck(stuck_for: Duration, how: &str) -> String {
+    format!("No sign of work for {}: {}", Human(stuck_for), sentence(how))
+}
+
+fn hanging(words: &str, place: Option<&str>) -> String {
+    match place.map(|place| clean(place, QUOTE_MAX)).filter(|place| !place.is_empty()) {
+        Some(place) => format!("{words}: {place}"),
+        None => "Where it hangs and why: unknown.".into(),
+    }
+}
+
+fn ended(exit: &str, lifetime: Duration) -> String {
+    format!("It ended {} after its start: {}", Human(lifetime), sentence(exit))
+}
+
+/// `words: text`, or nothing if there is no text.
+fn quote(words: &str, text: Option<&str>) -> String {
+    match text.map(|text| clean(text, QUOTE_MAX)).filter(|text| !text.is_empty()) {
+        Some(text) => format!("{words}: {text}"),
+        None => String::new(),
+    }
+}
+
+/// The text with a full stop, unless it has an end already.
+fn sentence(text: &str) -> String {
+    let text = clean(text, QUOTE_MAX);
+    match text.chars().last() {
+        None => "unknown.".into(),
+        Some('.' | '!' | '?' | '…') => text,
+        Some(_) => format!("{text}."),
+    }
+}
+
+fn times(count: u32, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
