@@ -178,10 +178,12 @@ impl Progress {
             Some(Self { text, limit_ms: Some(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)) })
         };
         match &event.what {
-            What::StartAsked { .. } => plain("starting".into()),
-            What::Started { process } => within(format!("{process} started, first tick awaited"), startup),
+            What::StartAsked { .. } => plain("asked of the keeper".into()),
+            What::Started { process } => {
+                within(format!("started as {process}, waiting until it is ready"), startup)
+            }
             What::StartFailed { error } => plain(format!("the start failed: {error}")),
-            What::BecameReady { .. } => plain("first fresh tick".into()),
+            What::BecameReady { by, .. } => plain(format!("ready ({by})")),
             What::Delayed { delay, reason } => within(format!("start delayed: {reason}"), *delay),
             What::Signalled { signal, tree: false, .. } => within(format!("{signal} sent"), grace),
             What::Signalled { signal, tree: true, .. } => plain(format!("{signal} sent to the whole tree")),
@@ -242,4 +244,32 @@ pub enum EndWhy {
 /// The service of a path, or why it is none.
 pub(crate) fn service_name(text: &str) -> Result<ServiceName, crate::Problem> {
     ServiceName::parse(text).map_err(|fault| crate::Problem::no_such_service(text, &fault.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use horus_core::reason::{Reason, Rule};
+
+    use super::*;
+
+    fn progress(what: What) -> Option<(String, Option<u64>)> {
+        let event = Event { subject: "trading".into(), generation: None, incident: None, what };
+        let progress = Progress::of(&event, Duration::from_secs(20), Duration::from_secs(60))?;
+        Some((progress.text, progress.limit_ms))
+    }
+
+    #[test]
+    fn a_waiting_person_hears_what_they_wait_for() {
+        let signalled = |signal: &str, tree: bool| What::Signalled {
+            signal: signal.into(),
+            tree,
+            reason: Reason::new(Rule::Operator, "a person asked for a stop"),
+        };
+        assert_eq!(progress(signalled("SIGTERM", false)), Some(("SIGTERM sent".into(), Some(20_000))));
+        assert_eq!(
+            progress(signalled("SIGKILL", true)),
+            Some(("SIGKILL sent to the whole tree".into(), None))
+        );
+        assert_eq!(progress(What::SaidStatus { text: "bar 812".into() }), None);
+    }
 }

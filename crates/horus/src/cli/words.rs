@@ -76,9 +76,18 @@ fn processes(count: u32) -> String {
 }
 
 fn evidence(stage: CaptureStage, finding: &Finding) -> String {
-    let seen = if finding.phrase.is_empty() { "nothing could be seen" } else { finding.phrase.as_str() };
     let missing: String = finding.missing.iter().map(|missing| format!("; {missing}")).collect();
-    format!("evidence ({}): {seen}{missing}", stage_word(stage))
+    format!("evidence ({}): {}{missing}", stage_word(stage), seen(finding))
+}
+
+/// What a capture has found, in one phrase.
+pub(crate) fn seen(finding: &Finding) -> String {
+    match (finding.phrase.as_str(), finding.last_lines.len()) {
+        ("", 0) => "nothing could be seen".into(),
+        ("", 1) => "the last line of its output".into(),
+        ("", lines) => format!("the last {lines} lines of its output"),
+        (phrase, _) => phrase.into(),
+    }
 }
 
 /// The capture's place in the time line.
@@ -375,5 +384,18 @@ mod tests {
         assert_eq!(exit(Exit::Signal(9)), "SIGKILL");
         assert_eq!(exit(Exit::Signal(64)), "signal 64");
         assert_eq!(exit(Exit::Unknown), "an unknown exit status");
+    }
+
+    #[test]
+    fn a_capture_of_log_lines_alone_is_not_called_blind() {
+        let lines = |count: usize| Finding {
+            phrase: String::new(),
+            last_lines: vec!["x".into(); count],
+            ..finding()
+        };
+        assert_eq!(seen(&lines(0)), "nothing could be seen");
+        assert_eq!(seen(&lines(1)), "the last line of its output");
+        assert_eq!(seen(&lines(5)), "the last 5 lines of its output");
+        assert_eq!(seen(&finding()), "waiting in futex for 11 s");
     }
 }

@@ -80,15 +80,23 @@ fn timeline(events: &[Recorded], zone: &TimeZone, width: usize, style: Style) ->
 /// What was seen before anything was touched, and where it is kept.
 fn evidence(report: &IncidentReport, width: usize, style: Style) -> String {
     let mut out = String::new();
-    for event in &report.events {
-        let What::EvidenceCaptured { stage, finding } = &event.event.what else { continue };
+    let findings: Vec<_> = report
+        .events
+        .iter()
+        .filter_map(|event| match &event.event.what {
+            What::EvidenceCaptured { stage, finding } => Some((stage, finding)),
+            _ => None,
+        })
+        .collect();
+    // Each capture holds the last lines of its moment; those of the newest are enough here, the files have all.
+    let lines_of = findings.iter().rposition(|(_, finding)| !finding.last_lines.is_empty());
+    for (number, (stage, finding)) in findings.into_iter().enumerate() {
         let stage = format!("  {:15} ", words::stage_word(*stage));
-        let phrase = if finding.phrase.is_empty() { "nothing could be seen" } else { &finding.phrase };
-        out += &wrap(&clean(phrase), &stage, width);
+        out += &wrap(&clean(&words::seen(finding)), &stage, width);
         for missing in &finding.missing {
             out += &wrap(&clean(missing), "                  not seen: ", width);
         }
-        for line in &finding.last_lines {
+        for line in finding.last_lines.iter().filter(|_| lines_of == Some(number)) {
             out += &wrap(&clean(line), "                  | ", width);
         }
     }

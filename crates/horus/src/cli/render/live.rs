@@ -1,6 +1,6 @@
 //! What is shown while a start or a stop takes its time.
 
-use super::text::{clean, fit};
+use super::text::{clean, fit, human};
 
 /// What one service is being asked, and how far that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,24 +20,24 @@ pub(crate) struct Step {
 /// "stopping trading: SIGTERM sent, 3.2 s of 20 s", on one line of the terminal.
 pub(crate) fn render_live(step: &Step, width: usize) -> String {
     let told = if step.text.is_empty() { String::new() } else { format!(": {}", clean(&step.text)) };
-    let elapsed = tenths(step.elapsed_ms);
-    let of = step.limit_ms.map_or_else(String::new, |limit| format!(" of {}", tenths(limit)));
+    let elapsed = moving(step.elapsed_ms);
+    let of = step.limit_ms.map_or_else(String::new, |limit| format!(" of {}", human(limit)));
     // One column is left free: some terminals wrap when the last one is filled.
     fit(&format!("{} {}{told}, {elapsed}{of}", step.doing, step.name), width.saturating_sub(1))
 }
 
 /// The same where lines cannot be updated: said once, with what it may take.
 pub(crate) fn render_plain(step: &Step) -> String {
-    let limit = step.limit_ms.map_or_else(String::new, |limit| format!(" (at most {})", tenths(limit)));
+    let limit = step.limit_ms.map_or_else(String::new, |limit| format!(" (at most {})", human(limit)));
     format!("{} {}: {}{limit}", step.doing, step.name, clean(&step.text))
 }
 
 /// `3.2 s` up to a minute, so that it is seen to move; `2 min 5 s` beyond.
-fn tenths(milliseconds: u64) -> String {
-    if milliseconds < 60_000 && !milliseconds.is_multiple_of(1_000) {
+fn moving(milliseconds: u64) -> String {
+    if milliseconds < 60_000 {
         format!("{}.{} s", milliseconds / 1_000, milliseconds % 1_000 / 100)
     } else {
-        super::text::human(milliseconds)
+        human(milliseconds)
     }
 }
 
@@ -62,6 +62,7 @@ mod tests {
             render_live(&step(3_210, Some(20_000)), 80),
             "stopping trading: SIGTERM sent, 3.2 s of 20 s"
         );
+        assert_eq!(render_live(&step(0, None), 80), "stopping trading: SIGTERM sent, 0.0 s");
         assert_eq!(render_live(&step(125_400, None), 80), "stopping trading: SIGTERM sent, 2 min 5 s");
         assert_eq!(render_live(&step(3_210, Some(20_000)), 20), "stopping trading:…");
         let silent = Step { text: String::new(), ..step(400, None) };

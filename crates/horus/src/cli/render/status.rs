@@ -27,6 +27,8 @@ impl Urgency {
     /// How much this service needs a person.
     pub(crate) fn of(service: &ServiceStatus) -> Self {
         let verdict = match service.verdict {
+            // A program without any beat is judged by its process alone, and that lives: `horus check` warns of it.
+            Verdict::Unknown if service.pid.is_some() && service.beats.is_empty() => Self::Quiet,
             Verdict::Silent | Verdict::Lying | Verdict::WorkStalled | Verdict::CrashLooping => Self::Bad,
             Verdict::Valueless | Verdict::ProbePath | Verdict::Slow | Verdict::Unknown | Verdict::Halted => {
                 Self::Look
@@ -173,7 +175,8 @@ fn reasons(service: &ServiceStatus, width: usize) -> String {
             hold.left_ms.map_or_else(|| "until resumed".into(), |left| format!("{} left", brief(left)));
         line(&format!("held for {}, {left}: {}", brief(hold.for_ms), hold.reason));
     }
-    if let Some(next) = service.next_start_in_ms {
+    // The engine's own sentence usually says it.
+    if let Some(next) = service.next_start_in_ms.filter(|_| !service.because.contains("next start")) {
         line(&format!("next start in {}", brief(next)));
     }
     if !service.incidents.is_empty() {

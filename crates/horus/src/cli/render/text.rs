@@ -82,6 +82,7 @@ pub(crate) fn wrap(text: &str, first: &str, width: usize) -> String {
 pub(crate) fn brief(milliseconds: u64) -> String {
     let seconds = milliseconds / 1_000;
     match seconds {
+        0 if milliseconds < 100 => "0s".into(),
         0..10 if !milliseconds.is_multiple_of(1_000) => {
             format!("{}.{}s", seconds, milliseconds % 1_000 / 100)
         }
@@ -181,6 +182,7 @@ mod tests {
     fn lengths_of_time_fit_into_six_columns() {
         for (milliseconds, text) in [
             (0, "0s"),
+            (99, "0s"),
             (400, "0.4s"),
             (9_950, "9.9s"),
             (12_430, "12s"),

@@ -7,7 +7,7 @@ use horus_core::command::Answer;
 use horus_core::observation::OperatorRequest;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::cli::exit::ExitStatus;
 use crate::cli::fault::Fault;
@@ -79,7 +79,8 @@ pub(super) async fn ask(
         });
     }
     drop(sender);
-    let mut ticks = interval(DRAW_EVERY);
+    // What is done at once is not drawn at all.
+    let mut ticks = interval_at(Instant::now() + DRAW_EVERY, DRAW_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut status = ExitStatus::Done;
     loop {
