@@ -16,6 +16,10 @@ use crate::turn::Turn;
 /// delay so many times (and `kills.prove`).
 pub(crate) const OUTLIVED_DELAYS: u32 = 10;
 
+/// Incidents that last until the service has worked for long enough.
+const ENDED_BY_PROOF: [IncidentKind; 4] =
+    [IncidentKind::Stuck, IncidentKind::Exit, IncidentKind::CrashLoop, IncidentKind::SameAge];
+
 impl Service {
     /// The exits ledger and the restart policy.
     pub(crate) fn count_exit(&mut self, turn: &mut Turn<'_>, exit: Exit, lifetime: Duration) {
@@ -144,16 +148,10 @@ impl Service {
 
     /// Is there anything that proof would end?
     fn has_to_be_proven(&self) -> bool {
-        let closable = |kind| {
-            matches!(
-                kind,
-                IncidentKind::Stuck | IncidentKind::Exit | IncidentKind::CrashLoop | IncidentKind::SameAge
-            )
-        };
         self.exits.unproven() > 0
             || self.kills.unproven() > 0
             || self.kills.is_open()
-            || self.incidents.all().any(|incident| closable(incident.kind))
+            || self.incidents.all().any(|incident| ENDED_BY_PROOF.contains(&incident.kind))
     }
 
     /// How long the instance has to be steady until the last restart counts as a cure.
@@ -189,7 +187,14 @@ impl Service {
         }
         let after = self.proof_takes();
         debug_assert!(due <= turn.now);
-        self.record(turn, None, What::Proven { after });
+        let ended = self.incidents.all().filter(|incident| ENDED_BY_PROOF.contains(&incident.kind));
+        let ended: Vec<_> = ended.map(|incident| incident.id).collect();
+        for incident in &ended {
+            self.record(turn, Some(*incident), What::Proven { after });
+        }
+        if ended.is_empty() {
+            self.record(turn, None, What::Proven { after });
+        }
         if self.kills.is_open() {
             let reason = Reason::new(Rule::Proof, format!("fresh ticks for {}", Human(after)));
             self.record(turn, None, What::BreakerClosed { reason });
@@ -198,13 +203,8 @@ impl Service {
         self.exits.prove();
         self.places.clear();
         let how = format!("it has worked for {} without a fault", Human(after));
-        for (kind, outcome) in [
-            (IncidentKind::Stuck, Outcome::HealedByRestart),
-            (IncidentKind::Exit, Outcome::HealedByRestart),
-            (IncidentKind::CrashLoop, Outcome::HealedByRestart),
-            (IncidentKind::SameAge, Outcome::CameBackAlone),
-        ] {
-            self.incidents.close_kind(turn, kind, outcome, &how);
+        for id in ended {
+            self.incidents.close(turn, id, Outcome::HealedByRestart, &how, None);
         }
         if let Phase::Running(running) = &mut self.phase {
             running.proven = true;

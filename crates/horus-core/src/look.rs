@@ -6,7 +6,7 @@ use crate::command::{Command, MEMORY_VERSION, Memory, MemoryHold};
 use crate::event::{Outcome, What};
 use crate::ids::Generation;
 use crate::notice::{IncidentKind, Story};
-use crate::observation::{Beat, Declared, Observation};
+use crate::observation::{Beat, CaptureStage, Declared, Observation};
 use crate::plan::{Ready, Severity};
 use crate::reason::{Reason, Rule};
 use crate::service::{Facts, Phase, Service, Wanted, Why};
@@ -57,7 +57,7 @@ impl Service {
             O::SaidStopping { .. } => {}
             O::SaidStatus { text, .. } => self.hear_status(turn, text),
             O::AskedForTime { extend, .. } => self.grant_time(turn.now, extend),
-            O::Captured { generation, stage, finding } if generation == self.generation => {
+            O::Captured { generation, stage, finding } if self.asked_for(generation, stage) => {
                 self.captured(turn, stage, finding);
             }
             O::Adopted(_)
@@ -70,6 +70,16 @@ impl Service {
             | O::NoBeat { .. }
             | O::SaidReady { .. }
             | O::Captured { .. } => {}
+        }
+    }
+
+    /// Was this capture asked for? The last words of a run come when the next one has begun already.
+    fn asked_for(&self, generation: Generation, stage: CaptureStage) -> bool {
+        match stage {
+            CaptureStage::Exit => self.last_death.as_ref().is_some_and(|last| last.generation == generation),
+            CaptureStage::Early | CaptureStage::Second | CaptureStage::Verdict => {
+                generation == self.generation
+            }
         }
     }
 

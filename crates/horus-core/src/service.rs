@@ -283,6 +283,13 @@ impl Service {
         turn.record(self.name.as_str(), Some(self.generation), incident, what);
     }
 
+    /// The incident that a restart belongs to: a hang, or an end that nobody asked for.
+    fn fault_incident(&self) -> Option<IncidentId> {
+        let kinds =
+            [IncidentKind::Stuck, IncidentKind::CrashLoop, IncidentKind::Exit, IncidentKind::StartFailed];
+        kinds.into_iter().find_map(|kind| self.incidents.find(kind)).map(|incident| incident.id)
+    }
+
     /// Looks the trigger up in the table and does what it says.
     pub(crate) fn react(&mut self, turn: &mut Turn<'_>, trigger: Trigger, facts: Facts) {
         let step = next_step(self.kind(), trigger);
@@ -387,17 +394,17 @@ impl Service {
         self.launched_in_this_life = true;
         self.phase = Phase::Launching;
         self.dirty = true;
-        self.record(turn, None, What::StartAsked { reason: reason.clone() });
+        self.record(turn, self.fault_incident(), What::StartAsked { reason: reason.clone() });
         turn.push(Command::Start { service: self.name.clone(), generation: self.generation, reason });
     }
 
     fn count_failure(&mut self, turn: &mut Turn<'_>, error: String) {
         self.exits.record(turn.now, Duration::ZERO);
-        self.record(turn, None, What::StartFailed { error: error.clone() });
         let reason = Reason::new(Rule::StartFailed, error.clone());
-        let next_in = self.delay_next_start(turn, &reason);
         let (generation, severity) = (Some(self.generation), Severity::Critical);
         let id = self.incidents.open(turn, generation, IncidentKind::StartFailed, "", severity, &reason);
+        self.record(turn, Some(id), What::StartFailed { error: error.clone() });
+        let next_in = self.delay_next_start(turn, &reason);
         if self.incidents.find(IncidentKind::StartFailed).is_some_and(|incident| incident.version == 0) {
             let story = Story::StartFailed { error: error.clone(), next_in: Some(next_in) };
             self.incidents.tell(turn, id, severity, true, true, story);
@@ -411,7 +418,7 @@ impl Service {
         let delay = self.exits.delay(&self.plan.restart, &mut turn.shared.random);
         let again = Reason::new(Rule::Exit, format!("restart after: {reason}"));
         if !delay.is_zero() {
-            self.record(turn, None, What::Delayed { delay, reason: again.clone() });
+            self.record(turn, self.fault_incident(), What::Delayed { delay, reason: again.clone() });
         }
         self.delay = Some((turn.now + delay, again));
         self.dirty = true;
@@ -419,7 +426,7 @@ impl Service {
     }
 
     fn await_tick(&mut self, turn: &mut Turn<'_>, instance: Instance) {
-        self.record(turn, None, What::Started { process: instance.process });
+        self.record(turn, self.fault_incident(), What::Started { process: instance.process });
         self.begin_instance(turn, instance, turn.now);
         if self.plan.ready == Ready::Process {
             self.mark_ready(turn);
@@ -479,7 +486,7 @@ impl Service {
         self.phase = Phase::Running(Running { alive, steady_since: now, proven: false });
         self.overdue_starts = 0;
         self.dirty = true;
-        self.record(turn, None, What::BecameReady { took, by });
+        self.record(turn, self.fault_incident(), What::BecameReady { took, by });
         if self.plan.ready != Ready::Notify || !self.beats.has_sources() {
             self.mark_ready(turn);
         }
@@ -591,8 +598,7 @@ impl Service {
     }
 
     pub(crate) fn gone(&mut self, turn: &mut Turn<'_>, killed: u32) {
-        let incident = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id);
-        self.record(turn, incident, What::VerifiedGone { killed });
+        self.record(turn, self.fault_incident(), What::VerifiedGone { killed });
         self.react(turn, Trigger::Gone, Facts::None);
     }
 
@@ -620,13 +626,10 @@ impl Service {
     pub(crate) fn captured(&mut self, turn: &mut Turn<'_>, stage: CaptureStage, finding: Finding) {
         if stage == CaptureStage::Exit {
             let line = finding.last_lines.iter().rev().find(|line| !line.trim().is_empty()).cloned();
-            if let Some(last) = self.last_death.as_mut().filter(|last| last.generation == self.generation) {
+            if let Some(last) = &mut self.last_death {
                 last.last_line = line;
             }
-            let kinds = [IncidentKind::CrashLoop, IncidentKind::Exit];
-            let incident = kinds.into_iter().find_map(|kind| self.incidents.find(kind));
-            let incident = incident.map(|incident| incident.id);
-            self.record(turn, incident, What::EvidenceCaptured { stage, finding });
+            self.record(turn, self.fault_incident(), What::EvidenceCaptured { stage, finding });
             return;
         }
         self.take_evidence(turn, stage, finding);

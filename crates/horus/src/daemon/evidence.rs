@@ -1,0 +1,38 @@
+//! Captures of evidence, off the loop and with a deadline of their own.
+
+use std::sync::Arc;
+
+use horus_core::ids::{Generation, IncidentId, ProcessId, ServiceName};
+use horus_core::observation::{CaptureStage, Finding, Input, Observation};
+use horus_core::plan::{Plan, Secret};
+use horus_probe::{CaptureRequest, EvidenceRoom};
+use tokio::sync::mpsc;
+
+use super::owner::log_path;
+
+/// What is to be looked at.
+pub(super) struct Asked {
+    pub(super) service: ServiceName,
+    pub(super) generation: Generation,
+    pub(super) stage: CaptureStage,
+    pub(super) incident: Option<IncidentId>,
+    pub(super) process: Option<ProcessId>,
+}
+
+/// Looks at a process and reports to the loop.
+pub(super) fn capture(asked: Asked, plan: &Plan, room: &Arc<EvidenceRoom>, inputs: mpsc::Sender<Input>) {
+    let Asked { service, generation, stage, incident, process } = asked;
+    let environment = plan.services.get(&service).map(|plan| &plan.launch.environment);
+    let redact: Vec<Secret> = environment.into_iter().flat_map(|map| map.values().cloned()).collect();
+    let log_path = log_path(plan, &service);
+    let request = CaptureRequest { service: service.clone(), generation, stage, incident, log_path, redact };
+    let room = Arc::clone(room);
+    drop(tokio::spawn(async move {
+        let finding = match process {
+            Some(process) => room.capture(process, request).await,
+            None => Finding { missing: vec!["no evidence: there is no process".into()], ..Finding::default() },
+        };
+        let observation = Observation::Captured { generation, stage, finding };
+        let _ = inputs.send(Input::Service(service, observation)).await;
+    }));
+}

@@ -1,0 +1,172 @@
+//! The connection to the keeper: attached off the loop, read and written by two small tasks, made anew when it breaks.
+//!
+//! The keeper may die at any instant and its children do not. So a lost connection is an ordinary event: the link
+//! attaches again (which starts a new keeper if the old one is gone) and hands the new Hello to the loop, which
+//! compares it with what the engine believes. Requests that are made in between wait in a bounded queue.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use horus_keeper::protocol::{Event, Hello, MAX_LINE, Request};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+
+/// Requests that wait while there is no keeper.
+const WAITING_REQUESTS_MAX: usize = 4_096;
+
+/// Messages between the loop and the link's tasks.
+const CHANNEL_MAX: usize = 1_024;
+
+/// Pause between two tries to attach.
+const ATTACH_PAUSE: Duration = Duration::from_millis(500);
+
+/// What the keeper's side tells the loop.
+#[derive(Debug)]
+pub(super) enum News {
+    /// A connection stands; this is what the keeper has.
+    Attached { hello: Box<Hello>, writer: mpsc::Sender<Request> },
+    /// The keeper said something.
+    Said(Box<Event>),
+    /// The connection broke, or could not be made. Another try follows.
+    Lost(String),
+}
+
+/// How the keeper is found or started.
+#[derive(Clone, Debug)]
+pub(super) struct KeeperPlace {
+    pub(super) run_directory: PathBuf,
+    pub(super) executable: PathBuf,
+    pub(super) cgroup: Option<PathBuf>,
+}
+
+/// The loop's end of the link.
+#[derive(Debug)]
+pub(super) struct KeeperLink {
+    pub(super) news: mpsc::Receiver<News>,
+    writer: Option<mpsc::Sender<Request>>,
+    waiting: VecDeque<Request>,
+}
+
+impl KeeperLink {
+    /// Begins to attach; the first [`News`] tells the outcome.
+    pub(super) fn new(place: KeeperPlace) -> Self {
+        let (sender, news) = mpsc::channel(CHANNEL_MAX);
+        drop(tokio::spawn(keep_attached(place, sender)));
+        Self { news, writer: None, waiting: VecDeque::new() }
+    }
+
+    /// The loop has taken the Hello in: requests go out from now on, those that waited first.
+    pub(super) fn attached(&mut self, writer: mpsc::Sender<Request>) {
+        self.writer = Some(writer);
+        for request in std::mem::take(&mut self.waiting) {
+            self.send(request);
+        }
+    }
+
+    /// There is no keeper at the moment.
+    pub(super) fn lost(&mut self) {
+        self.writer = None;
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// Sends a request, or queues it until there is a keeper. Never waits.
+    pub(super) fn send(&mut self, request: Request) {
+        let request = match &self.writer {
+            Some(writer) => match writer.try_send(request) {
+                Ok(()) => return,
+                Err(mpsc::error::TrySendError::Closed(request) | mpsc::error::TrySendError::Full(request)) => request,
+            },
+            None => request,
+        };
+        if self.waiting.len() < WAITING_REQUESTS_MAX {
+            self.waiting.push_back(request);
+        } else {
+            tracing::error!("too many requests wait for the keeper; one is dropped");
+        }
+    }
+
+    /// Another handle for a task that has to speak later.
+    pub(super) fn handle(&self) -> Option<mpsc::Sender<Request>> {
+        self.writer.clone()
+    }
+}
+
+async fn keep_attached(place: KeeperPlace, news: mpsc::Sender<News>) {
+    loop {
+        let why = match attach(&place).await {
+            Ok((hello, stream)) => match converse(hello, stream, &news).await {
+                Ok(()) => return,
+                Err(error) => format!("the keeper's connection broke: {error}"),
+            },
+            Err(why) => why,
+        };
+        if news.send(News::Lost(why)).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(ATTACH_PAUSE).await;
+    }
+}
+
+async fn attach(place: &KeeperPlace) -> Result<(Hello, UnixStream), String> {
+    let KeeperPlace { run_directory, executable, cgroup } = place.clone();
+    let attaching = move || horus_keeper::attach(&run_directory, &executable, cgroup.as_deref());
+    let attached = match tokio::task::spawn_blocking(attaching).await {
+        Ok(Ok(attached)) => attached,
+        Ok(Err(error)) => return Err(super::chain(&error)),
+        Err(error) => return Err(error.to_string()),
+    };
+    let stream = UnixStream::from_std(attached.stream).map_err(|error| error.to_string())?;
+    Ok((attached.hello, stream))
+}
+
+/// Runs one connection. `Ok` when the loop is gone.
+async fn converse(hello: Hello, stream: UnixStream, news: &mpsc::Sender<News>) -> io::Result<()> {
+    let (reading, writing) = stream.into_split();
+    let (writer, requests) = mpsc::channel(CHANNEL_MAX);
+    if news.send(News::Attached { hello: Box::new(hello), writer }).await.is_err() {
+        return Ok(());
+    }
+    let writing = write_requests(writing, requests);
+    let reading = read_events(reading, news);
+    tokio::select! {
+        outcome = writing => outcome,
+        outcome = reading => outcome,
+    }
+}
+
+async fn write_requests(mut stream: OwnedWriteHalf, mut requests: mpsc::Receiver<Request>) -> io::Result<()> {
+    while let Some(request) = requests.recv().await {
+        let mut line = serde_json::to_vec(&request)?;
+        line.push(b'\n');
+        stream.write_all(&line).await?;
+    }
+    // The loop has dropped its end: it is gone, or took a newer connection. Either way this one is over.
+    Ok(())
+}
+
+async fn read_events(stream: OwnedReadHalf, news: &mpsc::Sender<News>) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let limit = u64::try_from(MAX_LINE).unwrap_or(u64::MAX);
+        let length = (&mut stream).take(limit).read_until(b'\n', &mut line).await?;
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if line.last() != Some(&b'\n') {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long or was cut"));
+        }
+        let event: Event = serde_json::from_slice(&line)?;
+        if news.send(News::Said(Box::new(event))).await.is_err() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What the keeper says, as observations; and the comparison of what it has with what the engine believes.
+//!
+//! One function serves the first start, a lost connection, a new keeper and a new Horus: [`reconcile`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use horus_core::event::What;
+use horus_core::ids::{Generation, Instance, ProcessId, ServiceName};
+use horus_core::observation::{Exit, Input, Observation};
+use horus_keeper::protocol::{Event, ExitStatus, Hello, Request, Scope, SlotState, SlotView};
+use horus_sys::signal::Signal;
+
+use super::owner::{Owner, slot_of};
+
+/// A process of a service that the plan no longer has may end by itself for so long.
+const STRANGER_GRACE: Duration = Duration::from_secs(10);
+
+fn process(id: horus_sys::process::ProcessId) -> ProcessId {
+    ProcessId { pid: id.pid, start_time: id.start_time }
+}
+
+fn exit(status: ExitStatus) -> Exit {
+    match status {
+        ExitStatus::Code(code) => Exit::Code(code),
+        ExitStatus::Signal { number, .. } => Exit::Signal(number),
+        ExitStatus::NotExecuted { .. } => Exit::Code(horus_sys::launch::EXIT_NOT_EXECUTED),
+        ExitStatus::Unknown => Exit::Unknown,
+    }
+}
+
+fn service_of(slot: &horus_keeper::protocol::SlotName) -> Option<ServiceName> {
+    ServiceName::parse(slot.as_str()).ok()
+}
+
+/// Brings the engine's belief in line with what the keeper has.
+pub(super) fn reconcile(owner: &mut Owner, hello: Hello) {
+    tracing::info!(keeper = hello.process.pid, slots = hello.slots.len(), "attached to the keeper");
+    let believed: BTreeMap<ServiceName, Generation> = owner.engine.living().into_iter().collect();
+    let mut accounted = BTreeSet::new();
+    for view in hello.slots {
+        let Some(service) = service_of(&view.slot) else { continue };
+        if owner.service_plan(&service).is_none() {
+            end_stranger(owner, &service, &view);
+            continue;
+        }
+        let generation = Generation(view.generation.0);
+        owner.engine.raise_generation(&service, generation);
+        if believed.get(&service).is_none_or(|believed| *believed == generation) {
+            accounted.insert(service.clone());
+        }
+        reconcile_slot(owner, &service, generation, view.state, believed.contains_key(&service));
+    }
+    for (service, generation) in believed {
+        if !accounted.contains(&service) {
+            account_for_missing(owner, &service, generation);
+        }
+    }
+    owner.unaccounted.clear();
+    owner.reconciled = true;
+    owner.hold_fifos();
+    owner.step(Input::Reconciled);
+}
+
+fn reconcile_slot(owner: &mut Owner, service: &ServiceName, generation: Generation, state: SlotState, believed: bool) {
+    match state {
+        SlotState::Empty => {}
+        SlotState::Starting(id) | SlotState::Running(id) | SlotState::Ending(id) => {
+            let instance = Instance { generation, process: process(id) };
+            owner.processes.insert(service.clone(), instance);
+            owner.observe(service, Observation::Adopted(instance));
+        }
+        SlotState::Ended { process: id, status } => {
+            // It ended while nobody listened. Whoever believed it alive has to be told, whether that is this
+            // engine or an earlier life of Horus.
+            let unaccounted = owner.unaccounted.get(service) == Some(&generation);
+            if unaccounted && let Some(id) = id {
+                let instance = Instance { generation, process: process(id) };
+                owner.observe(service, Observation::Adopted(instance));
+            }
+            if believed || unaccounted {
+                owner.observe(service, Observation::Exited { generation, exit: exit(status), strays: 0 });
+            }
+        }
+    }
+}
+
+fn account_for_missing(owner: &mut Owner, service: &ServiceName, generation: Generation) {
+    let error = "the keeper was lost before it could start it".to_owned();
+    owner.observe(service, Observation::SpawnFailed { generation, error });
+    owner.observe(service, Observation::Exited { generation, exit: Exit::Unknown, strays: 0 });
+}
+
+/// A slot of a service that is not in the plan: removed while no Horus was there.
+fn end_stranger(owner: &mut Owner, service: &ServiceName, view: &SlotView) {
+    let (slot, generation) = (view.slot.clone(), view.generation);
+    if !matches!(view.state, SlotState::Running(_) | SlotState::Starting(_)) {
+        return;
+    }
+    let text = format!("{service} is not in the plan and still runs: it is stopped");
+    tracing::warn!("{text}");
+    owner.note(What::Horus { text });
+    let Some(signal) = Signal::parse("SIGTERM").ok() else { return };
+    owner.keeper.send(Request::Signal { slot: slot.clone(), generation, signal, scope: Scope::Main });
+    let writer = owner.keeper.handle();
+    drop(tokio::spawn(async move {
+        tokio::time::sleep(STRANGER_GRACE).await;
+        if let Some(writer) = writer {
+            let _ = writer.send(Request::KillTree { slot, generation }).await;
+        }
+    }));
+}
+
+/// The keeper said something.
+pub(super) fn heard(owner: &mut Owner, event: Event) {
+    match event {
+        Event::Started { slot, generation, process: id } => {
+            let Some(service) = service_of(&slot) else { return };
+            let instance = Instance { generation: Generation(generation.0), process: process(id) };
+            owner.processes.insert(service.clone(), instance);
+            owner.hold_fifos();
+            owner.observe(&service, Observation::Spawned(instance));
+        }
+        Event::StartFailed { slot, generation, error, .. } => {
+            tell(owner, &slot, |_| Observation::SpawnFailed { generation: Generation(generation.0), error });
+        }
+        Event::Exited { slot, generation, status, strays, .. } => {
+            let (generation, exit) = (Generation(generation.0), exit(status));
+            tell(owner, &slot, |_| Observation::Exited { generation, exit, strays });
+        }
+        Event::Gone { slot, generation, killed } => {
+            tell(owner, &slot, |_| Observation::Gone { generation: Generation(generation.0), killed });
+        }
+        Event::KillStuck { slot, generation, survivors } => {
+            let pids: Vec<String> = survivors.iter().map(|id| id.pid.to_string()).collect();
+            let error = format!("still alive after SIGKILL: {}", pids.join(", "));
+            tell(owner, &slot, |_| Observation::SignalFailed { generation: Generation(generation.0), error });
+        }
+        Event::SignalFailed { slot, signal, error, .. } => {
+            // Mostly a race with the end of the process, which is told by itself; the grace covers the rest.
+            tracing::warn!(%slot, %signal, error, "a signal was not delivered");
+        }
+        Event::OutputDropped { slot, bytes, error } => {
+            note(owner, format!("{slot}: {bytes} bytes of output could not be written and were dropped: {error}"));
+        }
+        Event::OutputResumed { slot, dropped } => {
+            note(owner, format!("{slot}: output is written again; {dropped} bytes were dropped"));
+        }
+        Event::LineSplit { slot, total } => {
+            note(owner, format!("{slot}: a line was too long for its log file and was cut ({total} so far)"));
+        }
+        Event::Degraded { slot, error } => note(owner, format!("{slot}: {error}")),
+        Event::Rejected { error } => tracing::warn!(error, "the keeper rejected a request"),
+        Event::Replaced => tracing::warn!("another Horus took the keeper over"),
+        Event::Hello(_) | Event::Signalled { .. } | Event::Forgotten { .. } | Event::Pong { .. } | Event::Unknown => {}
+    }
+}
+
+fn tell(
+    owner: &mut Owner,
+    slot: &horus_keeper::protocol::SlotName,
+    observation: impl FnOnce(&ServiceName) -> Observation,
+) {
+    if let Some(service) = service_of(slot) {
+        let observation = observation(&service);
+        owner.observe(&service, observation);
+        debug_assert!(slot_of(&service).is_some());
+    }
+}
+
+fn note(owner: &Owner, text: String) {
+    tracing::warn!("{text}");
+    owner.note(What::Horus { text });
+}

@@ -1,0 +1,432 @@
+//! The one task that owns the engine.
+//!
+//! Everything else sends it inputs and carries out its commands. One turn: take what has come, step the engine for
+//! each input, put the records of each step into one transaction of the store, then carry out the rest in order.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use horus_api::{AskStep, Progress};
+use horus_core::command::Command;
+use horus_core::event::{Event, What};
+use horus_core::ids::{Generation, Instance, ServiceName, SinkName};
+use horus_core::notice::{Notice, Story};
+use horus_core::observation::{Input, Observation, OperatorRequest};
+use horus_core::plan::{Plan, Secret, ServicePlan};
+use horus_core::status::StatusReport;
+use horus_core::time::Mono;
+use horus_core::Engine;
+use horus_keeper::protocol::{Request, Scope, SlotName};
+use horus_keeper::FifoHold;
+use horus_probe::{EvidenceRoom, Senses};
+use horus_store::{Store, Transaction};
+use horus_sys::clock;
+use horus_sys::signal::Signal;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+
+use super::config::{Applied, Config};
+use super::keeper_link::{KeeperLink, News};
+use super::sinks::Sinks;
+use super::{evidence, keeper_news, launch};
+
+/// Inputs that are taken in one turn before anything else is looked at.
+pub(super) const INPUTS_PER_TURN: usize = 256;
+
+/// The longest time without a look at the clock.
+const IDLE_MAX: Duration = Duration::from_secs(3600);
+
+/// Progress lines that wait for a slow reader; more are left out.
+const PROGRESS_MAX: usize = 64;
+
+/// What the API and the signals ask of the owner.
+pub(super) enum Call {
+    Status(oneshot::Sender<StatusReport>),
+    Plan(oneshot::Sender<Arc<Plan>>),
+    Ask(OperatorRequest, oneshot::Sender<mpsc::Receiver<AskStep>>),
+    Apply { config: Box<Config>, dry_run: bool, reply: oneshot::Sender<Applied> },
+    /// The file was read and refused.
+    ConfigRefused(String),
+    Testable(Option<SinkName>, oneshot::Sender<Vec<(SinkName, Arc<horus_alert::HttpSink>)>>),
+    Health(oneshot::Sender<Vec<String>>),
+    ShutDown,
+}
+
+/// A person who waits for the outcome of a request.
+struct Asker {
+    service: ServiceName,
+    steps: mpsc::Sender<AskStep>,
+    grace: Duration,
+    startup: Duration,
+}
+
+/// The parts that the owner is made of.
+pub(super) struct Parts {
+    pub(super) engine: Engine,
+    pub(super) config: Config,
+    pub(super) config_path: PathBuf,
+    pub(super) keeper: KeeperLink,
+    pub(super) senses: Senses,
+    pub(super) sinks: Sinks,
+    pub(super) store: Store,
+    pub(super) evidence: Arc<EvidenceRoom>,
+    pub(super) inputs: mpsc::Sender<Input>,
+    pub(super) unaccounted: BTreeMap<ServiceName, Generation>,
+}
+
+/// The owner of the engine.
+pub(super) struct Owner {
+    pub(super) engine: Engine,
+    pub(super) plan: Arc<Plan>,
+    secrets: BTreeMap<SinkName, Secret>,
+    config_path: PathBuf,
+    config_fault: Option<String>,
+    pub(super) keeper: KeeperLink,
+    pub(super) senses: Senses,
+    sinks: Sinks,
+    store: Store,
+    evidence: Arc<EvidenceRoom>,
+    inputs: mpsc::Sender<Input>,
+    started: Duration,
+    pub(super) processes: BTreeMap<ServiceName, Instance>,
+    /// Runs that an earlier life of Horus believed alive: if the keeper says that one has ended, its end was not
+    /// accounted for yet.
+    pub(super) unaccounted: BTreeMap<ServiceName, Generation>,
+    pub(super) fifos: FifoHold,
+    askers: BTreeMap<u64, Asker>,
+    next_ticket: u64,
+    pub(super) reconciled: bool,
+    finished: bool,
+}
+
+impl Owner {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { engine, config, config_path, keeper, senses, sinks, store, evidence, inputs, unaccounted } = parts;
+        Self {
+            engine,
+            plan: Arc::new(config.plan),
+            secrets: config.secrets,
+            config_path,
+            config_fault: None,
+            keeper,
+            senses,
+            sinks,
+            store,
+            evidence,
+            inputs,
+            started: clock::monotonic(),
+            processes: BTreeMap::new(),
+            unaccounted,
+            fifos: FifoHold::default(),
+            askers: BTreeMap::new(),
+            next_ticket: 1,
+            reconciled: false,
+            finished: false,
+        }
+    }
+
+    /// The engine's time.
+    pub(super) fn now(&self) -> Mono {
+        let since_start = clock::monotonic().saturating_sub(self.started);
+        Mono::from_origin(Mono::ORIGIN_BEFORE_START + since_start)
+    }
+
+    /// Runs until everything has ended.
+    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut calls: mpsc::Receiver<Call>) -> Self {
+        self.follow_plan();
+        let plan = self.plan.as_ref().clone();
+        self.step(Input::PlanChanged(Box::new(plan)));
+        let mut batch = Vec::with_capacity(INPUTS_PER_TURN);
+        while !self.finished {
+            let due = self.sleep_time();
+            tokio::select! {
+                Some(news) = self.keeper.news.recv() => self.keeper_news(news),
+                count = inputs.recv_many(&mut batch, INPUTS_PER_TURN), if !inputs.is_closed() => {
+                    debug_assert!(count <= INPUTS_PER_TURN);
+                    for input in batch.drain(..) {
+                        self.step(input);
+                    }
+                }
+                Some(call) = calls.recv() => self.answer_call(call),
+                () = tokio::time::sleep(due) => self.step(Input::Wake),
+            }
+        }
+        self
+    }
+
+    fn sleep_time(&self) -> Duration {
+        self.engine.next_deadline().map_or(IDLE_MAX, |deadline| deadline.since(self.now())).min(IDLE_MAX)
+    }
+
+    fn keeper_news(&mut self, news: News) {
+        match news {
+            News::Attached { hello, writer } => {
+                keeper_news::reconcile(self, *hello);
+                self.keeper.attached(writer);
+            }
+            News::Said(event) => keeper_news::heard(self, *event),
+            News::Lost(why) => {
+                tracing::warn!("no keeper at the moment: {why}");
+                self.keeper.lost();
+                let text = format!("no keeper at the moment: {why}");
+                self.note(What::Horus { text });
+            }
+        }
+    }
+
+    /// Writes an event about Horus itself.
+    pub(super) fn note(&self, what: What) {
+        let event = Event { subject: "horus".into(), generation: None, incident: None, what };
+        self.store.commit(Transaction { at: Timestamp::now(), events: vec![event], ..Transaction::default() });
+    }
+
+    /// Steps the engine once and carries out what it answers.
+    pub(super) fn step(&mut self, input: Input) {
+        let commands = self.engine.step(self.now(), input);
+        if commands.is_empty() {
+            return;
+        }
+        let mut transaction = Transaction { at: Timestamp::now(), ..Transaction::default() };
+        let mut actions = Vec::new();
+        for command in commands {
+            match command {
+                Command::Record(event) => {
+                    self.tell_askers(&event);
+                    log_event(&event);
+                    transaction.events.push(*event);
+                }
+                Command::Tell(notice) => self.route(*notice, &mut transaction),
+                Command::Remember { service, memory } => transaction.memories.push((service, *memory)),
+                Command::Confirm { incident } => transaction.confirm.push(incident),
+                action => actions.push(action),
+            }
+        }
+        let Transaction { events, notices, memories, confirm, .. } = &transaction;
+        if !(events.is_empty() && notices.is_empty() && memories.is_empty() && confirm.is_empty()) {
+            self.store.commit(transaction);
+        }
+        for action in actions {
+            self.carry_out(action);
+        }
+    }
+
+    fn route(&self, notice: Notice, transaction: &mut Transaction) {
+        let dead = match &notice.story {
+            Story::SinkDead { sink, .. } => Some(sink.clone()),
+            _ => None,
+        };
+        for sink in self.sinks.route(&notice, dead.as_deref()) {
+            transaction.notices.push((sink, notice.clone()));
+        }
+    }
+
+    fn carry_out(&mut self, action: Command) {
+        match action {
+            Command::Start { service, generation, .. } => launch::start(self, &service, generation),
+            Command::Signal { service, generation, signal, .. } => self.signal(&service, generation, &signal),
+            Command::KillTree { service, generation, .. } => {
+                if let Some(slot) = slot_of(&service) {
+                    self.keeper.send(Request::KillTree { slot, generation: to_keeper(generation) });
+                }
+            }
+            Command::Watch { service, generation } => self.watch(&service, generation),
+            Command::Hasten { service, fast } => self.senses.hasten(&service, fast),
+            Command::Unwatch { service } => {
+                if self.plan.services.contains_key(&service) {
+                    self.senses.unwatch(&service);
+                } else {
+                    self.senses.forget(&service);
+                }
+                self.processes.remove(&service);
+            }
+            Command::Capture { service, generation, stage, incident } => {
+                let process = self.processes.get(&service).map(|instance| instance.process);
+                let asked = evidence::Asked { service, generation, stage, incident, process };
+                evidence::capture(asked, &self.plan, &self.evidence, self.inputs.clone());
+            }
+            Command::Answer { ticket, answer } => {
+                if let Some(asker) = self.askers.remove(&ticket) {
+                    let _ = asker.steps.try_send(AskStep::Answer(answer));
+                }
+            }
+            Command::Finished => self.finished = true,
+            // Part of the step's transaction already.
+            Command::Record(_) | Command::Tell(_) | Command::Remember { .. } | Command::Confirm { .. } => {}
+        }
+    }
+
+    fn signal(&mut self, service: &ServiceName, generation: Generation, signal: &str) {
+        match (slot_of(service), Signal::parse(signal)) {
+            (Some(slot), Ok(signal)) => {
+                let generation = to_keeper(generation);
+                self.keeper.send(Request::Signal { slot, generation, signal, scope: Scope::Main });
+            }
+            // The config checks the name; if it is wrong all the same, the grace ends and the tree is killed.
+            (_, outcome) => tracing::error!(%service, ?outcome, "the signal could not be sent"),
+        }
+    }
+
+    fn watch(&mut self, service: &ServiceName, generation: Generation) {
+        let Some(instance) = self.processes.get(service).filter(|instance| instance.generation == generation) else {
+            return;
+        };
+        if let Some(plan) = self.plan.services.get(service) {
+            let log = log_path(&self.plan, service);
+            self.senses.watch(service, generation, instance.process, plan, &log);
+        }
+    }
+
+    fn answer_call(&mut self, call: Call) {
+        match call {
+            Call::Status(reply) => drop(reply.send(self.engine.status(self.now()))),
+            Call::Plan(reply) => drop(reply.send(Arc::clone(&self.plan))),
+            Call::Ask(request, reply) => self.ask(request, reply),
+            Call::Apply { config, dry_run, reply } => {
+                let applied = self.apply(*config, dry_run);
+                let _ = reply.send(applied);
+            }
+            Call::ConfigRefused(text) => {
+                tracing::error!("{text}");
+                self.note(What::Horus { text: text.clone() });
+                self.config_fault = Some(text);
+            }
+            Call::Testable(sink, reply) => drop(reply.send(self.sinks.testable(sink.as_ref()))),
+            Call::Health(reply) => drop(reply.send(self.own_faults())),
+            Call::ShutDown => self.step(Input::ShutDown),
+        }
+    }
+
+    fn own_faults(&self) -> Vec<String> {
+        let mut faults: Vec<String> = self.config_fault.iter().cloned().collect();
+        faults.extend(self.store.fault().map(|fault| format!("the state directory takes no writes: {fault}")));
+        if !self.keeper.is_attached() {
+            faults.push("there is no keeper at the moment".into());
+        }
+        faults
+    }
+
+    fn ask(&mut self, request: OperatorRequest, reply: oneshot::Sender<mpsc::Receiver<AskStep>>) {
+        let service = request.service().clone();
+        // One place more than the progress lines may take: the answer always has room.
+        let (steps, receiver) = mpsc::channel(PROGRESS_MAX + 1);
+        if reply.send(receiver).is_err() {
+            return;
+        }
+        let plan = self.plan.services.get(&service);
+        let (grace, startup) =
+            plan.map_or((Duration::ZERO, Duration::ZERO), |plan| (plan.stop.grace, plan.startup));
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.askers.insert(ticket, Asker { service, steps, grace, startup });
+        self.step(Input::Operator { ticket, request });
+    }
+
+    fn tell_askers(&self, event: &Event) {
+        for asker in self.askers.values().filter(|asker| asker.service.as_str() == event.subject) {
+            if asker.steps.capacity() > 1
+                && let Some(progress) = Progress::of(event, asker.grace, asker.startup)
+            {
+                let _ = asker.steps.try_send(AskStep::Progress(progress));
+            }
+        }
+    }
+
+    /// Follows another plan. Unchanged services are not touched.
+    fn apply(&mut self, config: Config, dry_run: bool) -> Applied {
+        let applied = Applied::between(&self.plan, &config.plan);
+        self.config_fault = None;
+        if dry_run || (applied.is_nothing() && config.secrets == self.secrets) {
+            return applied;
+        }
+        // These take effect with the next start of Horus; until then everything stays where it is.
+        let mut config = config;
+        let (new, old) = (&mut config.plan.daemon, &self.plan.daemon);
+        new.state_directory.clone_from(&old.state_directory);
+        new.run_directory.clone_from(&old.run_directory);
+        new.cgroup.clone_from(&old.cgroup);
+        let sinks_changed = config.plan.sinks != self.plan.sinks || config.secrets != self.secrets;
+        let old = std::mem::replace(&mut self.plan, Arc::new(config.plan));
+        self.secrets = config.secrets;
+        for monitor in old.monitors.keys().filter(|name| !self.plan.monitors.contains_key(*name)) {
+            self.senses.unmonitor(monitor);
+        }
+        for (monitor, plan) in &self.plan.monitors {
+            self.senses.monitor(monitor, plan);
+        }
+        if sinks_changed {
+            self.sinks.follow(&self.plan, &self.secrets);
+        }
+        let summary = format!("{}: {applied}", self.config_path.display());
+        self.note(What::PlanLoaded { summary });
+        let plan = self.plan.as_ref().clone();
+        self.step(Input::PlanChanged(Box::new(plan)));
+        applied
+    }
+
+    fn follow_plan(&mut self) {
+        for (monitor, plan) in &self.plan.monitors {
+            self.senses.monitor(monitor, plan);
+        }
+        self.sinks.follow(&self.plan, &self.secrets);
+        let (services, monitors) = (self.plan.services.len(), self.plan.monitors.len());
+        let summary = format!("{}: {services} services, {monitors} monitors", self.config_path.display());
+        self.note(What::PlanLoaded { summary });
+    }
+
+    /// An observation about a service.
+    pub(super) fn observe(&mut self, service: &ServiceName, observation: Observation) {
+        self.step(Input::Service(service.clone(), observation));
+    }
+
+    /// The plan of a service, if it has one.
+    pub(super) fn service_plan(&self, service: &ServiceName) -> Option<&ServicePlan> {
+        self.plan.services.get(service)
+    }
+
+    /// Holds the FIFOs of all living slots, so that last words survive the keeper's death.
+    pub(super) fn hold_fifos(&mut self) {
+        let slots: Vec<SlotName> = self.processes.keys().filter_map(slot_of).collect();
+        match self.fifos.update(&self.plan.daemon.run_directory, &slots) {
+            Ok(failed) => {
+                for (slot, error) in failed {
+                    tracing::warn!(%slot, %error, "the output of this service is held by the keeper alone");
+                }
+            }
+            Err(error) => tracing::warn!(error = super::chain(&error), "FIFOs are held by the keeper alone"),
+        }
+    }
+
+    /// The last duties, after everything has ended.
+    pub(super) async fn finish(mut self) {
+        let shutdown = Request::Shutdown { mode: horus_keeper::protocol::ShutdownMode::IfIdle };
+        self.keeper.send(shutdown);
+        self.note(What::Horus { text: "ended; no service is left running".into() });
+        self.sinks.drain().await;
+        let store = self.store.clone();
+        let closed = tokio::task::spawn_blocking(move || store.close(Duration::from_secs(5))).await;
+        if !matches!(closed, Ok(true)) {
+            tracing::error!("the last events could not be written to the state directory");
+        }
+    }
+}
+
+/// Where the output of a service goes.
+pub(super) fn log_path(plan: &Plan, service: &ServiceName) -> PathBuf {
+    plan.daemon.state_directory.join("logs").join(format!("{service}.log"))
+}
+
+/// The keeper's word for a service. Both take the same names.
+pub(super) fn slot_of(service: &ServiceName) -> Option<SlotName> {
+    SlotName::try_from(service.to_string()).ok()
+}
+
+pub(super) fn to_keeper(generation: Generation) -> horus_keeper::protocol::Generation {
+    horus_keeper::protocol::Generation(generation.0)
+}
+
+fn log_event(event: &Event) {
+    let sentence = crate::cli::words::sentence(&event.what);
+    tracing::info!(target: "journal", "{}: {sentence}", event.subject);
+}
