@@ -305,19 +305,10 @@ impl Service {
         }
     }
 
-    /// The one phrase that says where it hangs.
+    /// The one phrase that says where it hangs: that of the newest capture which saw anything.
     pub(crate) fn place(&self) -> Option<String> {
-        let findings = &self.spell.findings;
-        let last = &findings.iter().rev().find(|(_, finding)| !finding.phrase.is_empty())?.1;
-        let same = findings.iter().filter(|(_, finding)| finding.place == last.place && last.place.is_some());
-        let still =
-            same.clone().count() > 1 && same.clone().all(|(_, finding)| finding.cpu_ns == last.cpu_ns);
-        let unmoved = if still && last.cpu_ns.is_some() {
-            "; same place and no CPU used between two looks"
-        } else {
-            ""
-        };
-        Some(format!("{}{unmoved}", last.phrase))
+        let phrases = self.spell.findings.iter().rev().map(|(_, finding)| &finding.phrase);
+        phrases.into_iter().find(|phrase| !phrase.is_empty()).cloned()
     }
 
     /// The alert goes into the outbox; the signal waits for its confirmation.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use horus_api::{
-    API_SCHEMA, AlertsReport, AskStep, Backend, EVENTS_MAX, EventQuery, EventsReport, HealthReport, IncidentReport,
-    IncidentsReport, Problem, ProblemKind, ReloadReport, VersionReport,
+    API_SCHEMA, AlertsReport, AskStep, Backend, EVENTS_MAX, EventQuery, EventsReport, HealthReport,
+    IncidentReport, IncidentsReport, Problem, ProblemKind, ReloadReport, VersionReport,
 };
 use horus_core::event::What;
 use horus_core::ids::{IncidentId, ServiceName, SinkName};
@@ -74,8 +74,12 @@ fn internal(detail: String) -> Problem {
 impl Backend for Daemon {
     fn version(&self) -> impl Future<Output = VersionReport> + Send {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let report =
-            VersionReport { schema: API_SCHEMA, version, pid: std::process::id(), started_at: self.started_at };
+        let report = VersionReport {
+            schema: API_SCHEMA,
+            version,
+            pid: std::process::id(),
+            started_at: self.started_at,
+        };
         std::future::ready(report)
     }
 

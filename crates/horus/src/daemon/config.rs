@@ -43,7 +43,11 @@ impl Applied {
     }
 
     pub(super) fn report(&self, dry_run: bool) -> ReloadReport {
-        let changes = if self.is_nothing() { Vec::new() } else { self.to_string().lines().map(str::to_owned).collect() };
+        let changes = if self.is_nothing() {
+            Vec::new()
+        } else {
+            self.to_string().lines().map(str::to_owned).collect()
+        };
         ReloadReport { schema: API_SCHEMA, dry_run, applied: !dry_run, changes, faults: Vec::new() }
     }
 }
@@ -61,7 +65,13 @@ pub(super) fn refused(dry_run: bool, faults: &[Fault]) -> ReloadReport {
         message: fault.message.clone(),
         help: fault.help.clone(),
     });
-    ReloadReport { schema: API_SCHEMA, dry_run, applied: false, changes: Vec::new(), faults: faults.collect() }
+    ReloadReport {
+        schema: API_SCHEMA,
+        dry_run,
+        applied: false,
+        changes: Vec::new(),
+        faults: faults.collect(),
+    }
 }
 
 /// Faults as one line for the journal.

@@ -30,7 +30,9 @@ pub(super) fn capture(asked: Asked, plan: &Plan, room: &Arc<EvidenceRoom>, input
     drop(tokio::spawn(async move {
         let finding = match process {
             Some(process) => room.capture(process, request).await,
-            None => Finding { missing: vec!["no evidence: there is no process".into()], ..Finding::default() },
+            None => {
+                Finding { missing: vec!["no evidence: there is no process".into()], ..Finding::default() }
+            }
         };
         let observation = Observation::Captured { generation, stage, finding };
         let _ = inputs.send(Input::Service(service, observation)).await;

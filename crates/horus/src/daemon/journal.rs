@@ -28,7 +28,10 @@ where
 }
 
 /// Tells followers of each event once it can be read in the journal. Costs nothing while nobody follows.
-pub(super) fn broadcast(store: Store, mut committed: watch::Receiver<u64>) -> broadcast::Sender<Arc<Recorded>> {
+pub(super) fn broadcast(
+    store: Store,
+    mut committed: watch::Receiver<u64>,
+) -> broadcast::Sender<Arc<Recorded>> {
     let (sender, _) = broadcast::channel(LIVE_EVENTS_MAX);
     let live = sender.clone();
     drop(tokio::spawn(async move {
@@ -40,7 +43,8 @@ pub(super) fn broadcast(store: Store, mut committed: watch::Receiver<u64>) -> br
                 continue;
             }
             while told < last {
-                let query = EventQuery { after_seq: Some(told), limit: FOLLOW_BATCH, ..EventQuery::default() };
+                let query =
+                    EventQuery { after_seq: Some(told), limit: FOLLOW_BATCH, ..EventQuery::default() };
                 let Ok(rows) = read(&store, move |reader| reader.events(&query)).await else { break };
                 let Some(newest) = rows.last().map(|row| row.seq) else { break };
                 told = newest;
@@ -56,7 +60,10 @@ pub(super) fn broadcast(store: Store, mut committed: watch::Receiver<u64>) -> br
 }
 
 /// Evidence files that belong to these bundles.
-pub(super) fn evidence_paths(directory: &std::path::Path, bundles: impl Iterator<Item = String>) -> Vec<String> {
+pub(super) fn evidence_paths(
+    directory: &std::path::Path,
+    bundles: impl Iterator<Item = String>,
+) -> Vec<String> {
     let paths = bundles.map(|bundle| -> PathBuf { directory.join(bundle) });
     paths.map(|path| path.display().to_string()).collect()
 }

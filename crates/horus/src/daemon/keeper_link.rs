@@ -81,7 +81,9 @@ impl KeeperLink {
         let request = match &self.writer {
             Some(writer) => match writer.try_send(request) {
                 Ok(()) => return,
-                Err(mpsc::error::TrySendError::Closed(request) | mpsc::error::TrySendError::Full(request)) => request,
+                Err(
+                    mpsc::error::TrySendError::Closed(request) | mpsc::error::TrySendError::Full(request),
+                ) => request,
             },
             None => request,
         };

@@ -62,7 +62,13 @@ pub(super) fn reconcile(owner: &mut Owner, hello: Hello) {
     owner.step(Input::Reconciled);
 }
 
-fn reconcile_slot(owner: &mut Owner, service: &ServiceName, generation: Generation, state: SlotState, believed: bool) {
+fn reconcile_slot(
+    owner: &mut Owner,
+    service: &ServiceName,
+    generation: Generation,
+    state: SlotState,
+    believed: bool,
+) {
     match state {
         SlotState::Empty => {}
         SlotState::Starting(id) | SlotState::Running(id) | SlotState::Ending(id) => {
@@ -141,7 +147,10 @@ pub(super) fn heard(owner: &mut Owner, event: Event) {
             tracing::warn!(%slot, %signal, error, "a signal was not delivered");
         }
         Event::OutputDropped { slot, bytes, error } => {
-            note(owner, format!("{slot}: {bytes} bytes of output could not be written and were dropped: {error}"));
+            note(
+                owner,
+                format!("{slot}: {bytes} bytes of output could not be written and were dropped: {error}"),
+            );
         }
         Event::OutputResumed { slot, dropped } => {
             note(owner, format!("{slot}: output is written again; {dropped} bytes were dropped"));
@@ -152,7 +161,11 @@ pub(super) fn heard(owner: &mut Owner, event: Event) {
         Event::Degraded { slot, error } => note(owner, format!("{slot}: {error}")),
         Event::Rejected { error } => tracing::warn!(error, "the keeper rejected a request"),
         Event::Replaced => tracing::warn!("another Horus took the keeper over"),
-        Event::Hello(_) | Event::Signalled { .. } | Event::Forgotten { .. } | Event::Pong { .. } | Event::Unknown => {}
+        Event::Hello(_)
+        | Event::Signalled { .. }
+        | Event::Forgotten { .. }
+        | Event::Pong { .. }
+        | Event::Unknown => {}
     }
 }
 

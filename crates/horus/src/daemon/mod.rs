@@ -91,8 +91,12 @@ impl RunError {
     fn hint(&self) -> &'static str {
         match self {
             Self::Config(_) => "horus check",
-            Self::Directory { .. } => "set state_directory and run_directory in [daemon] to folders of your own",
-            Self::Locked(_) => "`horus status` speaks to the one that runs; another needs a state_directory of its own",
+            Self::Directory { .. } => {
+                "set state_directory and run_directory in [daemon] to folders of your own"
+            }
+            Self::Locked(_) => {
+                "`horus status` speaks to the one that runs; another needs a state_directory of its own"
+            }
             Self::Store(_) => "look at the state directory: does it exist, is it yours?",
             Self::Socket(_) => "set a shorter run_directory in [daemon], or stop what listens there",
             Self::System { .. } => "see the limits of this user: ulimit -a",
@@ -133,7 +137,8 @@ fn start_log() {
     let filter = EnvFilter::try_from_env("HORUS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_ansi(colour);
+    let log =
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_ansi(colour);
     // Fails only if there is a log already.
     let _ = log.with_target(false).try_init();
 }
@@ -192,7 +197,8 @@ async fn serve(
     let (committed_sender, committed) = watch::channel(0_u64);
     let daemon = config.plan.daemon.clone();
     let config_path = arguments.config.clone();
-    let socket = arguments.socket.clone().unwrap_or_else(|| daemon.run_directory.join(horus_api::SOCKET_NAME));
+    let socket =
+        arguments.socket.clone().unwrap_or_else(|| daemon.run_directory.join(horus_api::SOCKET_NAME));
 
     let options = store_options(daemon.retention, &inputs, &outbox_changes, committed_sender);
     let (store, restored) = Store::open(&daemon.state_directory, options).map_err(RunError::Store)?;
@@ -200,7 +206,8 @@ async fn serve(
     let listener = horus_api::bind(&socket).await;
     let listener = listener.map_err(RunError::Socket)?;
 
-    let place = KeeperPlace { run_directory: daemon.run_directory.clone(), executable, cgroup: daemon.cgroup };
+    let place =
+        KeeperPlace { run_directory: daemon.run_directory.clone(), executable, cgroup: daemon.cgroup };
     spawn_reaper(place.run_directory.clone()).map_err(system("SIGCHLD cannot be watched"))?;
     let outbox = Arc::new(StoreOutbox { store: store.clone(), changes: outbox_changes });
     let unaccounted = believed_alive(&restored);
@@ -267,7 +274,10 @@ fn store_options(
             drop(stored.try_send(Input::IncidentStored { incident, persisted }));
         }),
         on_outbox: Box::new(move |_| changes.send_modify(|count| *count += 1)),
-        on_commit: Box::new(move |seq| drop(committed.send(seq))),
+        on_commit: Box::new(move |seq| {
+            // Nobody follows: no fault.
+            let _ = committed.send(seq);
+        }),
     }
 }
 

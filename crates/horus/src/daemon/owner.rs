@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use horus_api::{AskStep, Progress};
+use horus_core::Engine;
 use horus_core::command::Command;
 use horus_core::event::{Event, What};
 use horus_core::ids::{Generation, Instance, ServiceName, SinkName};
@@ -17,9 +18,8 @@ use horus_core::observation::{Input, Observation, OperatorRequest};
 use horus_core::plan::{Plan, Secret, ServicePlan};
 use horus_core::status::StatusReport;
 use horus_core::time::Mono;
-use horus_core::Engine;
-use horus_keeper::protocol::{Request, Scope, SlotName};
 use horus_keeper::FifoHold;
+use horus_keeper::protocol::{Request, Scope, SlotName};
 use horus_probe::{EvidenceRoom, Senses};
 use horus_store::{Store, Transaction};
 use horus_sys::clock;
@@ -46,7 +46,11 @@ pub(super) enum Call {
     Status(oneshot::Sender<StatusReport>),
     Plan(oneshot::Sender<Arc<Plan>>),
     Ask(OperatorRequest, oneshot::Sender<mpsc::Receiver<AskStep>>),
-    Apply { config: Box<Config>, dry_run: bool, reply: oneshot::Sender<Applied> },
+    Apply {
+        config: Box<Config>,
+        dry_run: bool,
+        reply: oneshot::Sender<Applied>,
+    },
     /// The file was read and refused.
     ConfigRefused(String),
     Testable(Option<SinkName>, oneshot::Sender<Vec<(SinkName, Arc<horus_alert::HttpSink>)>>),
@@ -103,7 +107,18 @@ pub(super) struct Owner {
 
 impl Owner {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { engine, config, config_path, keeper, senses, sinks, store, evidence, inputs, unaccounted } = parts;
+        let Parts {
+            engine,
+            config,
+            config_path,
+            keeper,
+            senses,
+            sinks,
+            store,
+            evidence,
+            inputs,
+            unaccounted,
+        } = parts;
         Self {
             engine,
             plan: Arc::new(config.plan),
@@ -134,7 +149,11 @@ impl Owner {
     }
 
     /// Runs until everything has ended.
-    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut calls: mpsc::Receiver<Call>) -> Self {
+    pub(super) async fn run(
+        mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut calls: mpsc::Receiver<Call>,
+    ) -> Self {
         self.follow_plan();
         let plan = self.plan.as_ref().clone();
         self.step(Input::PlanChanged(Box::new(plan)));
@@ -179,7 +198,11 @@ impl Owner {
     /// Writes an event about Horus itself.
     pub(super) fn note(&self, what: What) {
         let event = Event { subject: "horus".into(), generation: None, incident: None, what };
-        self.store.commit(Transaction { at: Timestamp::now(), events: vec![event], ..Transaction::default() });
+        self.store.commit(Transaction {
+            at: Timestamp::now(),
+            events: vec![event],
+            ..Transaction::default()
+        });
     }
 
     /// Steps the engine once and carries out what it answers.
@@ -269,7 +292,8 @@ impl Owner {
     }
 
     fn watch(&mut self, service: &ServiceName, generation: Generation) {
-        let Some(instance) = self.processes.get(service).filter(|instance| instance.generation == generation) else {
+        let Some(instance) = self.processes.get(service).filter(|instance| instance.generation == generation)
+        else {
             return;
         };
         if let Some(plan) = self.plan.services.get(service) {
@@ -300,7 +324,8 @@ impl Owner {
 
     fn own_faults(&self) -> Vec<String> {
         let mut faults: Vec<String> = self.config_fault.iter().cloned().collect();
-        faults.extend(self.store.fault().map(|fault| format!("the state directory takes no writes: {fault}")));
+        faults
+            .extend(self.store.fault().map(|fault| format!("the state directory takes no writes: {fault}")));
         if !self.keeper.is_attached() {
             faults.push("there is no keeper at the moment".into());
         }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use horus_alert::http::install_tls_provider;
 use horus_alert::pace::Jitter;
-use horus_alert::{Client, HttpSink, Letterhead, Outbox, Printer, Route, Worker, WorkerHandle, test_sink, wall_clock};
+use horus_alert::{
+    Client, HttpSink, Letterhead, Outbox, Printer, Route, Worker, WorkerHandle, test_sink, wall_clock,
+};
 use horus_api::SinkTest;
 use horus_core::ids::{IncidentId, SinkName};
 use horus_core::notice::{IncidentKind, Notice};
@@ -121,7 +123,8 @@ impl Sinks {
 
     /// Sends what is due and can be sent at once, then ends.
     pub(super) async fn drain(&mut self) {
-        let stopping: Vec<_> = self.workers.drain(..).map(|worker| tokio::spawn(worker.stop(DRAIN_MAX))).collect();
+        let stopping: Vec<_> =
+            self.workers.drain(..).map(|worker| tokio::spawn(worker.stop(DRAIN_MAX))).collect();
         for task in stopping {
             let _ = task.await;
         }
@@ -134,7 +137,8 @@ fn make_sink(
     letterhead: Letterhead,
 ) -> Result<HttpSink, String> {
     install_tls_provider();
-    let route = Route::new(sink.kind, secret, sink.mention.as_deref()).map_err(|error| super::chain(&error))?;
+    let route =
+        Route::new(sink.kind, secret, sink.mention.as_deref()).map_err(|error| super::chain(&error))?;
     let client = Client::new().map_err(|error| super::chain(&error))?;
     Ok(HttpSink::new(route, secret, client, letterhead, wall_clock()))
 }
