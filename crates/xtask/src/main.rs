@@ -1,1 +1,60 @@
-fn main() {}
+//! The development commands: `cargo xtask run | test | check | bench`.
+//!
+//! ```text
+//!   run     build, then become Horus with the shipped watchdog.toml
+//!   test    what tests need, all of them, what was skipped and why, one closing line
+//!   check   everything that can be judged without running the programs
+//!   bench   whole processes against a bare fork+exec supervisor, in one run
+//! ```
+//!
+//! They need Rust and a C compiler; whatever else they would like is used where it is there, and its absence is said.
+//! This program is not part of Horus: it may print, start processes and give up with `anyhow`.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a development command speaks to a terminal")]
+
+mod bench;
+mod check;
+mod run;
+mod setup;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Development commands of Horus.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct CommandLine {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Build Horus and its two services, and supervise them with the shipped watchdog.toml
+    Run,
+    /// Install what the tests need where that is allowed, run all of them, say what was skipped
+    Test(test::Options),
+    /// Everything that can be judged without running the programs
+    Check,
+    /// Measure whole processes against a bare fork+exec supervisor
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match CommandLine::parse().verb {
+        Verb::Run => run::run(),
+        Verb::Test(options) => test::test(&options),
+        Verb::Check => check::check(),
+        Verb::Bench(options) => bench::bench(&options),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

