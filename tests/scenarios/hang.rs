@@ -1,0 +1,169 @@
+//! `hang-7h` and `gateway-3am`: the process lives, the loop does not.
+
+use horus_core::event::{DeathCause, Outcome, What};
+use horus_core::notice::Story;
+use horus_core::observation::CaptureStage;
+use horus_core::verdict::Verdict;
+use horus_sys::process::is_alive;
+use horus_tests::skipped;
+
+use crate::{bot, hanger, is_kill, is_recovery, is_signal, millis, rig, struck};
+
+/// Two seconds without a fresh tick are a fault, four seconds of proof.
+const KEYS: &str = "deadline = \"2s\"\nstartup = \"30s\"\nkills = { prove = \"5s\" }\nstop = { grace = \"5s\" }\n";
+
+/// Twice the deadline, a poll and a second (G4, by absence alone).
+const BOUND_MS: i64 = 2 * 2_000 + 200 + 1_000;
+
+/// (a) The loop waits in a synchronous call for an exchange that never answers.
+#[tokio::test]
+async fn hang_7h_in_a_synchronous_call_is_seen_located_healed_and_proven() {
+    let mut rig = rig().await;
+    let report = rig.room.path("witness.json");
+    let database = rig.room.path("s/horus.db").display().to_string();
+    let words = ["--witness", &database, &report.display().to_string()];
+    let Some(config) = bot(&rig, &words, KEYS).await else { return skipped("hang-7h (a)", "no python3") };
+    rig.run(&config).await;
+    let old = rig.ready("bot").await;
+    let since = struck(&rig, "bot", "block").await;
+
+    let kill = rig.first("bot", "kill", is_kill).await;
+    let took = millis(since, kill.at);
+    assert!(took <= BOUND_MS, "decided {took} ms after the last fresh tick, bound {BOUND_MS} ms");
+    let signal = rig.first("bot", "signal", is_signal).await;
+    let evidence = rig
+        .first("bot", "evidence", |what| {
+            matches!(what, What::EvidenceCaptured { stage: CaptureStage::Verdict, .. })
+        })
+        .await;
+    let told = rig
+        .first("bot", "restart told", |what| {
+            matches!(what, What::Told { story: Story::StuckRestarting { .. }, .. })
+        })
+        .await;
+    assert!(kill.seq < evidence.seq && evidence.seq < told.seq && told.seq < signal.seq, "evidence, alert, then the signal");
+    let What::EvidenceCaptured { finding, .. } = &evidence.event.what else { unreachable!() };
+    assert!(finding.phrase.contains("recv"), "the evidence names the call: {finding:?}");
+    assert!(finding.last_lines.iter().any(|line| line.contains("asking the exchange")), "{finding:?}");
+    let bundle = finding.bundle.as_ref().expect("the evidence is on disk");
+    assert!(rig.room.path("s/evidence").join(bundle).exists(), "{bundle}");
+
+    // What the bot itself found in Horus's database when the first signal reached it (G4, from outside).
+    let witnessed: serde_json::Value = serde_json::from_str(&rig.file(&report).await).unwrap();
+    let evidence_on_disk = witnessed["events"].as_array().unwrap().iter();
+    let mut stages = evidence_on_disk.filter_map(|event| event["evidence_captured"]["stage"].as_str());
+    assert!(stages.any(|stage| stage == "verdict"), "evidence was on disk before the signal");
+    let outbox = witnessed["outbox"].as_array().unwrap();
+    assert_eq!(outbox.len(), 2, "one row for each sink: {outbox:#?}");
+    assert!(outbox.iter().all(|notice| notice["story"]["stuck_restarting"].is_object()), "{outbox:#?}");
+
+    rig.first("bot", "recovery", is_recovery).await;
+    let new = rig.ready_after(signal.seq, "bot").await;
+    assert_ne!(old, new);
+    assert!(!is_alive(&old), "the hung process is gone");
+    let said = rig.told("bot has been stuck for").await;
+    assert!(said.first_line().contains("I am restarting it now"), "{}", said.first_line());
+    assert!(said.full_text().contains("recv"), "{}", said.full_text());
+    let said = rig.told("bot was stuck, I restarted it, working again. Nothing to do.").await;
+    assert!(said.full_text().contains("recv"), "{}", said.full_text());
+    rig.first("bot", "proof", |what| matches!(what, What::Proven { .. })).await;
+    let closed = rig.first("bot", "end", |what| matches!(what, What::IncidentClosed { .. })).await;
+    assert!(matches!(closed.event.what, What::IncidentClosed { outcome: Outcome::HealedByRestart, .. }));
+    assert_eq!(closed.event.incident, kill.event.incident, "one record");
+    assert_eq!(rig.count("bot", is_kill), 1);
+    rig.end().await;
+}
+
+/// (c) A helper thread answers 200 over a dead loop; the tick stands still.
+#[tokio::test]
+async fn hang_7h_behind_a_thread_that_says_200_is_a_lie_and_healed() {
+    let mut rig = rig().await;
+    let Some(config) = bot(&rig, &["--thread"], KEYS).await else { return skipped("hang-7h (c)", "no python3") };
+    rig.run(&config).await;
+    let old = rig.ready("bot").await;
+    let since = struck(&rig, "bot", "block").await;
+
+    let lying = rig
+        .first("bot", "verdict lying", |what| matches!(what, What::Judged { to: Verdict::Lying, .. }))
+        .await;
+    let kill = rig.first("bot", "kill", is_kill).await;
+    assert!(lying.seq < kill.seq);
+    let took = millis(since, kill.at);
+    assert!(took <= BOUND_MS, "decided {took} ms after the last fresh tick, bound {BOUND_MS} ms");
+    rig.first("bot", "recovery", is_recovery).await;
+    let new = rig.ready_after(kill.seq, "bot").await;
+    assert_ne!(old, new);
+    assert!(!is_alive(&old));
+    let said = rig.told("bot was stuck, I restarted it, working again").await;
+    assert!(said.full_text().contains("tick stands still"), "{}", said.full_text());
+    assert_eq!(rig.count("bot", is_kill), 1);
+    rig.end().await;
+}
+
+/// (c) without a tick in the beat: today Horus cannot see it. It says so where the configuration is checked, and does
+/// not guess.
+#[tokio::test]
+async fn hang_7h_behind_a_thread_without_a_tick_is_not_seen_and_check_says_so() {
+    let mut rig = rig().await;
+    let Some(config) = bot(&rig, &["--thread"], KEYS).await else { return skipped("hang-7h (c, no seq)", "no python3") };
+    let config = config.replace("seq = \"/seq\", ", "");
+    rig.write(&config);
+    let check = rig.cli(&["check"]).await;
+    assert_eq!(check.code, 0, "{}{}", check.out, check.err);
+    let text = format!("{}{}", check.out, check.err);
+    assert!(text.contains("a 200 from `bot` proves little"), "{text}");
+    rig.start().await;
+    let old = rig.ready("bot").await;
+    struck(&rig, "bot", "block").await;
+    let up = rig.status("bot").await.up_for_ms.unwrap();
+    let later = rig
+        .status_until("bot", "3 x twice the deadline older", |now| now.up_for_ms >= Some(up + 12_000))
+        .await;
+    assert_eq!(later.verdict, Verdict::Healthy, "a 200 counts as a beat: {}", later.because);
+    assert_eq!(rig.process("bot").await, old);
+    rig.assert_never_signalled("bot");
+    rig.end().await;
+}
+
+/// `gateway-3am`, the success case: one kill, verified recovery, one record, and a notice that wakes nobody.
+#[tokio::test]
+async fn gateway_3am_is_healed_by_one_kill_and_told_quietly() {
+    let mut rig = rig().await;
+    let config = hanger(&rig, "gateway", KEYS);
+    rig.run(&config).await;
+    let old = rig.ready("gateway").await;
+    struck(&rig, "gateway", "hang").await;
+    let closed = rig.first("gateway", "end", |what| matches!(what, What::IncidentClosed { .. })).await;
+
+    let events = rig.journal.all();
+    let of_incident = events.iter().filter(|event| event.event.incident == closed.event.incident);
+    let mut words: Vec<String> = of_incident.map(crate::word).collect();
+    // Looks before the verdict, and the word that the verdict bears meanwhile, are as many as the clock allows.
+    words.retain(|word| word != "judged");
+    words.dedup();
+    let expected = [
+        "incident_opened",
+        "evidence_captured",
+        "kill_decided",
+        "evidence_captured",
+        "told",
+        "signalled",
+        "exited",
+        "recovered",
+        "told",
+        "incident_closed",
+    ];
+    assert_eq!(words, expected);
+    let proven = rig.first("gateway", "proof", |what| matches!(what, What::Proven { .. })).await;
+    assert!(proven.seq < closed.seq, "closed by proof, not by uptime");
+    let exit = rig.first("gateway", "exit", crate::is_exit).await;
+    assert!(matches!(exit.event.what, What::Exited { cause: DeathCause::Kill, .. }), "a kill is no crash");
+    assert_eq!((rig.count("gateway", is_kill), rig.count("gateway", is_signal)), (1, 1));
+    assert_ne!(rig.process("gateway").await, old);
+    assert_eq!(rig.client.incidents(false, 100).await.unwrap().incidents.len(), 1, "one record");
+
+    let said = rig.told("gateway was stuck, I restarted it, working again. Nothing to do.").await;
+    assert!(!said.loud, "the last word makes no noise");
+    assert!(said.pings.is_empty());
+    rig.end().await;
+}

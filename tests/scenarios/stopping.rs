@@ -1,0 +1,99 @@
+//! A stop is done when the last process is gone, and said to be done not a moment earlier.
+
+use std::path::PathBuf;
+
+use horus_core::event::{DeathCause, What};
+use horus_sys::process::{ProcessId, identify, is_alive};
+use horus_tests::Rig;
+
+use crate::{beat, is_exit, is_signal, rig, service, subject, triggers};
+
+const KEYS: &str = "deadline = \"5s\"\nstop = { grace = \"1s\" }\n";
+
+/// A service with a family: a child and a double-forked grandchild in a session of its own.
+fn family(rig: &Rig, program: &str) -> (String, PathBuf) {
+    let folder = rig.room.path("family");
+    std::fs::create_dir(&folder).unwrap();
+    let port = rig.room.port();
+    let (port_word, family) = (port.to_string(), folder.display().to_string());
+    let triggers = triggers(rig, "bot");
+    let command = [program, "--port", &port_word, "--family", &family, "--triggers", &triggers];
+    (service("bot", &command, &format!("{}{KEYS}", beat(port))), folder)
+}
+
+async fn members(rig: &Rig, folder: &std::path::Path) -> Vec<ProcessId> {
+    let mut members = Vec::new();
+    for member in ["child", "orphan"] {
+        let pid: i32 = rig.file(&folder.join(member)).await.trim().parse().unwrap();
+        members.push(identify(pid).unwrap().expect("it lives"));
+    }
+    members
+}
+
+#[tokio::test]
+async fn a_deaf_program_and_its_whole_family_are_gone_before_stop_answers() {
+    let mut rig = rig().await;
+    let (config, folder) = family(&rig, subject!("ignores-term"));
+    rig.run(&config).await;
+    let head = rig.ready("bot").await;
+    let family = members(&rig, &folder).await;
+    let stop = rig.cli(&["stop", "bot"]).await;
+    // At this very moment, with no grace for stragglers.
+    assert!(!is_alive(&head), "the head of the family lives");
+    let left: Vec<_> = family.iter().filter(|member| is_alive(member)).collect();
+    assert!(left.is_empty(), "stop has answered and {left:?} live");
+    assert_eq!(stop.code, 0, "{}{}", stop.out, stop.err);
+
+    let soft = rig.first("bot", "soft signal", is_signal).await;
+    let hard = rig.after(soft.seq, "bot", "hard signal", is_signal).await;
+    assert!(matches!(&soft.event.what, What::Signalled { signal, tree: false, .. } if signal == "SIGTERM"));
+    assert!(matches!(&hard.event.what, What::Signalled { signal, tree: true, .. } if signal == "SIGKILL"));
+    assert!(crate::millis(soft.at, hard.at) >= 950, "the grace was given");
+    let exit = rig.first("bot", "exit", is_exit).await;
+    assert!(matches!(exit.event.what, What::Exited { cause: DeathCause::Planned, .. }), "{:?}", exit.event.what);
+    let status = rig.status("bot").await;
+    assert_eq!((status.pid, status.wanted.as_str(), status.phase.as_str()), (None, "down", "down"));
+    assert_eq!(rig.sinks.first_lines(), Vec::<String>::new(), "what a person asked for is no news");
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn what_an_ended_program_leaves_behind_is_swept_before_the_next_start() {
+    let mut rig = rig().await;
+    let (config, folder) = family(&rig, subject!("forker"));
+    rig.run(&config).await;
+    let head = rig.ready("bot").await;
+    let family = members(&rig, &folder).await;
+    rig.room.trigger("bot/exit");
+    let gone = rig.first("bot", "sweep", |what| matches!(what, What::VerifiedGone { .. })).await;
+    let next = rig.after(gone.seq, "bot", "next start", |what| matches!(what, What::Started { .. })).await;
+    assert_eq!(rig.count("bot", |what| matches!(what, What::Started { .. })), 2, "not started beside its strays");
+    assert!(family.iter().all(|member| !is_alive(member)), "strays live on");
+    let new = rig.ready_after(next.seq, "bot").await;
+    assert_ne!(new, head);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn stop_start_and_restart_answer_with_what_is_true() {
+    let mut rig = rig().await;
+    let config = crate::hanger(&rig, "bot", KEYS);
+    rig.run(&config).await;
+    let first = rig.ready("bot").await;
+    let restart = rig.cli(&["restart", "bot"]).await;
+    assert_eq!(restart.code, 0, "{}{}", restart.out, restart.err);
+    let second = rig.process("bot").await;
+    assert_ne!(first, second);
+    assert!(!is_alive(&first));
+    let stop = rig.cli(&["stop", "bot"]).await;
+    assert_eq!(stop.code, 0, "{}{}", stop.out, stop.err);
+    assert!(!is_alive(&second));
+    // Stopped stays stopped, also for the next Horus.
+    rig.kill_horus().await;
+    rig.start().await;
+    assert_eq!(rig.status("bot").await.wanted, "down");
+    let start = rig.cli(&["start", "bot"]).await;
+    assert_eq!(start.code, 0, "{}{}", start.out, start.err);
+    assert!(is_alive(&rig.process("bot").await));
+    rig.end().await;
+}

@@ -1,0 +1,23 @@
+//! Ignores SIGTERM, and so does its family.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+
+use horus_sys::signal::{Signal, ignore};
+use horus_tests::subject::{Beat, Options, Triggers, family};
+
+fn main() -> io::Result<()> {
+    let options = Options::from_command_line();
+    ignore(Signal::TERM)?;
+    if family::live_as_member(&options)? {
+        return Ok(());
+    }
+    let triggers = Triggers::of(&options);
+    family::found(&options)?;
+    let mut beat = Beat::at(options.port())?;
+    while !triggers.strikes("exit") {
+        beat.turn();
+    }
+    Ok(())
+}
