@@ -16,6 +16,26 @@ pub const MAX_LOG_FILES: u32 = 100;
 /// Most bytes returned by one [`Follower::read_new`].
 pub const MAX_READ: usize = 256 * 1024;
 
+/// Missing files in a row after which the row of files is taken to end: a rotation in progress leaves one gap.
+const MAX_GAP: u32 = 3;
+
+/// The ages at which there may be a file, newest first, given how to look. Ends after [`MAX_GAP`] misses.
+fn ages(mut exists: impl FnMut(u32) -> bool) -> Vec<u32> {
+    let (mut found, mut misses) = (Vec::new(), 0);
+    for age in 0..=MAX_LOG_FILES {
+        if exists(age) {
+            found.push(age);
+            misses = 0;
+        } else {
+            misses += 1;
+            if misses == MAX_GAP {
+                break;
+            }
+        }
+    }
+    found
+}
+
 /// The `age`-th older file of a log; 0 is the current one.
 pub fn rotated(path: &Path, age: u32) -> PathBuf {
     if age == 0 {
@@ -32,24 +52,24 @@ pub fn rotated(path: &Path, age: u32) -> PathBuf {
 pub fn tail(path: &Path, lines: usize, max_bytes: usize) -> Vec<String> {
     let mut bytes: Vec<u8> = Vec::new();
     let mut whole = true;
-    for age in 0..=MAX_LOG_FILES {
+    let mut last = None;
+    for age in ages(|age| rotated(path, age).exists()) {
         let room = max_bytes.saturating_sub(bytes.len());
         if room == 0 || count_lines(&bytes) > lines {
             whole = false;
             break;
         }
-        // A gap in the row is a rotation in progress: look one further.
-        match read_end(&rotated(path, age), room) {
-            Ok((mut older, complete)) => {
-                older.append(&mut bytes);
-                bytes = older;
-                if !complete {
-                    whole = false;
-                    break;
-                }
-            }
-            Err(_) if age < 2 => {}
-            Err(_) => break,
+        let Ok(file) = File::open(rotated(path, age)) else { continue };
+        let Ok((found, mut older, complete)) = read_end(file, room) else { continue };
+        if last == Some(found) {
+            continue; // renamed while we read: the same file again
+        }
+        last = Some(found);
+        older.append(&mut bytes);
+        bytes = older;
+        if !complete {
+            whole = false;
+            break;
         }
     }
     let text = String::from_utf8_lossy(&bytes);
@@ -68,15 +88,14 @@ fn count_lines(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// The last `room` bytes of a file, and whether that is all of it.
-fn read_end(path: &Path, room: usize) -> io::Result<(Vec<u8>, bool)> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    let start = length.saturating_sub(u64::try_from(room).unwrap_or(u64::MAX));
+/// Which file it is, its last `room` bytes, and whether that is all of it.
+fn read_end(mut file: File, room: usize) -> io::Result<((u64, u64), Vec<u8>, bool)> {
+    let metadata = file.metadata()?;
+    let start = metadata.len().saturating_sub(u64::try_from(room).unwrap_or(u64::MAX));
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
-    file.take(length - start).read_to_end(&mut bytes)?;
-    Ok((bytes, start == 0))
+    file.take(metadata.len() - start).read_to_end(&mut bytes)?;
+    Ok((identity(&metadata), bytes, start == 0))
 }
 
 /// Reads what is added to a log, across rotations, without losing or repeating a byte as long as it is asked more
@@ -155,9 +174,13 @@ impl Follower {
             match place {
                 Place::Current => break,
                 Place::Rotated(age) => match Open::at(&rotated(&self.path, age - 1)) {
-                    // Renamed once more in between: look for our file again.
-                    Ok(next) if next.identity == open.identity => {}
-                    Ok(next) => self.current = Some(next),
+                    // Ours moves before its successor does: if it is still there, this is the successor. If not, there
+                    // was another rotation in between: look again.
+                    Ok(next) => {
+                        if is_at(&rotated(&self.path, age), open.identity) {
+                            self.current = Some(next);
+                        }
+                    }
                     // The keeper is between the rename and the new file.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => break,
                     Err(error) => return Err(error),
@@ -178,22 +201,25 @@ enum Place {
     Nowhere,
 }
 
+/// Upwards, as files only ever move up: one that is renamed while we look is met again one further.
 fn place_of(path: &Path, wanted: (u64, u64)) -> Place {
-    for age in 0..=MAX_LOG_FILES {
-        match fs::metadata(rotated(path, age)) {
-            Ok(found) if identity(&found) == wanted => {
-                return if age == 0 { Place::Current } else { Place::Rotated(age) };
-            }
-            Ok(_) => {}
-            Err(_) if age < 2 => {}
-            Err(_) => break,
+    let mut place = Place::Nowhere;
+    ages(|age| {
+        let found = fs::metadata(rotated(path, age)).map(|metadata| identity(&metadata));
+        if found.as_ref().is_ok_and(|found| *found == wanted) && matches!(place, Place::Nowhere) {
+            place = if age == 0 { Place::Current } else { Place::Rotated(age) };
         }
-    }
-    Place::Nowhere
+        found.is_ok() && matches!(place, Place::Nowhere)
+    });
+    place
+}
+
+fn is_at(path: &Path, wanted: (u64, u64)) -> bool {
+    fs::metadata(path).is_ok_and(|found| identity(&found) == wanted)
 }
 
 fn oldest(path: &Path) -> io::Result<Option<Open>> {
-    let age = (1..=MAX_LOG_FILES).take_while(|age| rotated(path, *age).exists()).last().unwrap_or(0);
+    let age = ages(|age| rotated(path, age).exists()).last().copied().unwrap_or(0);
     match Open::at(&rotated(path, age)) {
         Ok(open) => Ok(Some(open)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -159,17 +159,20 @@ pub fn send(process: &ProcessId, signal: Signal) -> Result<(), SendError> {
     }
 }
 
-/// Sends `signal` to the process group that `leader` founded. The caller vouches that `leader` has not been reaped,
-/// or that a member is known to live: then the group id cannot have been reused.
-pub fn send_to_group(leader: &ProcessId, signal: Signal) -> Result<(), SendError> {
-    if protected(leader.pid) {
-        return Err(SendError::Protected(leader.pid));
+/// Sends `signal` to a whole process group, in one step that no fork inside the group escapes. A group has no start time:
+/// the caller vouches that somebody who cannot go away (an unreaped child, a process just stopped) holds the number.
+pub fn send_to_group(group: i32, signal: Signal) -> Result<(), SendError> {
+    // SAFETY: takes nothing and cannot fail.
+    let own = unsafe { libc::getpgrp() };
+    if protected(group) || group == own {
+        return Err(SendError::Protected(group));
     }
+    let named = ProcessId { pid: group, start_time: 0 };
     // SAFETY: a plain system call on numbers; a group id above 1 cannot mean "everybody".
-    match check(unsafe { libc::kill(-leader.pid, signal.0) }) {
+    match check(unsafe { libc::kill(-group, signal.0) }) {
         Ok(_) => Ok(()),
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(SendError::Gone(*leader)),
-        Err(source) => Err(SendError::Failed { process: *leader, source }),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(SendError::Gone(named)),
+        Err(source) => Err(SendError::Failed { process: named, source }),
     }
 }
 
@@ -210,7 +213,7 @@ mod tests {
         for pid in [1, 0, -1, i32::MIN, me] {
             let target = ProcessId { pid, start_time: 1 };
             assert!(matches!(send(&target, Signal::KILL), Err(SendError::Protected(_))), "{pid}");
-            assert!(matches!(send_to_group(&target, Signal::KILL), Err(SendError::Protected(_))), "{pid}");
+            assert!(matches!(send_to_group(pid, Signal::KILL), Err(SendError::Protected(_))), "{pid}");
         }
     }
 

@@ -29,7 +29,9 @@ pub(crate) struct Client {
     /// The process that connected; never signalled by us.
     pub(crate) pid: i32,
     incoming: Vec<u8>,
-    /// How far `incoming` was searched for a newline.
+    /// Up to here `incoming` has been handed out as lines.
+    taken: usize,
+    /// Up to here it was searched for a newline.
     searched: usize,
     outgoing: Vec<u8>,
     sent: usize,
@@ -38,11 +40,15 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(stream: UnixStream, pid: i32) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, pid, incoming: Vec::new(), searched: 0, outgoing: Vec::new(), sent: 0 })
+        Ok(Self { stream, pid, incoming: Vec::new(), taken: 0, searched: 0, outgoing: Vec::new(), sent: 0 })
     }
 
-    /// Takes what has come, up to a limit.
+    /// Takes what has come, up to a limit; nothing while lines of the last time still wait to be carried out, so that a
+    /// client that floods waits in its own socket buffer.
     pub(crate) fn receive(&mut self) -> Result<(), ClientError> {
+        if self.incoming.get(self.searched..).is_some_and(|rest| rest.contains(&b'\n')) {
+            return Ok(());
+        }
         let before = self.incoming.len();
         let mut chunk = [0; 8 * 1024];
         while self.incoming.len() < before + READ_A_TURN {
@@ -60,23 +66,23 @@ impl Client {
     /// The next whole line, newline left out.
     pub(crate) fn next_line(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
         let unseen = self.incoming.get(self.searched..).unwrap_or_default();
-        match unseen.iter().position(|byte| *byte == b'\n') {
-            Some(at) => {
-                let rest = self.incoming.split_off(self.searched + at + 1);
-                let mut line = std::mem::replace(&mut self.incoming, rest);
-                line.pop();
-                self.searched = 0;
-                Ok(Some(line))
-            }
-            None if self.incoming.len() >= MAX_LINE => Err(ClientError::LongLine),
-            None => {
-                self.searched = self.incoming.len();
-                if self.incoming.is_empty() && self.incoming.capacity() > KEEP_CAPACITY {
-                    self.incoming = Vec::new();
-                }
-                Ok(None)
-            }
+        if let Some(at) = unseen.iter().position(|byte| *byte == b'\n') {
+            let end = self.searched + at;
+            let line = self.incoming.get(self.taken..end).unwrap_or_default().to_vec();
+            self.taken = end + 1;
+            self.searched = self.taken;
+            return Ok(Some(line));
         }
+        self.incoming.drain(..self.taken);
+        self.taken = 0;
+        self.searched = self.incoming.len();
+        if self.incoming.len() >= MAX_LINE {
+            return Err(ClientError::LongLine);
+        }
+        if self.incoming.is_empty() && self.incoming.capacity() > KEEP_CAPACITY {
+            self.incoming = Vec::new();
+        }
+        Ok(None)
     }
 
     /// Queues an event and sends what the socket takes.

@@ -155,8 +155,9 @@ impl Keeper {
             }
             _ => Event::Exited { slot, generation, process, status, strays },
         });
-        if self.slot(index).is_some_and(|slot| slot.kill.is_some()) {
-            self.kill_pass(index);
+        // A kill in progress waited for this: look again in this turn, after the orphans were reaped.
+        if let Some(kill) = self.slot_mut(index).and_then(|slot| slot.kill.as_mut()) {
+            kill.next = clock::monotonic();
         }
     }
 
@@ -175,7 +176,14 @@ impl Keeper {
                         return false; // it would be shown for ever; its pidfd will bring us back
                     }
                 }
-                None => drop(reap::reap(pid)),
+                None => {
+                    let expected = self.slots.iter().flatten().any(|slot| {
+                        slot.kill.as_ref().is_some_and(|kill| kill.has_killed(pid))
+                            || slot.strays.iter().any(|stray| stray.pid == pid)
+                    });
+                    self.strange_orphans += u64::from(!expected);
+                    let _ = reap::reap(pid);
+                }
             }
         }
         true

@@ -1,11 +1,16 @@
 //! Killing everything that came from a slot, and knowing that it is gone.
 //!
 //! One pass: stop whoever is there, look again for those who forked meanwhile, then kill all of them; passes repeat,
-//! ever slower, until one finds nobody. With a cgroup the kernel does it at once and the pass only confirms. A pass
-//! never waits; the loop comes back when it is due.
+//! ever slower, until one finds nobody. Groups are stopped and killed as groups, because that is one step in the kernel
+//! and no fork slips through. With a cgroup the kernel does it all at once and the pass only confirms. A pass never waits;
+//! the loop comes back when it is due.
+//!
+//! A look at the process table takes longer than some processes live: a chain in which everyone forks a successor and
+//! ends may never be seen. It betrays itself otherwise: its dead are reaped by us. So "gone" needs a look that finds
+//! nobody *and* that no orphan we did not kill was reaped since the look before.
 
 use crate::keeper::Keeper;
-use crate::keeper::slot::{Phase, Slot};
+use crate::keeper::slot::Slot;
 use crate::keeper::tree::{self, Clues};
 use crate::protocol::{Event, Generation, MAX_NAMED_SURVIVORS, Scope};
 use horus_sys::clock;
@@ -28,15 +33,37 @@ pub(crate) struct Kill {
     /// When the next pass is due.
     pub(crate) next: Duration,
     killed: BTreeSet<ProcessId>,
+    /// The keeper's count of strange orphans at the last pass; `None` before the first.
+    strange_orphans: Option<u64>,
     began: Duration,
     pause: Duration,
     told: bool,
 }
 
+/// Who was found and stopped.
+#[derive(Debug, Default)]
+struct Living {
+    processes: Vec<ProcessId>,
+    groups: BTreeSet<i32>,
+}
+
 impl Kill {
+    /// Whether this kill has hit that pid.
+    pub(crate) fn has_killed(&self, pid: i32) -> bool {
+        self.killed.iter().any(|process| process.pid == pid)
+    }
+
     pub(crate) fn new(generation: Generation) -> Self {
         let now = clock::monotonic();
-        Self { generation, next: now, killed: BTreeSet::new(), began: now, pause: FIRST_PAUSE, told: false }
+        Self {
+            generation,
+            next: now,
+            killed: BTreeSet::new(),
+            strange_orphans: None,
+            began: now,
+            pause: FIRST_PAUSE,
+            told: false,
+        }
     }
 }
 
@@ -72,23 +99,25 @@ impl Keeper {
             let _ = cgroup.kill();
         }
         let living = self.stop_all(index);
-        for process in &living {
+        // Groups first: their members are stopped, so the numbers are theirs.
+        for group in living.groups {
+            let _ = signal::send_to_group(group, Signal::KILL);
+        }
+        for process in &living.processes {
             if let Ok(()) | Err(SendError::Failed { .. }) = signal::send(process, Signal::KILL) {
                 kill.killed.insert(*process);
             }
         }
-        let now = clock::monotonic();
-        let ended =
-            self.slot(index).is_none_or(|slot| matches!(slot.phase, Phase::Empty | Phase::Ended { .. }));
-        if living.is_empty() && ended {
+        let quiet = kill.strange_orphans.replace(self.strange_orphans) == Some(self.strange_orphans);
+        let ended = self.slot(index).is_none_or(|slot| slot.main().is_none());
+        if living.processes.is_empty() && ended && quiet {
             self.finish_kill(index, &kill);
             return;
         }
-        let slot_name = self.slot(index).map(|slot| slot.name.clone());
-        if let (Some(slot), true) = (slot_name, now.saturating_sub(kill.began) > STUCK_AFTER && !kill.told) {
+        let now = clock::monotonic();
+        if now.saturating_sub(kill.began) > STUCK_AFTER && !kill.told {
             kill.told = true;
-            let survivors = living.into_iter().take(MAX_NAMED_SURVIVORS).collect();
-            self.tell(Event::KillStuck { slot, generation: kill.generation, survivors });
+            self.tell_stuck(index, kill.generation, living.processes);
         }
         kill.next = now + kill.pause;
         kill.pause = (kill.pause * 2).min(LONGEST_PAUSE);
@@ -97,18 +126,30 @@ impl Keeper {
         }
     }
 
+    fn tell_stuck(&mut self, index: usize, generation: Generation, living: Vec<ProcessId>) {
+        let Some(slot) = self.slot(index).map(|slot| slot.name.clone()) else { return };
+        let survivors = living.into_iter().take(MAX_NAMED_SURVIVORS).collect();
+        self.tell(Event::KillStuck { slot, generation, survivors });
+    }
+
     /// Stops everybody, so that nobody forks away from under the kill; who was found at the last look.
-    fn stop_all(&mut self, index: usize) -> Vec<ProcessId> {
+    fn stop_all(&mut self, index: usize) -> Living {
         let mut stopped = BTreeSet::new();
-        let mut living = Vec::new();
+        let mut living = Living::default();
         for _ in 0..SWEEPS_A_PASS {
             let Some(table) = self.read_table() else { break };
-            living = self.members(index, &table).into_iter().map(|row| row.id).collect();
+            let members = self.members(index, &table);
+            living.processes = members.iter().map(|row| row.id).collect();
             let mut news = false;
-            for process in &living {
-                if stopped.insert(*process) {
-                    news = true;
-                    let _ = signal::send(process, Signal::STOP);
+            for row in members {
+                if !stopped.insert(row.id) {
+                    continue;
+                }
+                news = true;
+                // A stopped process keeps its group's number from being reused; all of the group is of its session,
+                // and all of its session came from the slot.
+                if signal::send(&row.id, Signal::STOP).is_ok() && living.groups.insert(row.group) {
+                    let _ = signal::send_to_group(row.group, Signal::STOP);
                 }
             }
             if !news {
@@ -144,7 +185,7 @@ impl Keeper {
                 if !horus_sys::process::is_alive(&main) {
                     return Err(gone());
                 }
-                signal::send_to_group(&main, signal).map(|()| 1).map_err(|error| chain(&error))
+                signal::send_to_group(main.pid, signal).map(|()| 1).map_err(|error| chain(&error))
             }
             Scope::Tree => {
                 let table = self.read_table().ok_or_else(|| "cannot read the process table".to_owned())?;

@@ -175,6 +175,8 @@ pub(crate) struct Keeper {
     /// SIGTERM came: end when nobody needs us.
     leaving: bool,
     complaints: u32,
+    /// How many orphans were reaped that no kill had hit and no look had seen.
+    strange_orphans: u64,
 }
 
 impl Keeper {
@@ -211,6 +213,7 @@ impl Keeper {
             busy: true,
             leaving: false,
             complaints: 0,
+            strange_orphans: 0,
             directory,
         };
         keeper.open_cgroup(arguments.cgroup.as_ref());

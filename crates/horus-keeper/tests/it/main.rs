@@ -2,6 +2,7 @@
 
 mod adoption;
 mod crash_windows;
+mod measures;
 mod output;
 mod protocol;
 mod starting;

@@ -70,6 +70,27 @@ impl Place {
         Client::new(horus_keeper::attach(&self.run, exe(), None).unwrap())
     }
 
+    /// Runs another verb of the test binary; its keeper dies at the named point, if one is given.
+    #[expect(clippy::disallowed_methods, reason = "a test plays the operator")]
+    pub(crate) fn role(&self, words: &[&str], die_at: Option<&str>) -> std::process::Child {
+        let mut command = std::process::Command::new(exe());
+        command.args(words).envs(die_at.map(|point| ("HORUS_KEEPER_TEST_DIE_AT", point))).spawn().unwrap()
+    }
+
+    /// A client of a keeper that will die at the named point.
+    pub(crate) fn attach_dying_at(&self, point: &str) -> Client {
+        assert!(self.role(&["attach", self.run.to_str().unwrap()], Some(point)).wait().unwrap().success());
+        let client = self.attach();
+        assert!(!client.spawned);
+        client
+    }
+
+    /// Every process that this place is responsible for, except its newest keeper.
+    pub(crate) fn marked_but_for_the_keeper(&self) -> Vec<ProcessId> {
+        let holder = horus_sys::lock::read_holder(&self.directory().lock()).map_or(0, |holder| holder.pid);
+        self.everybody().into_iter().filter(|process| process.pid != holder).collect()
+    }
+
     pub(crate) fn spec(&self, slot: &str, generation: u64, argv: &[&str]) -> StartSpec {
         StartSpec {
             slot: name(slot),
@@ -217,6 +238,10 @@ impl Client {
         self.send(&Request::Ping { token: 77 });
         self.wait("Pong", |event| *event == Event::Pong { token: 77 });
         std::mem::take(&mut self.held)
+    }
+
+    pub(crate) fn into_stream(self) -> UnixStream {
+        self.stream
     }
 
     pub(crate) fn kill_keeper(&self) {
