@@ -129,11 +129,17 @@ pub struct Memory {
     pub version: u32,
     /// The last generation that was handed out.
     pub generation: Generation,
+    /// A person had started it, although the plan does not: the next Horus has to know.
+    #[serde(default)]
+    pub wanted_up: bool,
     /// A person's stop is in force.
     pub stopped: bool,
     /// It stopped itself on purpose and must not be started by a rule.
     #[serde(default)]
     pub halted: bool,
+    /// It ended, and its restart policy leaves it down.
+    #[serde(default)]
+    pub completed: bool,
     /// A hold, with what is left of it.
     pub hold: Option<MemoryHold>,
     /// Ages of the exits in the window, newest first, with lifetimes.

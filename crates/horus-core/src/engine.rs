@@ -25,6 +25,9 @@ use crate::turn::{Shared, Turn};
 /// Lateness of the engine's own wake-ups below this is ordinary scheduling.
 pub const OWN_LATENESS_MIN: Duration = Duration::from_secs(1);
 
+/// Whatever is due and not done is looked at again after this time.
+pub const LOOK_AGAIN_MIN: Duration = Duration::from_secs(1);
+
 /// What an earlier life of Horus remembered about a service.
 #[derive(Clone, Debug)]
 pub struct Remembered {
@@ -45,7 +48,10 @@ pub struct Engine {
     /// Services that left the plan and still live.
     leaving: BTreeSet<ServiceName>,
     monitors: BTreeMap<MonitorName, Monitor>,
-    remembered: BTreeMap<ServiceName, Remembered>,
+    /// What is known of services that are not in the plan: from an earlier life, or because they left.
+    remembered: BTreeMap<ServiceName, (Remembered, Option<Mono>)>,
+    /// Runs that the keeper knows of, of services that are not in the plan.
+    floors: BTreeMap<ServiceName, Generation>,
     /// Incidents about Horus itself.
     own: Incidents,
     store_fault: Option<String>,
@@ -58,7 +64,7 @@ impl Engine {
     /// An engine without a plan. `seed` decides all jitter; `incidents` is how many were ever opened on this state
     /// directory; `remembered` is what an earlier life wrote down.
     pub fn new(seed: u64, incidents: u64, remembered: Vec<Remembered>) -> Self {
-        let remembered = remembered.into_iter().map(|item| (item.service.clone(), item)).collect();
+        let remembered = remembered.into_iter().map(|item| (item.service.clone(), (item, None))).collect();
         Self {
             shared: Shared {
                 mode: Mode::Enforce,
@@ -74,6 +80,7 @@ impl Engine {
             leaving: BTreeSet::new(),
             monitors: BTreeMap::new(),
             remembered,
+            floors: BTreeMap::new(),
             own: Incidents::new("horus"),
             store_fault: None,
             dead_sinks: BTreeMap::new(),
@@ -98,6 +105,7 @@ impl Engine {
         self.look_at_due(&mut turn);
         let commands = turn.commands;
         self.shared = shared;
+        self.leave_nothing_overdue(now);
         self.expected = self.next_deadline();
         commands
     }
@@ -123,8 +131,12 @@ impl Engine {
 
     /// The last generation of a service, as far as the engine knows. The shell raises it if the keeper knows of a later.
     pub fn raise_generation(&mut self, service: &ServiceName, at_least: Generation) {
-        if let Some(service) = self.services.get_mut(service) {
-            service.generation = service.generation.max(at_least);
+        match self.services.get_mut(service) {
+            Some(service) => service.raise_generation(at_least),
+            None => {
+                let floor = self.floors.entry(service.clone()).or_default();
+                *floor = at_least.max(*floor);
+            }
         }
     }
 
@@ -151,6 +163,7 @@ impl Engine {
         match input {
             Input::Wake => {}
             Input::PlanChanged(plan) => self.change_plan(turn, *plan),
+            Input::KeeperLost => turn.shared.reconciled = false,
             Input::Reconciled => self.reconciled(turn),
             Input::Service(name, observation) => self.observe(turn, &name, observation),
             Input::Monitor(name, observation) => {
@@ -207,10 +220,21 @@ impl Engine {
                 monitor.look(turn);
             }
         }
-        self.drop_the_left();
+        self.drop_the_left(turn.now);
     }
 
-    fn drop_the_left(&mut self) {
+    /// A look that leaves its own due time behind would make the loop spin, and the spinning would be taken for
+    /// lateness, which excuses everybody: whatever is still due is looked at again a little later.
+    fn leave_nothing_overdue(&mut self, now: Mono) {
+        let services = self.services.values_mut().map(|service| &mut service.due);
+        for due in services.chain(self.monitors.values_mut().map(|monitor| &mut monitor.due)) {
+            if due.is_some_and(|due| due <= now) {
+                *due = Some(now + LOOK_AGAIN_MIN);
+            }
+        }
+    }
+
+    fn drop_the_left(&mut self, now: Mono) {
         let gone: Vec<ServiceName> = self
             .leaving
             .iter()
@@ -219,7 +243,13 @@ impl Engine {
             .collect();
         for name in gone {
             self.leaving.remove(&name);
-            self.services.remove(&name);
+            if let Some(service) = self.services.remove(&name) {
+                // It may come back: its hold, its ledgers and its run numbers are not to start anew.
+                let memory = service.memory(now);
+                self.floors.insert(name.clone(), service.highest());
+                let item = Remembered { service: name.clone(), memory, elapsed: Duration::ZERO };
+                self.remembered.insert(name, (item, Some(now)));
+            }
         }
     }
 
@@ -258,8 +288,12 @@ impl Engine {
 
     fn add_service(&mut self, turn: &mut Turn<'_>, name: ServiceName, plan: crate::plan::ServicePlan) {
         let mut service = Service::new(name.clone(), plan, turn.now);
-        if let Some(item) = self.remembered.remove(&name) {
-            service.restore(turn.now, &item.memory, item.elapsed);
+        if let Some((item, left_at)) = self.remembered.remove(&name) {
+            let away = left_at.map_or(Duration::ZERO, |at| turn.now.since(at));
+            service.restore(turn.now, &item.memory, item.elapsed + away);
+        }
+        if let Some(floor) = self.floors.remove(&name) {
+            service.raise_generation(floor);
         }
         service.react(turn, Trigger::Reconsider, Facts::None);
         self.services.insert(name, service);
@@ -364,6 +398,12 @@ impl Engine {
         if !turn.shared.shutting_down {
             return;
         }
+        // Before the keeper has answered nobody knows what still lives from an earlier life of Horus.
+        if !turn.shared.reconciled
+            && self.services.values().any(|service| service.remembered_instance.is_some())
+        {
+            return;
+        }
         let holding_on: BTreeSet<ServiceName> = self
             .services
             .values()
@@ -397,6 +437,7 @@ fn touched(input: &Input) -> Option<ServiceName> {
         Input::Operator { request, .. } => Some(request.service().clone()),
         Input::Wake
         | Input::PlanChanged(_)
+        | Input::KeeperLost
         | Input::Reconciled
         | Input::Monitor(..)
         | Input::IncidentStored { .. }

@@ -28,11 +28,13 @@ impl Service {
     pub(crate) fn observe(&mut self, turn: &mut Turn<'_>, observation: Observation) {
         use Observation as O;
         match observation {
-            O::Adopted(instance) if instance.generation >= self.generation => {
-                self.react(turn, Trigger::Adopted, Facts::Instance(instance));
-            }
+            O::Adopted(instance) => self.react(turn, Trigger::Adopted, Facts::Instance(instance)),
             O::Spawned(instance) if instance.generation == self.generation => {
                 self.react(turn, Trigger::Spawned, Facts::Instance(instance));
+            }
+            O::Spawned(instance) => self.disown(turn, instance),
+            O::StartLost { generation } if generation == self.generation => {
+                self.react(turn, Trigger::StartLost, Facts::None);
             }
             O::SpawnFailed { generation, error } if generation == self.generation => {
                 self.react(turn, Trigger::SpawnFailed, Facts::Failure(error));
@@ -60,8 +62,7 @@ impl Service {
             O::Captured { generation, stage, finding } if self.asked_for(generation, stage) => {
                 self.captured(turn, stage, finding);
             }
-            O::Adopted(_)
-            | O::Spawned(_)
+            O::StartLost { .. }
             | O::SpawnFailed { .. }
             | O::Exited { .. }
             | O::Gone { .. }
@@ -71,6 +72,13 @@ impl Service {
             | O::SaidReady { .. }
             | O::Captured { .. } => {}
         }
+    }
+
+    /// A start that was given up has come about after all: nobody may run beside the run that is meant.
+    fn disown(&self, turn: &mut Turn<'_>, instance: crate::ids::Instance) {
+        let (service, generation) = (self.name.clone(), instance.generation);
+        let reason = Reason::new(Rule::Strays, format!("run {generation} was given up before it started"));
+        turn.push(Command::KillTree { service, generation, reason });
     }
 
     /// Was this capture asked for? The last words of a run come when the next one has begun already.
@@ -219,7 +227,7 @@ impl Service {
     fn next_due(&self, now: Mono) -> Option<Mono> {
         let mut due: Vec<Mono> = Vec::new();
         due.extend(self.hold.as_ref().and_then(|hold| hold.until));
-        due.extend(self.recovers_at);
+        due.extend(self.recovers_at.filter(|_| matches!(self.phase, Phase::Running(_))));
         due.extend(self.proof_due().filter(|_| !self.spell.opened));
         match &self.phase {
             Phase::Down | Phase::Waiting | Phase::Launching => {}
@@ -276,8 +284,10 @@ impl Service {
         Memory {
             version: MEMORY_VERSION,
             generation: self.generation,
+            wanted_up: self.wanted == Wanted::Up && !self.plan.autostart,
             stopped: self.wanted == Wanted::Down(Why::Operator),
             halted: self.wanted == Wanted::Down(Why::Halted),
+            completed: self.wanted == Wanted::Down(Why::Completed),
             hold: self.hold.as_ref().map(|hold| MemoryHold {
                 reason: hold.reason.clone(),
                 age: now.since(hold.since),
@@ -299,15 +309,20 @@ impl Service {
     /// Takes up where an earlier life of Horus stopped. `elapsed`: since the memory was written.
     pub(crate) fn restore(&mut self, now: Mono, memory: &Memory, elapsed: Duration) {
         if memory.version != MEMORY_VERSION {
-            self.generation = memory.generation;
+            self.raise_generation(memory.generation);
             return;
         }
         let written = now.before(elapsed);
         self.generation = memory.generation;
+        self.raise_generation(memory.generation);
         if memory.stopped {
             self.wanted = Wanted::Down(Why::Operator);
         } else if memory.halted {
             self.wanted = Wanted::Down(Why::Halted);
+        } else if memory.completed {
+            self.wanted = Wanted::Down(Why::Completed);
+        } else if memory.wanted_up {
+            self.wanted = Wanted::Up;
         }
         self.hold = memory.hold.as_ref().map(|hold| crate::service::Hold {
             reason: hold.reason.clone(),
@@ -358,7 +373,6 @@ impl Service {
     /// The plan no longer has it.
     pub(crate) fn remove(&mut self, turn: &mut Turn<'_>) {
         self.wanted = Wanted::Down(Why::Removed);
-        self.hold = None;
         let reason = Reason::new(Rule::Reload, Why::Removed.words());
         self.react(turn, Trigger::WantDown, Facts::Because(crate::service::StopCause::Planned, reason));
         for id in self.incidents.ids() {

@@ -48,19 +48,22 @@ impl Monitor {
             MonitorObservation::Down { detail, .. } => {
                 let since = if let State::Down { since, .. } = self.state { since } else { now };
                 self.state = State::Down { since, because: detail };
-                self.due = Some(since + self.plan.down_after);
                 self.look(turn);
             }
         }
     }
 
     pub(crate) fn look(&mut self, turn: &mut Turn<'_>) {
+        self.due = None;
         let State::Down { since, because } = &self.state else { return };
-        let lasted = turn.now.since(*since);
-        if lasted < self.plan.down_after || self.incidents.any() {
+        if self.incidents.any() {
             return;
         }
-        self.due = None;
+        let lasted = turn.now.since(*since);
+        if lasted < self.plan.down_after {
+            self.due = Some(*since + self.plan.down_after);
+            return;
+        }
         let heard = because.clone();
         let reason =
             Reason::new(Rule::MonitorDown, format!("not as expected for {}; {heard}", Human(lasted)));

@@ -18,6 +18,8 @@ pub enum Input {
     Wake,
     /// The plan to follow from now on. The engine works out the difference itself.
     PlanChanged(Box<Plan>),
+    /// The keeper cannot be reached: nothing is to be started until [`Input::Reconciled`].
+    KeeperLost,
     /// Every process that the keeper has was told by [`Observation::Adopted`]: what is missing may be started.
     Reconciled,
     /// Something about a service.
@@ -68,6 +70,11 @@ pub enum Observation {
         generation: Generation,
         /// What failed, for people: "exec: /usr/bin/nope: not found".
         error: String,
+    },
+    /// The keeper that was asked to start it is gone and has not: nothing runs, nobody is to blame.
+    StartLost {
+        /// Which start.
+        generation: Generation,
     },
     /// The main process ended.
     Exited {

@@ -174,7 +174,10 @@ pub(crate) struct Service {
     pub(crate) phase: Phase,
     pub(crate) wanted: Wanted,
     pub(crate) hold: Option<Hold>,
+    /// The run that lives, or the last one that did.
     pub(crate) generation: Generation,
+    /// The highest run that was ever heard of; the next start gets the one after it.
+    highest: Generation,
     pub(crate) beats: Beats,
     pub(crate) counters: Counters,
     pub(crate) exits: ExitLedger,
@@ -222,6 +225,7 @@ impl Service {
             wanted,
             hold: None,
             generation: Generation::default(),
+            highest: Generation::default(),
             counters,
             exits: ExitLedger::default(),
             kills: KillLedger::default(),
@@ -324,6 +328,16 @@ impl Service {
         }
     }
 
+    /// The highest run that was ever heard of.
+    pub(crate) fn highest(&self) -> Generation {
+        self.highest.max(self.generation)
+    }
+
+    /// Somebody has heard of this run.
+    pub(crate) fn raise_generation(&mut self, at_least: Generation) {
+        self.highest = self.highest.max(at_least);
+    }
+
     // --- from rest to life ---
 
     /// Why it may not be started now, by precedence.
@@ -390,7 +404,8 @@ impl Service {
         let reason =
             self.launch_reason.take().or(self.delay.take().map(|(_, why)| why)).unwrap_or_else(default);
         self.delay = None;
-        self.generation = self.generation.next();
+        self.highest = self.highest().next();
+        self.generation = self.highest;
         self.launched_in_this_life = true;
         self.phase = Phase::Launching;
         self.dirty = true;
@@ -438,9 +453,14 @@ impl Service {
     }
 
     fn adopt(&mut self, turn: &mut Turn<'_>, instance: Instance) {
-        self.generation = self.generation.max(instance.generation);
+        self.generation = instance.generation;
+        self.raise_generation(instance.generation);
         let (since, was_ready) = self.remembered_instance.take().unwrap_or((turn.now, false));
         self.launched_in_this_life = true;
+        // What lives and was not stopped is wanted, whoever started it.
+        if self.wanted == Wanted::Down(Why::NotAutostart) {
+            self.wanted = Wanted::Up;
+        }
         self.record(turn, None, What::Adopted { process: instance.process });
         self.begin_instance(turn, instance, since);
         if was_ready || !self.beats.has_sources() {
@@ -515,6 +535,7 @@ impl Service {
         self.record(turn, incident, What::Signalled { signal, tree: false, reason: reason.clone() });
         self.phase = Phase::Stopping { alive, cause, hard: false, until: turn.now + self.plan.stop.grace };
         turn.shared.ready.remove(self.name.as_str());
+        self.recovers_at = None;
     }
 
     fn stop_hard(&mut self, turn: &mut Turn<'_>) {

@@ -85,6 +85,8 @@ pub enum Trigger {
     Spawned,
     /// The keeper could not start it.
     SpawnFailed,
+    /// The keeper was lost before it could start it.
+    StartLost,
     /// Its first fresh tick (or all that it needs to be ready).
     FirstTick,
     /// A fresh tick after the first.
@@ -107,7 +109,7 @@ pub enum Trigger {
 
 impl Trigger {
     /// All triggers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Reconsider,
         Self::WantUp,
         Self::WantDown,
@@ -115,6 +117,7 @@ impl Trigger {
         Self::Adopted,
         Self::Spawned,
         Self::SpawnFailed,
+        Self::StartLost,
         Self::FirstTick,
         Self::FreshTick,
         Self::KillDecided,
@@ -136,6 +139,7 @@ impl Trigger {
             Self::Adopted => "adopted",
             Self::Spawned => "spawned",
             Self::SpawnFailed => "spawn failed",
+            Self::StartLost => "start lost",
             Self::FirstTick => "first tick",
             Self::FreshTick => "fresh tick",
             Self::KillDecided => "kill decided",
@@ -216,6 +220,7 @@ pub fn next_step(phase: PhaseKind, trigger: Trigger) -> Step {
         (
             P::Down | P::Waiting | P::Backoff,
             T::SpawnFailed
+            | T::StartLost
             | T::FirstTick
             | T::FreshTick
             | T::KillDecided
@@ -230,6 +235,7 @@ pub fn next_step(phase: PhaseKind, trigger: Trigger) -> Step {
         // The keeper is at work. Wishes wait for its answer.
         (P::Launching, T::Spawned) => Step::AwaitTick,
         (P::Launching, T::SpawnFailed) => Step::CountFailure,
+        (P::Launching, T::StartLost) => Step::Settle,
         (P::Launching, T::Adopted) => Step::Adopt,
         (P::Launching, T::Exited) => Step::Bury,
         (P::Launching, T::ExitedWithStrays) => Step::Sweep,
@@ -267,6 +273,7 @@ pub fn next_step(phase: PhaseKind, trigger: Trigger) -> Step {
             | T::Adopted
             | T::Spawned
             | T::SpawnFailed
+            | T::StartLost
             | T::Gone
             | T::GraceOver
             | T::Undead,
@@ -286,6 +293,7 @@ pub fn next_step(phase: PhaseKind, trigger: Trigger) -> Step {
             | T::Adopted
             | T::Spawned
             | T::SpawnFailed
+            | T::StartLost
             | T::FirstTick
             | T::FreshTick
             | T::KillDecided
@@ -305,6 +313,7 @@ pub fn next_step(phase: PhaseKind, trigger: Trigger) -> Step {
             | T::Adopted
             | T::Spawned
             | T::SpawnFailed
+            | T::StartLost
             | T::FirstTick
             | T::FreshTick
             | T::KillDecided

@@ -21,6 +21,9 @@ const WAITING_REQUESTS_MAX: usize = 4_096;
 /// Messages between the loop and the link's tasks.
 const CHANNEL_MAX: usize = 1_024;
 
+/// How long the keeper may take to end when it is told to.
+const END_MAX: Duration = Duration::from_secs(1);
+
 /// Pause between two tries to attach.
 const ATTACH_PAUSE: Duration = Duration::from_millis(500);
 
@@ -49,14 +52,29 @@ pub(super) struct KeeperLink {
     pub(super) news: mpsc::Receiver<News>,
     writer: Option<mpsc::Sender<Request>>,
     waiting: VecDeque<Request>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl KeeperLink {
     /// Begins to attach; the first [`News`] tells the outcome.
     pub(super) fn new(place: KeeperPlace) -> Self {
         let (sender, news) = mpsc::channel(CHANNEL_MAX);
-        drop(tokio::spawn(keep_attached(place, sender)));
-        Self { news, writer: None, waiting: VecDeque::new() }
+        let task = tokio::spawn(keep_attached(place, sender));
+        Self { news, writer: None, waiting: VecDeque::new(), task }
+    }
+
+    /// The last request: once it is out, no further keeper is looked for (or started).
+    pub(super) async fn end(mut self, last: Request) {
+        self.send(last);
+        let ended = async {
+            while let Some(news) = self.news.recv().await {
+                if matches!(news, News::Lost(_)) {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(END_MAX, ended).await;
+        self.task.abort();
     }
 
     /// The loop has taken the Hello in: requests go out from now on, those that waited first.
@@ -67,8 +85,15 @@ impl KeeperLink {
         }
     }
 
-    /// There is no keeper at the moment.
+    /// There is no keeper at the moment. Starts that wait are forgotten: the engine will ask again when it knows what
+    /// the next keeper has, and a start of its earlier wish would run unseen beside that.
     pub(super) fn lost(&mut self) {
+        self.writer = None;
+        self.waiting.retain(|request| !matches!(request, Request::Start(_)));
+    }
+
+    /// Gives this connection up; the next one begins with a Hello that tells how things really are.
+    pub(super) fn reconnect(&mut self) {
         self.writer = None;
     }
 
@@ -93,23 +118,16 @@ impl KeeperLink {
             tracing::error!("too many requests wait for the keeper; one is dropped");
         }
     }
-
-    /// Another handle for a task that has to speak later.
-    pub(super) fn handle(&self) -> Option<mpsc::Sender<Request>> {
-        self.writer.clone()
-    }
 }
 
 async fn keep_attached(place: KeeperPlace, news: mpsc::Sender<News>) {
     loop {
         let why = match attach(&place).await {
-            Ok((hello, stream)) => match converse(hello, stream, &news).await {
-                Ok(()) => return,
-                Err(error) => format!("the keeper's connection broke: {error}"),
-            },
+            Ok((hello, stream)) => converse(hello, stream, &news).await.to_string(),
             Err(why) => why,
         };
         if news.send(News::Lost(why)).await.is_err() {
+            // The loop is gone, and so are we.
             return;
         }
         tokio::time::sleep(ATTACH_PAUSE).await;
@@ -128,19 +146,21 @@ async fn attach(place: &KeeperPlace) -> Result<(Hello, UnixStream), String> {
     Ok((attached.hello, stream))
 }
 
-/// Runs one connection. `Ok` when the loop is gone.
-async fn converse(hello: Hello, stream: UnixStream, news: &mpsc::Sender<News>) -> io::Result<()> {
+/// Runs one connection until it ends, and says why.
+async fn converse(hello: Hello, stream: UnixStream, news: &mpsc::Sender<News>) -> io::Error {
     let (reading, writing) = stream.into_split();
     let (writer, requests) = mpsc::channel(CHANNEL_MAX);
     if news.send(News::Attached { hello: Box::new(hello), writer }).await.is_err() {
-        return Ok(());
+        return given_up();
     }
-    let writing = write_requests(writing, requests);
-    let reading = read_events(reading, news);
     tokio::select! {
-        outcome = writing => outcome,
-        outcome = reading => outcome,
+        outcome = write_requests(writing, requests) => outcome.err().unwrap_or_else(given_up),
+        outcome = read_events(reading, news) => outcome.err().unwrap_or_else(given_up),
     }
+}
+
+fn given_up() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was given up to ask anew")
 }
 
 async fn write_requests(mut stream: OwnedWriteHalf, mut requests: mpsc::Receiver<Request>) -> io::Result<()> {
@@ -149,7 +169,7 @@ async fn write_requests(mut stream: OwnedWriteHalf, mut requests: mpsc::Receiver
         line.push(b'\n');
         stream.write_all(&line).await?;
     }
-    // The loop has dropped its end: it is gone, or took a newer connection. Either way this one is over.
+    // The loop has dropped its end: this connection is over.
     Ok(())
 }
 

@@ -8,10 +8,12 @@ use std::time::Duration;
 use horus_core::event::What;
 use horus_core::ids::{Generation, Instance, ProcessId, ServiceName};
 use horus_core::observation::{Exit, Input, Observation};
-use horus_keeper::protocol::{Event, ExitStatus, Hello, Request, Scope, SlotState, SlotView};
+use horus_keeper::protocol::{
+    Event, ExitStatus, Hello, Request, Scope, SlotName, SlotState, SlotView, StartStep,
+};
 use horus_sys::signal::Signal;
 
-use super::owner::{Owner, slot_of};
+use super::owner::{Owner, Stranger, slot_of};
 
 /// A process of a service that the plan no longer has may end by itself for so long.
 const STRANGER_GRACE: Duration = Duration::from_secs(10);
@@ -29,7 +31,7 @@ fn exit(status: ExitStatus) -> Exit {
     }
 }
 
-fn service_of(slot: &horus_keeper::protocol::SlotName) -> Option<ServiceName> {
+fn service_of(slot: &SlotName) -> Option<ServiceName> {
     ServiceName::parse(slot.as_str()).ok()
 }
 
@@ -40,12 +42,12 @@ pub(super) fn reconcile(owner: &mut Owner, hello: Hello) {
     let mut accounted = BTreeSet::new();
     for view in hello.slots {
         let Some(service) = service_of(&view.slot) else { continue };
-        if owner.service_plan(&service).is_none() {
+        let generation = Generation(view.generation.0);
+        owner.engine.raise_generation(&service, generation);
+        if owner.service_plan(&service).is_none() && !believed.contains_key(&service) {
             end_stranger(owner, &service, &view);
             continue;
         }
-        let generation = Generation(view.generation.0);
-        owner.engine.raise_generation(&service, generation);
         if believed.get(&service).is_none_or(|believed| *believed == generation) {
             accounted.insert(service.clone());
         }
@@ -57,7 +59,6 @@ pub(super) fn reconcile(owner: &mut Owner, hello: Hello) {
         }
     }
     owner.unaccounted.clear();
-    owner.reconciled = true;
     owner.hold_fifos();
     owner.step(Input::Reconciled);
 }
@@ -92,29 +93,51 @@ fn reconcile_slot(
 }
 
 fn account_for_missing(owner: &mut Owner, service: &ServiceName, generation: Generation) {
-    let error = "the keeper was lost before it could start it".to_owned();
-    owner.observe(service, Observation::SpawnFailed { generation, error });
+    owner.observe(service, Observation::StartLost { generation });
     owner.observe(service, Observation::Exited { generation, exit: Exit::Unknown, strays: 0 });
 }
 
 /// A slot of a service that is not in the plan: removed while no Horus was there.
 fn end_stranger(owner: &mut Owner, service: &ServiceName, view: &SlotView) {
     let (slot, generation) = (view.slot.clone(), view.generation);
-    if !matches!(view.state, SlotState::Running(_) | SlotState::Starting(_)) {
+    if !matches!(view.state, SlotState::Running(_) | SlotState::Starting(_) | SlotState::Ending(_)) {
+        owner.keeper.send(Request::Forget { slot });
         return;
     }
     let text = format!("{service} is not in the plan and still runs: it is stopped");
     tracing::warn!("{text}");
     owner.note(What::Horus { text });
-    let Some(signal) = Signal::parse("SIGTERM").ok() else { return };
-    owner.keeper.send(Request::Signal { slot: slot.clone(), generation, signal, scope: Scope::Main });
-    let writer = owner.keeper.handle();
-    drop(tokio::spawn(async move {
-        tokio::time::sleep(STRANGER_GRACE).await;
-        if let Some(writer) = writer {
-            let _ = writer.send(Request::KillTree { slot, generation }).await;
+    if let Ok(signal) = Signal::parse("SIGTERM") {
+        owner.keeper.send(Request::Signal { slot: slot.clone(), generation, signal, scope: Scope::Main });
+    }
+    let kill_at = Some(owner.now() + STRANGER_GRACE);
+    owner.strangers.insert(slot, Stranger { generation, kill_at });
+}
+
+/// Kills the trees of strangers whose grace is over.
+pub(super) fn kill_strangers(owner: &mut Owner) {
+    let now = owner.now();
+    for (slot, stranger) in &mut owner.strangers {
+        if stranger.kill_at.is_some_and(|at| at <= now) {
+            stranger.kill_at = None;
+            let (slot, generation) = (slot.clone(), stranger.generation);
+            owner.keeper.send(Request::KillTree { slot, generation });
         }
-    }));
+    }
+}
+
+/// A stranger has ended: what it left behind is killed, then its slot is forgotten.
+fn stranger_ended(owner: &mut Owner, slot: &SlotName, strays: u32) {
+    let Some(stranger) = owner.strangers.get_mut(slot) else { return };
+    let (slot, generation) = (slot.clone(), stranger.generation);
+    if strays > 0 {
+        stranger.kill_at = None;
+        owner.keeper.send(Request::KillTree { slot, generation });
+        return;
+    }
+    owner.strangers.remove(&slot);
+    note(owner, format!("{slot} has ended; it is not in the plan"));
+    owner.keeper.send(Request::Forget { slot });
 }
 
 /// The keeper said something.
@@ -127,14 +150,20 @@ pub(super) fn heard(owner: &mut Owner, event: Event) {
             owner.hold_fifos();
             owner.observe(&service, Observation::Spawned(instance));
         }
-        Event::StartFailed { slot, generation, error, .. } => {
+        Event::StartFailed { slot, generation, error, step } => {
+            if step == StartStep::Busy {
+                // It has a process that we do not know of: ask anew what there is.
+                owner.keeper.reconnect();
+            }
             tell(owner, &slot, |_| Observation::SpawnFailed { generation: Generation(generation.0), error });
         }
         Event::Exited { slot, generation, status, strays, .. } => {
+            stranger_ended(owner, &slot, strays);
             let (generation, exit) = (Generation(generation.0), exit(status));
             tell(owner, &slot, |_| Observation::Exited { generation, exit, strays });
         }
         Event::Gone { slot, generation, killed } => {
+            stranger_ended(owner, &slot, 0);
             tell(owner, &slot, |_| Observation::Gone { generation: Generation(generation.0), killed });
         }
         Event::KillStuck { slot, generation, survivors } => {
@@ -169,11 +198,7 @@ pub(super) fn heard(owner: &mut Owner, event: Event) {
     }
 }
 
-fn tell(
-    owner: &mut Owner,
-    slot: &horus_keeper::protocol::SlotName,
-    observation: impl FnOnce(&ServiceName) -> Observation,
-) {
+fn tell(owner: &mut Owner, slot: &SlotName, observation: impl FnOnce(&ServiceName) -> Observation) {
     if let Some(service) = service_of(slot) {
         let observation = observation(&service);
         owner.observe(&service, observation);

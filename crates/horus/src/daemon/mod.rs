@@ -7,6 +7,7 @@ mod journal;
 mod keeper_link;
 mod keeper_news;
 mod launch;
+mod log_sink;
 mod owner;
 mod reload;
 mod sinks;
@@ -37,6 +38,7 @@ use crate::cli::{ExitStatus, KeepArgs, RunArgs};
 
 use config::Config;
 use keeper_link::{KeeperLink, KeeperPlace};
+use log_sink::LogSink;
 use owner::{Call, Owner, Parts};
 use sinks::{Sinks, StoreOutbox};
 
@@ -68,7 +70,7 @@ pub(crate) enum RunError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Another Horus works on the state directory.
-    #[error("another Horus works on this state directory")]
+    #[error("another Horus works on this state or run directory")]
     Locked(#[source] horus_sys::lock::LockError),
     /// The store cannot be opened.
     #[error("the store cannot be opened")]
@@ -95,10 +97,13 @@ impl RunError {
                 "set state_directory and run_directory in [daemon] to folders of your own"
             }
             Self::Locked(_) => {
-                "`horus status` speaks to the one that runs; another needs a state_directory of its own"
+                "`horus status` speaks to the one that runs; another needs a state_directory and a run_directory of its own"
             }
             Self::Store(_) => "look at the state directory: does it exist, is it yours?",
-            Self::Socket(_) => "set a shorter run_directory in [daemon], or stop what listens there",
+            Self::Socket(horus_api::BindError::InUse { .. }) => {
+                "stop what listens there, or set another run_directory"
+            }
+            Self::Socket(_) => "set a shorter run_directory in [daemon]",
             Self::System { .. } => "see the limits of this user: ulimit -a",
         }
     }
@@ -107,7 +112,9 @@ impl RunError {
 /// The body of `horus run`.
 pub(crate) fn run(arguments: RunArgs) -> ExitCode {
     start_log();
-    match try_run(&arguments) {
+    let outcome = try_run(&arguments);
+    LogSink::of_process().flush();
+    match outcome {
         Ok(()) => ExitStatus::Done.into(),
         Err(error) => complain(error).into(),
     }
@@ -137,10 +144,11 @@ fn start_log() {
     let filter = EnvFilter::try_from_env("HORUS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-    let log =
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_ansi(colour);
+    let log = tracing_subscriber::fmt().with_writer(LogSink::of_process().clone());
+    // Its own complaints would go to standard error and panic where that is closed.
+    let log = log.log_internal_errors(false).with_env_filter(filter).with_ansi(colour).with_target(false);
     // Fails only if there is a log already.
-    let _ = log.with_target(false).try_init();
+    let _ = log.try_init();
 }
 
 /// Runs the daemon until it is told to end.
@@ -155,8 +163,12 @@ fn try_run(arguments: &RunArgs) -> Result<(), RunError> {
     {
         prepare(directory)?;
     }
-    let lock = FileLock::try_acquire(&daemon.state_directory.join("lock"), "horus run");
-    let _lock = lock.map_err(RunError::Locked)?;
+    // One owner of the state, and one of the keeper, whatever two configurations name.
+    let lock = |directory: &Path| {
+        FileLock::try_acquire(&directory.join("lock"), "horus run").map_err(RunError::Locked)
+    };
+    let _state_lock = lock(&daemon.state_directory)?;
+    let _run_lock = lock(&daemon.run_directory)?;
     let _ = horus_sys::subreaper::become_one();
     let _ = horus_sys::limits::raise_open_files();
     let system = |what| move |source| RunError::System { what, source };

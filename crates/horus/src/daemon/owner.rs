@@ -80,6 +80,13 @@ pub(super) struct Parts {
     pub(super) unaccounted: BTreeMap<ServiceName, Generation>,
 }
 
+/// A process of a service that is not in the plan.
+pub(super) struct Stranger {
+    pub(super) generation: horus_keeper::protocol::Generation,
+    /// When its whole tree is killed. `None`: that was asked for.
+    pub(super) kill_at: Option<Mono>,
+}
+
 /// The owner of the engine.
 pub(super) struct Owner {
     pub(super) engine: Engine,
@@ -101,7 +108,8 @@ pub(super) struct Owner {
     pub(super) fifos: FifoHold,
     askers: BTreeMap<u64, Asker>,
     next_ticket: u64,
-    pub(super) reconciled: bool,
+    /// Processes of services that are not in the plan: told to end, killed when their grace is over.
+    pub(super) strangers: BTreeMap<SlotName, Stranger>,
     finished: bool,
 }
 
@@ -137,7 +145,7 @@ impl Owner {
             fifos: FifoHold::default(),
             askers: BTreeMap::new(),
             next_ticket: 1,
-            reconciled: false,
+            strangers: BTreeMap::new(),
             finished: false,
         }
     }
@@ -169,26 +177,32 @@ impl Owner {
                     }
                 }
                 Some(call) = calls.recv() => self.answer_call(call),
-                () = tokio::time::sleep(due) => self.step(Input::Wake),
+                () = tokio::time::sleep(due) => {
+                    self.step(Input::Wake);
+                    keeper_news::kill_strangers(&mut self);
+                }
             }
         }
         self
     }
 
     fn sleep_time(&self) -> Duration {
-        self.engine.next_deadline().map_or(IDLE_MAX, |deadline| deadline.since(self.now())).min(IDLE_MAX)
+        let strangers = self.strangers.values().filter_map(|stranger| stranger.kill_at);
+        let next = self.engine.next_deadline().into_iter().chain(strangers).min();
+        next.map_or(IDLE_MAX, |at| at.since(self.now())).min(IDLE_MAX)
     }
 
     fn keeper_news(&mut self, news: News) {
         match news {
             News::Attached { hello, writer } => {
-                keeper_news::reconcile(self, *hello);
                 self.keeper.attached(writer);
+                keeper_news::reconcile(self, *hello);
             }
             News::Said(event) => keeper_news::heard(self, *event),
             News::Lost(why) => {
                 tracing::warn!("no keeper at the moment: {why}");
                 self.keeper.lost();
+                self.step(Input::KeeperLost);
                 let text = format!("no keeper at the moment: {why}");
                 self.note(What::Horus { text });
             }
@@ -425,15 +439,20 @@ impl Owner {
 
     /// The last duties, after everything has ended.
     pub(super) async fn finish(mut self) {
-        let shutdown = Request::Shutdown { mode: horus_keeper::protocol::ShutdownMode::IfIdle };
-        self.keeper.send(shutdown);
-        self.note(What::Horus { text: "ended; no service is left running".into() });
+        let names: Vec<&str> = self.strangers.keys().map(SlotName::as_str).collect();
+        let text = if names.is_empty() {
+            "ended; no service is left running".to_owned()
+        } else {
+            format!("ended; still running, although not in the plan: {}", names.join(", "))
+        };
+        self.note(What::Horus { text });
         self.sinks.drain().await;
         let store = self.store.clone();
         let closed = tokio::task::spawn_blocking(move || store.close(Duration::from_secs(5))).await;
         if !matches!(closed, Ok(true)) {
             tracing::error!("the last events could not be written to the state directory");
         }
+        self.keeper.end(Request::Shutdown { mode: horus_keeper::protocol::ShutdownMode::IfIdle }).await;
     }
 }
 
