@@ -6,7 +6,7 @@
 
 mod counts;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -36,7 +36,7 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
     // All programs and all tests in one build: cargo then chooses one set of features, and nothing is built twice.
     shell::run(cargo(&root).args(["build", "--workspace", "--bins", "--tests"]))?;
 
-    let runner = Runner { root: &root, python_missing: python.err() };
+    let runner = Runner { root: &root, programs: target.join("debug"), python_missing: python.err() };
     let nextest = !options.no_nextest && shell::is_there(cargo(&root).args(["nextest", "--version"]));
     let mut counts = if nextest { runner.nextest(&target)? } else { runner.libtest(&[])? };
     counts.add(runner.libtest(&["--doc"])?);
@@ -46,6 +46,7 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
 
 struct Runner<'a> {
     root: &'a Path,
+    programs: PathBuf,
     python_missing: Option<String>,
 }
 
@@ -54,6 +55,8 @@ impl Runner<'_> {
         let mut cargo = cargo(self.root);
         // Snapshots are compared, never rewritten, whatever the shell of the person says.
         cargo.env("INSTA_UPDATE", "no").env_remove("HORUS_UPDATE");
+        // Built a moment ago, with everything else: scenarios need not ask whether they are up to date.
+        cargo.env("HORUS_TEST_BINARIES", &self.programs);
         if let Some(why) = &self.python_missing {
             cargo.env("HORUS_SKIP_PYTHON", why);
         }

@@ -11,8 +11,8 @@ const UNSAFE_HOME: &str = "horus-sys";
 
 /// Kinds of dependencies, and the folders that may use each.
 const KINDS: [(&str, &[&str]); 3] = [
-    ("dependencies", &["src"]),
-    ("dev-dependencies", &["src", "tests", "benches", "examples", "subjects"]),
+    ("dependencies", &["src", "subjects"]),
+    ("dev-dependencies", &["."]),
     ("build-dependencies", &["build.rs"]),
 ];
 
