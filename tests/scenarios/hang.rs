@@ -149,8 +149,12 @@ async fn gateway_3am_is_healed_by_one_kill_and_told_quietly() {
         "told",
         "signalled",
         "exited",
+        "start_asked",
+        "started",
+        "became_ready",
         "recovered",
         "told",
+        "proven",
         "incident_closed",
     ];
     assert_eq!(words, expected);

@@ -1,1 +1,89 @@
-//! x
+//! G12: bad configuration changes nothing that runs; a good one changes what differs, and nothing else.
+
+use horus_core::event::{DeathCause, What};
+use horus_sys::process::is_alive;
+use horus_sys::signal::Signal;
+
+use crate::{hanger, is_exit, rig};
+
+const KEYS: &str = "deadline = \"2s\"\n";
+
+fn is_loaded(what: &What) -> bool {
+    matches!(what, What::PlanLoaded { .. })
+}
+
+#[tokio::test]
+async fn invariant_g12_a_bad_file_changes_nothing_and_all_its_faults_are_told() {
+    let mut rig = rig().await;
+    let good = hanger(&rig, "one", KEYS) + &hanger(&rig, "two", KEYS);
+    rig.run(&good).await;
+    let before = (rig.ready("one").await, rig.ready("two").await);
+    let plans = rig.count("horus", is_loaded);
+    let bad = good.replace("[service.two]", "[service.two]\nafter = [\"nobody\"]\nstrange = true")
+        + "[monitor.page]\ncheck.http = { url = \"gopher://x\" }\n";
+    // The rewrite is seen by the file watch as well: whoever reads it first, nothing may change.
+    rig.write(&bad);
+    let reload = rig.cli(&["reload"]).await;
+    assert_eq!(reload.code, 78, "{}{}", reload.out, reload.err);
+    let text = format!("{}{}", reload.out, reload.err);
+    for fault in ["nobody", "strange", "gopher"] {
+        assert!(text.contains(fault), "`{fault}` is not told:\n{text}");
+    }
+    assert!(text.contains("watchdog.toml:"), "file and line: {text}");
+    rig.first("horus", "word about the file", |what| {
+        matches!(what, What::Horus { text } if text.contains("nothing was changed"))
+    })
+    .await;
+    let status = rig.cli(&["status"]).await;
+    assert_eq!(status.code, 0, "a broken file keeps nobody from looking: {}", status.err);
+    assert!(!rig.client.health().await.unwrap().healthy, "the daemon says that its file is broken");
+    assert_eq!((rig.process("one").await, rig.process("two").await), before);
+    assert_eq!(rig.count("horus", is_loaded), plans, "no plan came into force");
+    rig.write(&good);
+    let reload = rig.cli(&["reload"]).await;
+    assert_eq!(reload.code, 0, "{}{}", reload.out, reload.err);
+    assert!(rig.client.health().await.unwrap().healthy);
+    assert_eq!((rig.process("one").await, rig.process("two").await), before);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn invariant_g12_only_what_differs_is_changed() {
+    let mut rig = rig().await;
+    let (one, two, three) = (hanger(&rig, "one", KEYS), hanger(&rig, "two", KEYS), hanger(&rig, "three", KEYS));
+    rig.run(&format!("{one}{two}")).await;
+    let (first, second) = (rig.ready("one").await, rig.ready("two").await);
+
+    // Another policy touches nobody. `--dry-run` says so, and does nothing.
+    let policy = two.replace("deadline = \"2s\"", "deadline = \"7s\"");
+    rig.write(&format!("{one}{policy}"));
+    let dry = rig.cli(&["reload", "--dry-run"]).await;
+    assert_eq!(dry.code, 0, "{}{}", dry.out, dry.err);
+    assert!(dry.out.contains("two") && !dry.out.contains("one"), "{}", dry.out);
+    let reload = rig.cli(&["reload"]).await;
+    assert_eq!(reload.code, 0, "{}{}", reload.out, reload.err);
+    assert_eq!(rig.status("two").await.deadline_ms, 7_000);
+    assert_eq!((rig.process("one").await, rig.process("two").await), (first, second));
+
+    // Another command restarts this service alone, by SIGHUP.
+    let last = rig.journal.last();
+    let command = policy.replace("\"--talk\"", "\"--talk\",\"--again\"");
+    rig.write(&format!("{one}{command}"));
+    rig.signal(&rig.horus(), Signal::HUP);
+    let exit = rig.after(last, "two", "planned exit", is_exit).await;
+    assert!(matches!(exit.event.what, What::Exited { cause: DeathCause::Planned, .. }), "{:?}", exit.event.what);
+    let new = rig.ready_after(exit.seq, "two").await;
+    assert_ne!(new, second);
+    assert_eq!(rig.process("one").await, first);
+
+    // The file alone, written beside and renamed as editors do: one service more, one less.
+    let last = rig.journal.last();
+    rig.write(&format!("{one}{three}"));
+    rig.after(last, "horus", "plan", is_loaded).await;
+    rig.ready_after(last, "three").await;
+    rig.gone(&new).await;
+    assert_eq!(rig.process("one").await, first);
+    assert!(is_alive(&first));
+    assert_eq!(rig.sinks.first_lines(), Vec::<String>::new(), "what a person changed is no news");
+    rig.end().await;
+}

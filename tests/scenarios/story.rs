@@ -1,1 +1,58 @@
-//! x
+//! `kill -9` of a child is healed at once, and `horus incident ID` tells the story.
+
+use horus_core::event::{DeathCause, What};
+use horus_core::observation::Exit;
+use horus_sys::signal::Signal;
+
+use crate::{hanger, is_exit, is_recovery, rig};
+
+#[tokio::test]
+async fn kill_9_is_healed_at_once_and_the_incident_tells_the_story() {
+    let mut rig = rig().await;
+    let config = hanger(&rig, "bot", "deadline = \"2s\"\nkills = { prove = \"4s\" }\n");
+    rig.run(&config).await;
+    let old = rig.ready("bot").await;
+    rig.signal(&old, Signal::KILL);
+    let exit = rig.first("bot", "exit", is_exit).await;
+    assert!(
+        matches!(exit.event.what, What::Exited { exit: Exit::Signal(9), cause: DeathCause::Itself, .. }),
+        "{:?}",
+        exit.event.what
+    );
+    let started = rig.after(exit.seq, "bot", "start", |what| matches!(what, What::Started { .. })).await;
+    let gap = crate::millis(exit.at, started.at);
+    assert!(gap < 500, "the first restart is at once, not after {gap} ms");
+    rig.first("bot", "recovery", is_recovery).await;
+    assert_ne!(rig.process("bot").await, old);
+    rig.assert_never_signalled("bot");
+    let said = rig.told("bot ended by itself, I started it again, working again. Nothing to do.").await;
+    assert!(said.full_text().contains("signal 9"), "{}", said.full_text());
+    assert!(!said.loud);
+    rig.first("bot", "end", |what| matches!(what, What::IncidentClosed { .. })).await;
+
+    let id = exit.event.incident.expect("an exit that nobody asked for is an incident").to_string();
+    let story = rig.cli(&["incident", &id]).await;
+    assert_eq!(story.code, 0, "{}", story.err);
+    insta::with_settings!({ filters => filters() }, { insta::assert_snapshot!("kill_9_story", story.out) });
+    let json = rig.cli(&["incident", &id, "--json"]).await;
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json["schema"], 1);
+    let list = rig.cli(&["incidents"]).await;
+    assert!(list.out.contains(&id), "{}", list.out);
+    rig.end().await;
+}
+
+/// What differs from run to run.
+fn filters() -> Vec<(&'static str, &'static str)> {
+    vec![
+        (r"H-[0-9A-Z]{4}", "H-XXXX"),
+        (r"pid \d+", "pid N"),
+        (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?UTC|Z)?", "[time]"),
+        (r"\d\d:\d\d:\d\d(\.\d+)?", "[time]"),
+        (r"\d+(\.\d+)? (ms|s)\b", "[length]"),
+        (r"/tmp/h-\w+", "[room]"),
+        (r"\w+-\d+-exit-\d+T\d+Z", "[bundle]"),
+        (r"tick moved to \d+", "tick moved to N"),
+        (r"\d+ line \d+", "N line N"),
+    ]
+}

@@ -46,9 +46,17 @@ class Bot:
         except FileNotFoundError:
             return (folder / (name + "-always")).exists()
 
+    def notify(self, text):
+        """What sd_notify does."""
+        if self.options.notify:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.sendto(text.encode(), os.environ["NOTIFY_SOCKET"])
+
     async def turn_the_loop(self):
+        self.notify("READY=1\n")
         while True:
             self.seq += 1
+            self.notify(f"WATCHDOG=1\nX_HORUS_SEQ={self.seq}\n")
             await asyncio.sleep(TURN)
             if self.strikes("block"):
                 print("asking the exchange for balances", flush=True)
@@ -144,6 +152,7 @@ def main():
     words.add_argument("--triggers", type=pathlib.Path)
     words.add_argument("--thread", action="store_true")
     words.add_argument("--no-orders", action="store_true")
+    words.add_argument("--notify", action="store_true", help="push the beat, as programs written for systemd do")
     words.add_argument("--witness", nargs=2, type=pathlib.Path, metavar=("DATABASE", "REPORT"))
     options = words.parse_args()
     if options.witness:
