@@ -62,12 +62,20 @@ impl Beats {
         }
     }
 
-    /// An adopted instance whose tick was known to move: its silence counts from now.
-    pub(crate) fn assume_moving(&mut self, now: Mono) {
-        for source in self.sources.values_mut() {
+    /// An adopted instance: the silence of those sources whose tick was known to move counts from now. False if there
+    /// is none of them: nothing is known to move.
+    #[must_use]
+    pub(crate) fn assume_moving(&mut self, now: Mono, moved: &[BeatKind]) -> bool {
+        for (_, source) in self.sources.iter_mut().filter(|(kind, _)| moved.contains(kind)) {
             source.last_fresh = Some(now);
             source.fresh = 2;
         }
+        self.last_fresh().is_some()
+    }
+
+    /// The sources whose tick was seen to move.
+    pub(crate) fn moved(&self) -> Vec<BeatKind> {
+        self.sources.iter().filter(|(_, source)| source.moves()).map(|(kind, _)| *kind).collect()
     }
 
     pub(crate) fn sources(&self) -> impl Iterator<Item = (BeatKind, &Source)> {
@@ -130,7 +138,7 @@ impl Beats {
 
     /// A source that has moved before: only against such a one does absence count.
     pub(crate) fn used_to_move(&self) -> bool {
-        self.sources.values().any(|source| source.fresh >= if source.tick.is_some() { 1 } else { 2 })
+        self.sources.values().any(Source::moves)
     }
 
     /// Where the loop stands, given how long it has been without a fresh tick.
@@ -148,7 +156,9 @@ impl Beats {
         } else if age < deadline {
             LoopAxis::Late
         } else {
-            match self.sources.iter().map(|(kind, source)| source.silence(*kind, now, deadline)).max() {
+            // A source that never beat has nothing to say about when the others stopped.
+            let heard = self.sources.iter().filter(|(_, source)| source.last_fresh.is_some());
+            match heard.map(|(kind, source)| source.silence(*kind, now, deadline)).max() {
                 Some(Silence::Lying) => LoopAxis::Lying,
                 Some(Silence::Silent) => LoopAxis::Silent,
                 Some(Silence::Unreachable) | None => LoopAxis::Unreachable,
@@ -182,6 +192,11 @@ impl Beats {
 }
 
 impl Source {
+    /// A tick is compared with the one before; a beat without one has to have come twice.
+    fn moves(&self) -> bool {
+        self.fresh >= if self.tick.is_some() { 1 } else { 2 }
+    }
+
     fn silence(&self, kind: BeatKind, now: Mono, deadline: Duration) -> Silence {
         let answers = self.last_heard.is_some_and(|heard| {
             now.since(heard) < deadline && self.last_fresh.is_some_and(|fresh| heard > fresh)

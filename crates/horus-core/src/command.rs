@@ -164,10 +164,31 @@ pub struct Memory {
     pub started: Option<Duration>,
     /// A tick had been seen fresh in the current instance.
     pub was_ready: bool,
+    /// The sources whose tick had been seen to move.
+    #[serde(default)]
+    pub moved: Vec<crate::plan::BeatKind>,
+    /// A hang that was acted on and has not been answered by a fresh tick.
+    #[serde(default)]
+    pub hang: Option<MemoryHang>,
 }
 
 /// The version that [`Memory`] is written with.
 pub const MEMORY_VERSION: u32 = 1;
+
+/// A remembered hang that was acted on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryHang {
+    /// How long ago its first sign was.
+    #[serde(rename = "first_sign_ms", with = "crate::time::millis")]
+    pub first_sign: Duration,
+    /// How long it was stuck when it was acted on.
+    #[serde(rename = "stuck_for_ms", with = "crate::time::millis")]
+    pub stuck_for: Duration,
+    /// What was seen.
+    pub how: String,
+    /// Where it hung.
+    pub place: Option<String>,
+}
 
 /// When a value last increased.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -227,6 +248,8 @@ pub struct MemoryIncident {
     /// How long ago it was opened.
     #[serde(rename = "age_ms", with = "crate::time::millis")]
     pub age: Duration,
+    /// How bad it is.
+    pub severity: crate::plan::Severity,
     /// It has told a person that they are needed.
     pub needs_you: bool,
 }

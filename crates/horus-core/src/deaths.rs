@@ -64,7 +64,9 @@ impl Service {
         let reason = Reason::new(Rule::Halted, "it said that it stopped itself on purpose, and ended");
         let (generation, severity) = (Some(self.generation), Severity::Critical);
         let id = self.incidents.open(turn, generation, IncidentKind::Halted, "", severity, &reason);
-        self.incidents.tell(turn, id, severity, true, true, Story::Halted);
+        if self.incidents.find(IncidentKind::Halted).is_some_and(|incident| incident.version == 0) {
+            self.incidents.tell(turn, id, severity, true, true, Story::Halted);
+        }
         self.incidents.close_kind(turn, IncidentKind::Exit, Outcome::Superseded, "halted");
     }
 
@@ -116,6 +118,7 @@ impl Service {
         for kind in [IncidentKind::StartOverdue, IncidentKind::StartFailed, IncidentKind::Halted] {
             self.incidents.close_kind(turn, kind, Outcome::CameBackAlone, "it is running");
         }
+        let healed = self.last_hang.is_some();
         if let Some(hang) = self.last_hang.take() {
             let down_for = now.since(hang.first_sign);
             let incident = self.incidents.find(IncidentKind::Stuck).cloned();
@@ -130,9 +133,11 @@ impl Service {
                 self.incidents.tell(turn, incident.id, Severity::Warning, false, false, story);
             }
         }
-        if self.incidents.find(IncidentKind::Stuck).is_some_and(|incident| incident.version == 0) {
-            let how = "it was restarted";
-            self.incidents.close_kind(turn, IncidentKind::Stuck, Outcome::EndedByOperator, how);
+        let stuck = self.incidents.find(IncidentKind::Stuck).filter(|incident| !incident.needs_you);
+        if let Some(id) = stuck.map(|incident| incident.id).filter(|_| !healed) {
+            // A hang that another restart has ended: a person's, or one of its own.
+            let how = "it was restarted, and beats again";
+            self.incidents.end_told(turn, id, Outcome::EndedByOperator, how);
         }
         if let Some(id) = self.incidents.find(IncidentKind::Exit).map(|incident| incident.id)
             && let Some(last) = self.last_death.clone()
@@ -172,7 +177,9 @@ impl Service {
     /// When proof is due, if it is.
     pub(crate) fn proof_due(&self) -> Option<crate::time::Mono> {
         match &self.phase {
-            Phase::Running(running) if !running.proven && self.has_to_be_proven() => {
+            Phase::Running(running)
+                if (!running.proven || self.kills.is_open()) && self.has_to_be_proven() =>
+            {
                 Some(running.steady_since + self.proof_takes())
             }
             _ => None,
@@ -181,12 +188,17 @@ impl Service {
 
     /// Fresh ticks for long enough: the last restart cured.
     pub(crate) fn prove_if_due(&mut self, turn: &mut Turn<'_>) {
-        let Some(due) = self.proof_due().filter(|due| *due <= turn.now) else { return };
-        if self.spell.opened {
+        let Some(due) = self.proof_due() else { return };
+        // Silence proves nothing: the last fresh tick has to lie past the bound, not only the clock.
+        let seen = if self.beats.has_sources() { self.beats.last_fresh() } else { Some(turn.now) };
+        if self.spell.opened || seen.is_none_or(|seen| seen < due) {
+            return;
+        }
+        // A breaker that the day's limit opened would only open again.
+        if self.kills.is_open() && self.kills.today(turn.now) >= self.plan.kills.daily {
             return;
         }
         let after = self.proof_takes();
-        debug_assert!(due <= turn.now);
         let ended = self.incidents.all().filter(|incident| ENDED_BY_PROOF.contains(&incident.kind));
         let ended: Vec<_> = ended.map(|incident| incident.id).collect();
         for incident in &ended {

@@ -174,7 +174,7 @@ impl Engine {
             Input::Operator { ticket, request } => self.operator(turn, ticket, request),
             Input::IncidentStored { incident, .. } => {
                 for service in self.services.values_mut() {
-                    if matches!(&service.phase, Phase::Condemned { sentence, .. } if sentence.incident == incident)
+                    if matches!(&service.phase, Phase::Condemned { sentence, .. } if sentence.told && sentence.incident == incident)
                     {
                         service.execute(turn);
                         service.due = Some(turn.now);
@@ -191,7 +191,7 @@ impl Engine {
     fn excuse(&mut self, turn: &mut Turn<'_>, late: Duration) {
         turn.record("horus", None, None, What::OwnLateness { late });
         for service in self.services.values_mut() {
-            service.beats.excuse(turn.now, late);
+            service.excuse(turn.now, late);
         }
     }
 
@@ -260,7 +260,13 @@ impl Engine {
     }
 
     fn change_plan(&mut self, turn: &mut Turn<'_>, plan: Plan) {
-        turn.shared.mode = plan.daemon.mode;
+        if turn.shared.mode != plan.daemon.mode {
+            turn.shared.mode = plan.daemon.mode;
+            for service in self.services.values_mut() {
+                service.spell.declined = false;
+                service.due = Some(turn.now);
+            }
+        }
         self.host.clone_from(&plan.daemon.host);
         for (name, service) in &mut self.services {
             if !plan.services.contains_key(name) && !self.leaving.contains(name) {
@@ -271,7 +277,7 @@ impl Engine {
         }
         for (name, service_plan) in plan.services {
             if self.leaving.remove(&name) {
-                self.services.entry(name.clone()).and_modify(|service| service.wanted = Wanted::Up);
+                self.services.entry(name.clone()).and_modify(Service::rejoin);
             }
             match self.services.get_mut(&name) {
                 Some(service) if service.plan == service_plan => {}
@@ -331,6 +337,12 @@ impl Engine {
             turn.push(Command::Answer { ticket, answer });
             return;
         };
+        let starts = matches!(request, OperatorRequest::Start(_) | OperatorRequest::Restart(_));
+        if turn.shared.shutting_down && starts {
+            let (why, hint) = ("Horus is ending".to_owned(), "horus run".to_owned());
+            turn.push(Command::Answer { ticket, answer: Answer::Refused { why, hint } });
+            return;
+        }
         if service.tickets.len() >= TICKETS_MAX {
             let why = format!("{TICKETS_MAX} requests wait for '{name}' already");
             turn.push(Command::Answer {
@@ -480,13 +492,13 @@ impl Service {
         self.dirty = true;
         let reason = Reason::new(Rule::Operator, format!("a person asked for a {request}"));
         self.launch_reason = Some(reason.clone());
-        if !again && matches!(self.phase, Phase::Running(_)) {
+        if !again && matches!(self.phase, Phase::Running(_) | Phase::Condemned { .. }) {
             self.launch_reason = None;
             let done = format!("{} is running already", self.name);
             turn.push(Command::Answer { ticket, answer: Answer::Done(done) });
             return;
         }
-        self.tickets.push((ticket, Goal::Up));
+        self.wait_for(turn.now, ticket, Goal::Up);
         if again {
             self.react(turn, Trigger::WantRestart, Facts::Because(StopCause::Planned, reason));
         } else {
@@ -504,7 +516,7 @@ impl Service {
             turn.push(Command::Answer { ticket, answer: Answer::Done(done) });
             return;
         }
-        self.tickets.push((ticket, Goal::Down));
+        self.wait_for(turn.now, ticket, Goal::Down);
         let reason = Reason::new(Rule::Operator, "a person asked for a stop");
         self.react(turn, Trigger::WantDown, Facts::Because(StopCause::Planned, reason));
     }
@@ -524,12 +536,10 @@ impl Service {
         });
         self.dirty = true;
         self.record(turn, None, What::HoldSet { reason, expires_in });
-        if let Phase::Condemned { .. } = self.phase {
-            self.pardon(turn);
-        }
+        self.spare(turn, "it is held now");
         if stop && !self.is_at_rest() {
             // The hold lasts longer than this stop: whether it is started again is decided when the hold ends.
-            self.tickets.push((ticket, Goal::Down));
+            self.wait_for(turn.now, ticket, Goal::Down);
             let reason = Reason::new(Rule::Held, "a person asked for a hold with a stop");
             self.react(turn, Trigger::WantDown, Facts::Because(StopCause::Planned, reason));
             return;

@@ -112,7 +112,7 @@ impl Generation {
     /// The generation of the next start.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

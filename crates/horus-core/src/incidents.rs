@@ -46,7 +46,7 @@ impl Incidents {
                 detail: memory.detail.clone(),
                 opened: now.before(memory.age),
                 version: memory.version,
-                severity: if memory.needs_you { Severity::Critical } else { Severity::Warning },
+                severity: memory.severity,
                 needs_you: memory.needs_you,
             })
             .collect();
@@ -59,6 +59,7 @@ impl Incidents {
             detail: incident.detail.clone(),
             version: incident.version,
             age: now.since(incident.opened),
+            severity: incident.severity,
             needs_you: incident.needs_you,
         });
         incidents.collect()
@@ -123,7 +124,7 @@ impl Incidents {
         story: Story,
     ) {
         let Some(incident) = self.open.iter_mut().find(|incident| incident.id == id) else { return };
-        incident.version += 1;
+        incident.version = incident.version.saturating_add(1);
         incident.severity = incident.severity.max(severity);
         incident.needs_you = needs_you;
         let notice = Notice {
@@ -162,6 +163,14 @@ impl Incidents {
         }
         self.open.retain(|incident| incident.id != id);
         turn.record(&self.subject, None, Some(id), What::IncidentClosed { outcome, lasted });
+    }
+
+    /// Ends an incident; whoever was told anything of it is told of the end.
+    pub(crate) fn end_told(&mut self, turn: &mut Turn<'_>, id: IncidentId, outcome: Outcome, how: &str) {
+        let told = self.open.iter().find(|incident| incident.id == id && incident.version > 0);
+        let lasted = told.map(|incident| turn.now.since(incident.opened));
+        let story = lasted.map(|lasted| Story::Over { lasted, how: how.to_owned() });
+        self.close(turn, id, outcome, how, story);
     }
 
     pub(crate) fn close_kind(

@@ -18,7 +18,7 @@ use crate::command::Command;
 use crate::event::{Outcome, What};
 use crate::ledger::Allowance;
 use crate::notice::{IncidentKind, Story};
-use crate::observation::{CaptureStage, Finding};
+use crate::observation::{CaptureStage, Declared, Finding};
 use crate::plan::{Mode, Severity};
 use crate::reason::{Reason, Rule};
 use crate::service::{Facts, LastHang, Phase, Running, Sentence, Service, StopCause};
@@ -41,6 +41,7 @@ pub(crate) const PLACES_MAX: usize = 8;
 pub(crate) struct Spell {
     pub(crate) early: bool,
     pub(crate) second: bool,
+    /// Past the deadline, and written down.
     pub(crate) opened: bool,
     /// The restart was due and did not happen (observe, hold, breaker): said once.
     pub(crate) declined: bool,
@@ -62,15 +63,20 @@ impl Service {
     pub(crate) fn limits(&self) -> Limits {
         let deadline = self.kills.patience(self.plan.deadline, &self.plan.kills);
         let poll = self.plan.beats.iter().map(crate::plan::BeatPlan::every).max().unwrap_or_default();
-        let early = (deadline / 4).max(poll + poll / 4).min(deadline);
-        let late = (deadline / 2).max(poll + poll / 2).min(deadline);
+        let early = (deadline / 4).max(poll.saturating_add(poll / 4)).min(deadline);
+        let late = (deadline / 2).max(poll.saturating_add(poll / 2)).min(deadline);
         Limits { early, late, deadline, act: deadline.saturating_mul(2) }
     }
 
     /// Since when a fresh tick is missing; time that the program asked for does not count.
     pub(crate) fn silent_since(&self, now: Mono) -> Option<Mono> {
-        let fresh = self.beats.last_fresh()?;
-        Some(self.excused_until.map_or(fresh, |until| fresh.max(until)).min(now))
+        let fresh = self.beats.last_fresh()?.max(self.judged_since);
+        Some(self.excused_until().map_or(fresh, |until| fresh.max(until)).min(now))
+    }
+
+    /// Nothing is overdue before then.
+    pub(crate) fn excused_until(&self) -> Option<Mono> {
+        self.busy_until.max(self.extended_until)
     }
 
     /// Age of the last fresh sign, charged.
@@ -83,10 +89,16 @@ impl Service {
         self.age(now).map_or(LoopAxis::Unknown, |age| self.beats.axis(now, age, limits.late, limits.deadline))
     }
 
-    /// A fresh tick was heard.
-    pub(crate) fn fresh_tick(&mut self, turn: &mut Turn<'_>, by: String) {
+    /// A fresh tick was heard, the one before `gap` ago.
+    pub(crate) fn fresh_tick(&mut self, turn: &mut Turn<'_>, by: String, gap: Duration) {
         self.react(turn, Trigger::FirstTick, Facts::By(by));
         self.react(turn, Trigger::FreshTick, Facts::None);
+        if let Phase::Running(running) = &mut self.phase
+            && gap > self.plan.deadline
+        {
+            // Patience grows with each kill, the measure of "steady" does not.
+            running.steady_since = turn.now;
+        }
         let spell = std::mem::take(&mut self.spell);
         if spell.second {
             turn.push(Command::Hasten { service: self.name.clone(), fast: false });
@@ -97,6 +109,9 @@ impl Service {
             running.steady_since = turn.now;
             running.proven = false;
             self.came_back(turn);
+        }
+        if self.incidents.find(IncidentKind::ProbePath).is_some() {
+            self.close_probe_path(turn);
         }
     }
 
@@ -110,18 +125,25 @@ impl Service {
             let story = (incident.version > 0).then_some(Story::CameBack { away_for });
             self.incidents.close(turn, id, Outcome::CameBackAlone, "it came back by itself", story);
         }
-        self.incidents.close_kind(
-            turn,
-            IncidentKind::ProbePath,
-            Outcome::CameBackAlone,
-            "the probe works again",
-        );
+        self.close_probe_path(turn);
         self.dirty = true;
+    }
+
+    /// The probe path is well when a tick came through it and no source contradicts another.
+    fn close_probe_path(&mut self, turn: &mut Turn<'_>) {
+        if self.beats.disagreement(turn.now, self.limits().act).is_none() {
+            let (kind, outcome) = (IncidentKind::ProbePath, Outcome::CameBackAlone);
+            self.incidents.close_kind(turn, kind, outcome, "the probe works again");
+        }
     }
 
     /// Looks at a running instance.
     pub(crate) fn judge_running(&mut self, turn: &mut Turn<'_>, running: Running) {
         let (now, limits) = (turn.now, self.limits());
+        if self.declared == Declared::Halted {
+            self.tell_halted(turn);
+            return;
+        }
         let Some(age) = self.age(now) else { return };
         if age >= limits.early && !self.spell.early {
             self.spell.early = true;
@@ -148,17 +170,12 @@ impl Service {
 
     fn judge_disagreement(&mut self, turn: &mut Turn<'_>, limits: Limits) {
         match self.beats.disagreement(turn.now, limits.act) {
-            Some(text) => {
-                self.spell.opened = true;
-                self.tell_probe_path(turn, limits.act, text);
-            }
-            None if self.incidents.find(IncidentKind::ProbePath).is_some() => self.came_back(turn),
-            None => {}
+            Some(text) => self.tell_probe_path(turn, limits.act, text),
+            None => self.close_probe_path(turn),
         }
     }
 
     fn open_probe_path(&mut self, turn: &mut Turn<'_>, age: Duration) {
-        self.spell.opened = true;
         let heard = self.beats.heard();
         self.tell_probe_path(turn, age, heard);
     }
@@ -226,7 +243,7 @@ impl Service {
             self.decline(turn, id, text, reason);
             return;
         }
-        if self.plan.observe || turn.shared.mode == Mode::Observe {
+        if self.observes(turn) {
             self.decline(turn, id, "restart it, were it not in observe mode".into(), reason);
             let story = Story::StuckObserved { stuck_for: age, how, place: self.place() };
             self.incidents.tell(turn, id, Severity::Warning, true, true, story);
@@ -249,8 +266,18 @@ impl Service {
                 self.react(turn, Trigger::KillDecided, Facts::None);
             }
             Allowance::OpensBreaker(why) => self.open_breaker(turn, id, why, how),
-            Allowance::BreakerOpen { .. } => {}
+            Allowance::BreakerOpen { .. } => {
+                // Also after a try that seemed to cure: the last word must not be "healed".
+                if self.incidents.find(IncidentKind::Stuck).is_some_and(|incident| !incident.needs_you) {
+                    self.tell_breaker(turn, id, how);
+                }
+            }
         }
+    }
+
+    /// Nothing is to be signalled by a rule.
+    pub(crate) fn observes(&self, turn: &Turn<'_>) -> bool {
+        self.plan.observe || turn.shared.mode == Mode::Observe
     }
 
     fn decline(&mut self, turn: &mut Turn<'_>, id: crate::ids::IncidentId, what: String, reason: Reason) {
@@ -262,6 +289,10 @@ impl Service {
         self.kills.open_breaker(turn.now);
         self.dirty = true;
         self.record(turn, Some(id), What::BreakerOpened { reason: Reason::new(Rule::Breaker, why) });
+        self.tell_breaker(turn, id, how);
+    }
+
+    fn tell_breaker(&mut self, turn: &mut Turn<'_>, id: crate::ids::IncidentId, how: String) {
         let story = Story::BreakerOpen {
             kills: self.kills.unproven().max(self.kills.today(turn.now)),
             how,
@@ -280,11 +311,43 @@ impl Service {
 
     /// It showed life between the decision and the signal.
     pub(crate) fn pardon(&mut self, turn: &mut Turn<'_>) {
+        self.spare(turn, "a fresh tick came before the signal");
+    }
+
+    /// Drops a restart that was decided and not begun.
+    pub(crate) fn spare(&mut self, turn: &mut Turn<'_>, why: &str) {
         let Phase::Condemned { running, sentence } = self.phase.clone() else { return };
-        let reason = Reason::new(Rule::Proof, "a fresh tick came before the signal: the restart is dropped");
-        let what = "restart it, had it not shown life".to_owned();
+        let reason = Reason::new(sentence.reason.rule, format!("{why}: the restart is dropped"));
+        let what = "restart it".to_owned();
         self.record(turn, Some(sentence.incident), What::WouldHave { what, reason });
         self.phase = Phase::Running(running);
+    }
+
+    /// What forbids the restart that was decided, if anything has come about since.
+    pub(crate) fn veto(&self, turn: &Turn<'_>) -> Option<&'static str> {
+        if self.hold.is_some() {
+            Some("it is held now")
+        } else if self.observes(turn) {
+            Some("observe mode is on now")
+        } else if self.declared == Declared::Halted {
+            Some("it says that it stopped itself on purpose")
+        } else if self.excused_until().is_some_and(|until| until > turn.now) {
+            Some("it declared a long step")
+        } else {
+            None
+        }
+    }
+
+    /// Told once: it stopped itself on purpose, and still has a process.
+    fn tell_halted(&mut self, turn: &mut Turn<'_>) {
+        if self.incidents.find(IncidentKind::Halted).is_some() {
+            return;
+        }
+        let reason = Reason::new(Rule::Halted, "it says that it stopped itself on purpose");
+        let (generation, severity) = (Some(self.generation), Severity::Critical);
+        let id = self.incidents.open(turn, generation, IncidentKind::Halted, "", severity, &reason);
+        self.incidents.tell(turn, id, severity, true, true, Story::Halted);
+        self.dirty = true;
     }
 
     /// A capture of a living instance came back.
@@ -332,6 +395,9 @@ impl Service {
 
     /// Evidence or store keep us waiting for too long: say so and go on.
     pub(crate) fn hurry(&mut self, turn: &mut Turn<'_>) {
+        if let Some(why) = self.veto(turn) {
+            self.spare(turn, why);
+        }
         let Phase::Condemned { sentence, .. } = &self.phase else { return };
         if turn.now < sentence.until {
             return;
@@ -350,6 +416,9 @@ impl Service {
 
     /// Everything that has to come before the first signal has come.
     pub(crate) fn execute(&mut self, turn: &mut Turn<'_>) {
+        if let Some(why) = self.veto(turn) {
+            self.spare(turn, why);
+        }
         let Phase::Condemned { sentence, .. } = self.phase.clone() else { return };
         let place = self.place();
         self.places.push(place.clone().unwrap_or_else(|| sentence.how.clone()));

@@ -134,10 +134,11 @@ pub(crate) enum Allowance {
 impl KillLedger {
     pub(crate) fn allowance(&self, now: Mono, plan: &KillPlan) -> Allowance {
         if self.open.is_some() {
-            let last = self.kills.front().map(|kill| kill.at);
-            let next = plan.retry.map(|retry| last.map_or(now, |last| last + retry));
+            // The alert said that it is left alone: the first retry counts from then, not from an old kill.
+            let last = self.kills.front().map(|kill| kill.at).max(self.open).unwrap_or(now);
+            let next = plan.retry.map(|retry| last + retry);
             return match next {
-                Some(next) if next <= now => Allowance::Allowed { number: self.unproven + 1 },
+                Some(next) if next <= now => Allowance::Allowed { number: self.unproven.saturating_add(1) },
                 next => Allowance::BreakerOpen { next },
             };
         }
@@ -155,7 +156,7 @@ impl KillLedger {
                 plan.daily
             ));
         }
-        Allowance::Allowed { number: self.unproven + 1 }
+        Allowance::Allowed { number: self.unproven.saturating_add(1) }
     }
 
     pub(crate) fn record(&mut self, now: Mono) {
@@ -194,7 +195,6 @@ impl KillLedger {
     pub(crate) fn forgive(&mut self) {
         self.unproven = 0;
         self.open = None;
-        self.kills.clear();
     }
 
     /// Each unproven kill doubles the deadline for the next, as often as kills are allowed at all.
@@ -289,7 +289,7 @@ mod tests {
         }
         assert!(matches!(ledger.allowance(at(4), &plan), Allowance::OpensBreaker(_)));
         ledger.open_breaker(at(4));
-        let retry = at(3) + 6 * 3600 * SECOND;
+        let retry = at(4) + 6 * 3600 * SECOND;
         assert_eq!(ledger.allowance(at(5), &plan), Allowance::BreakerOpen { next: Some(retry) });
         assert_eq!(ledger.allowance(retry, &plan), Allowance::Allowed { number: 4 });
         let never = KillPlan { retry: None, ..plan };

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::command::{Command, MEMORY_VERSION, Memory, MemoryHold};
+use crate::command::{Command, MEMORY_VERSION, Memory, MemoryHang, MemoryHold};
 use crate::event::{Outcome, What};
 use crate::ids::Generation;
 use crate::notice::{IncidentKind, Story};
 use crate::observation::{Beat, CaptureStage, Declared, Observation};
 use crate::plan::{Ready, Severity};
 use crate::reason::{Reason, Rule};
-use crate::service::{Facts, Phase, Service, Wanted, Why};
+use crate::service::{Facts, LastHang, Phase, Service, Wanted, Why};
 use crate::time::{Human, Mono};
 use crate::transition::Trigger;
 use crate::turn::Turn;
@@ -29,9 +29,7 @@ impl Service {
         use Observation as O;
         match observation {
             O::Adopted(instance) => self.react(turn, Trigger::Adopted, Facts::Instance(instance)),
-            O::Spawned(instance) if instance.generation == self.generation => {
-                self.react(turn, Trigger::Spawned, Facts::Instance(instance));
-            }
+            O::Spawned(instance) if instance.generation == self.generation => self.spawned(turn, instance),
             O::Spawned(instance) => self.disown(turn, instance),
             O::StartLost { generation } if generation == self.generation => {
                 self.react(turn, Trigger::StartLost, Facts::None);
@@ -58,7 +56,9 @@ impl Service {
                 if !self.watches(generation) => {}
             O::SaidStopping { .. } => {}
             O::SaidStatus { text, .. } => self.hear_status(turn, text),
-            O::AskedForTime { extend, .. } => self.grant_time(turn.now, extend),
+            O::AskedForTime { extend, .. } => {
+                self.extended_until = self.extended_until.max(Some(self.grant(turn.now, extend)));
+            }
             O::Captured { generation, stage, finding } if self.asked_for(generation, stage) => {
                 self.captured(turn, stage, finding);
             }
@@ -99,23 +99,30 @@ impl Service {
     fn hear(&mut self, turn: &mut Turn<'_>, beat: &Beat) {
         if let Some(declared) = beat.declared {
             self.declared = declared;
-            if let Declared::Busy(left) = declared {
-                self.grant_time(turn.now, left);
+            self.busy_until = match declared {
+                Declared::Busy(left) => Some(self.grant(turn.now, left)),
+                Declared::Ok | Declared::Idle | Declared::Halted => None,
+            };
+            if declared != Declared::Halted {
+                let (kind, outcome) = (IncidentKind::Halted, Outcome::CameBackAlone);
+                self.incidents.close_kind(turn, kind, outcome, "it works again");
             }
         }
+        let before = self.beats.last_fresh();
         self.counters.hear(turn.now, beat, &self.plan.values, &self.plan.funnels);
         if self.beats.hear(turn.now, beat) {
             let by = match beat.tick {
                 Some(tick) => format!("{} tick moved to {tick}", beat.source.word()),
                 None => format!("{} beat", beat.source.word()),
             };
-            self.fresh_tick(turn, by);
+            let gap = before.map_or(Duration::ZERO, |before| turn.now.since(before));
+            self.fresh_tick(turn, by, gap);
         }
     }
 
     fn hear_ready(&mut self, turn: &mut Turn<'_>) {
         self.beats.hear_ready(turn.now);
-        self.fresh_tick(turn, "READY=1".into());
+        self.fresh_tick(turn, "READY=1".into(), Duration::ZERO);
         if self.plan.ready == Ready::Notify {
             self.mark_ready(turn);
         }
@@ -128,9 +135,26 @@ impl Service {
         }
     }
 
-    fn grant_time(&mut self, now: Mono, extend: Duration) {
-        let until = now + extend.min(EXTENSION_MAX);
-        self.excused_until = Some(self.excused_until.map_or(until, |old| old.max(until)));
+    /// Until when it may take its time: what it asks for, but never longer than [`EXTENSION_MAX`] after its last fresh
+    /// tick. A program whose tick stands still and that says "busy" again and again is not excused for ever.
+    fn grant(&self, now: Mono, extend: Duration) -> Mono {
+        let bound = self.beats.last_fresh().unwrap_or(now) + EXTENSION_MAX;
+        (now + extend).min(bound)
+    }
+
+    /// Time in which Horus itself did not look is held against nobody, and proves nothing.
+    pub(crate) fn excuse(&mut self, now: Mono, late: Duration) {
+        self.beats.excuse(now, late);
+        for until in [&mut self.busy_until, &mut self.extended_until].into_iter().flatten() {
+            *until = *until + late;
+        }
+        match &mut self.phase {
+            Phase::Running(running) | Phase::Condemned { running, .. } => {
+                running.steady_since = (running.steady_since + late).min(now);
+            }
+            Phase::Starting { watched_since, .. } => *watched_since = (*watched_since + late).min(now),
+            _ => {}
+        }
     }
 
     /// Time has passed, or something has changed: do what is due.
@@ -141,6 +165,7 @@ impl Service {
             self.recover(turn);
         }
         self.prove_if_due(turn);
+        self.expire_tickets(turn);
         self.note_verdict(turn);
         self.remember_if_due(turn);
         self.due = self.next_due(turn.now);
@@ -160,7 +185,11 @@ impl Service {
 
     fn look_at_phase(&mut self, turn: &mut Turn<'_>) {
         match &self.phase {
-            Phase::Down | Phase::Launching => {}
+            Phase::Down => {}
+            Phase::Launching { overdue_at } if overdue_at.is_some_and(|at| at <= turn.now) => {
+                self.miss_the_keeper(turn);
+            }
+            Phase::Launching { .. } => {}
             Phase::Waiting => self.react(turn, Trigger::Reconsider, Facts::None),
             Phase::Backoff { until } if *until <= turn.now => {
                 self.react(turn, Trigger::Reconsider, Facts::None);
@@ -191,17 +220,28 @@ impl Service {
     /// When the start will be overdue.
     fn overdue_at(&self, since: Mono) -> Mono {
         let cap = since + self.startup_cap();
-        self.excused_until.map_or(cap, |until| cap.max(until))
+        self.excused_until().map_or(cap, |until| cap.max(until))
+    }
+
+    /// The keeper was asked for a start and says nothing. Nothing else can be done than to say so: a second start could
+    /// be one too many.
+    fn miss_the_keeper(&mut self, turn: &mut Turn<'_>) {
+        self.phase = Phase::Launching { overdue_at: None };
+        let heard = "the keeper has not answered".to_owned();
+        self.tell_overdue(turn, crate::service::LAUNCH_WAIT_MAX, heard);
     }
 
     fn look_at_start(&mut self, turn: &mut Turn<'_>) {
-        let Phase::Starting { alive } = &self.phase else { return };
-        let since = alive.since;
+        let Phase::Starting { watched_since, .. } = &self.phase else { return };
+        let since = *watched_since;
         let told = self.incidents.find(IncidentKind::StartOverdue).is_some();
         if told || turn.now < self.overdue_at(since) {
             return;
         }
-        let (waited, heard) = (turn.now.since(since), self.beats.heard());
+        self.tell_overdue(turn, turn.now.since(since), self.beats.heard());
+    }
+
+    fn tell_overdue(&mut self, turn: &mut Turn<'_>, waited: Duration, heard: String) {
         let text =
             format!("no first fresh tick for {}, cap {}; {heard}", Human(waited), Human(self.startup_cap()));
         let reason = Reason::new(Rule::StartOverdue, text);
@@ -228,15 +268,17 @@ impl Service {
         let mut due: Vec<Mono> = Vec::new();
         due.extend(self.hold.as_ref().and_then(|hold| hold.until));
         due.extend(self.recovers_at.filter(|_| matches!(self.phase, Phase::Running(_))));
-        due.extend(self.proof_due().filter(|_| !self.spell.opened));
+        due.extend(self.proof_due().filter(|at| !self.spell.opened && *at > now));
+        due.extend(self.tickets.iter().map(|(_, _, until)| *until));
         match &self.phase {
-            Phase::Down | Phase::Waiting | Phase::Launching => {}
+            Phase::Down | Phase::Waiting => {}
+            Phase::Launching { overdue_at } => due.extend(*overdue_at),
             Phase::Backoff { until } | Phase::Stopping { until, .. } | Phase::Sweeping { until } => {
                 due.push(*until)
             }
-            Phase::Starting { alive } => {
+            Phase::Starting { watched_since, .. } => {
                 if self.incidents.find(IncidentKind::StartOverdue).is_none() {
-                    due.push(self.overdue_at(alive.since));
+                    due.push(self.overdue_at(*watched_since));
                 }
             }
             Phase::Condemned { sentence, .. } => due.push(sentence.until),
@@ -254,7 +296,7 @@ impl Service {
     /// The next age at which the judge does something.
     fn next_threshold(&self, now: Mono) -> Option<Mono> {
         let since = self.silent_since(now)?;
-        let since = self.excused_until.map_or(since, |until| since.max(until));
+        let since = self.excused_until().map_or(since, |until| since.max(until));
         let limits = self.limits();
         let ages = [limits.early, limits.late, limits.deadline, limits.act];
         let mut next: Vec<Mono> = ages.into_iter().map(|age| since + age).filter(|at| *at > now).collect();
@@ -270,6 +312,7 @@ impl Service {
 
     fn remember_if_due(&mut self, turn: &mut Turn<'_>) {
         let stale = !self.plan.values.is_empty() && turn.now.since(self.remembered_at) >= REMEMBER_EVERY;
+        // A message that was sent changes what the next life has to know.
         if self.dirty || stale {
             self.dirty = false;
             self.remembered_at = turn.now;
@@ -281,13 +324,14 @@ impl Service {
     /// What has to survive a restart of Horus.
     pub(crate) fn memory(&self, now: Mono) -> Memory {
         let (kills, breaker_open) = self.kills.remember(now);
+        let wanted = self.before_removal.unwrap_or(self.wanted);
         Memory {
             version: MEMORY_VERSION,
             generation: self.generation,
-            wanted_up: self.wanted == Wanted::Up && !self.plan.autostart,
-            stopped: self.wanted == Wanted::Down(Why::Operator),
-            halted: self.wanted == Wanted::Down(Why::Halted),
-            completed: self.wanted == Wanted::Down(Why::Completed),
+            wanted_up: wanted == Wanted::Up && !self.plan.autostart,
+            stopped: wanted == Wanted::Down(Why::Operator),
+            halted: wanted == Wanted::Down(Why::Halted),
+            completed: wanted == Wanted::Down(Why::Completed),
             hold: self.hold.as_ref().map(|hold| MemoryHold {
                 reason: hold.reason.clone(),
                 age: now.since(hold.since),
@@ -303,6 +347,13 @@ impl Service {
             incidents: self.incidents.remember(now),
             started: self.alive().map(|alive| now.since(alive.since)),
             was_ready: matches!(self.phase, Phase::Running(_) | Phase::Condemned { .. }),
+            moved: self.beats.moved(),
+            hang: self.last_hang.as_ref().map(|hang| MemoryHang {
+                first_sign: now.since(hang.first_sign),
+                stuck_for: hang.stuck_for,
+                how: hang.how.clone(),
+                place: hang.place.clone(),
+            }),
         }
     }
 
@@ -339,7 +390,15 @@ impl Service {
         self.overdue_starts = memory.overdue_starts;
         self.counters.restore(written, &memory.values);
         self.incidents.restore(&memory.incidents, written);
-        self.remembered_instance = memory.started.map(|age| (written.before(age), memory.was_ready));
+        let instance =
+            memory.started.map(|age| (written.before(age), memory.was_ready, memory.moved.clone()));
+        self.remembered_instance = instance;
+        self.last_hang = memory.hang.as_ref().map(|hang| LastHang {
+            first_sign: written.before(hang.first_sign),
+            stuck_for: hang.stuck_for,
+            how: hang.how.clone(),
+            place: hang.place.clone(),
+        });
     }
 
     /// The plan of this service has changed. What runs is touched only if its launch has.
@@ -348,10 +407,20 @@ impl Service {
         let notified = |plan: &crate::plan::ServicePlan| plan.beats.contains(&crate::plan::BeatPlan::Notify);
         let launch_changed = plan.launch != self.plan.launch || notified(&plan) != notified(&self.plan);
         let beats_changed = plan.beats != self.plan.beats;
+        let rules_changed =
+            beats_changed || plan.deadline != self.plan.deadline || plan.kills != self.plan.kills;
+        let observe_changed = plan.observe != self.plan.observe;
         self.plan = plan;
         self.counters.retune(turn.now, &self.plan.values, &self.plan.funnels);
+        if rules_changed {
+            // What was lawful under the old rules is not held against it.
+            self.judged_since = turn.now;
+        }
+        if rules_changed || observe_changed {
+            self.spell.declined = false;
+        }
         if beats_changed {
-            self.beats.retune(&self.plan.beats);
+            self.change_beats(turn.now);
         }
         if matches!(self.wanted, Wanted::Down(Why::NotAutostart)) && self.plan.autostart {
             self.wanted = Wanted::Up;
@@ -370,8 +439,27 @@ impl Service {
         self.dirty = true;
     }
 
+    /// Other sources of beats. If none of those that are left was ever heard, the first fresh tick is awaited anew:
+    /// nothing is known to move.
+    fn change_beats(&mut self, now: Mono) {
+        self.beats.retune(&self.plan.beats);
+        if let Phase::Running(running) = &self.phase
+            && self.beats.has_sources()
+            && self.beats.last_fresh().is_none()
+        {
+            self.phase = Phase::Starting { alive: running.alive, watched_since: now };
+        }
+    }
+
+    /// It is in the plan again while it stops.
+    pub(crate) fn rejoin(&mut self) {
+        let default = if self.plan.autostart { Wanted::Up } else { Wanted::Down(Why::NotAutostart) };
+        self.wanted = self.before_removal.take().unwrap_or(default);
+    }
+
     /// The plan no longer has it.
     pub(crate) fn remove(&mut self, turn: &mut Turn<'_>) {
+        self.before_removal = Some(self.wanted);
         self.wanted = Wanted::Down(Why::Removed);
         let reason = Reason::new(Rule::Reload, Why::Removed.words());
         self.react(turn, Trigger::WantDown, Facts::Because(crate::service::StopCause::Planned, reason));

@@ -22,6 +22,6 @@ impl Random {
     /// `duration`, less up to a tenth of it: jitter never makes a delay longer than its bound.
     pub(crate) fn jittered(&mut self, duration: Duration) -> Duration {
         let share = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
-        duration.mul_f64(1.0 - share / 10.0)
+        duration.saturating_sub(duration.mul_f64(share / 10.0))
     }
 }

@@ -45,8 +45,8 @@ impl Service {
                     Reason::new(Rule::Exit, format!("next start in {left}; {why}")),
                 )
             }
-            Phase::Launching => (Verdict::Starting, wanted("the keeper is starting it".into())),
-            Phase::Starting { alive } => {
+            Phase::Launching { .. } => (Verdict::Starting, wanted("the keeper is starting it".into())),
+            Phase::Starting { alive, .. } => {
                 let (age, cap) = (Human(now.since(alive.since)), Human(self.startup_cap()));
                 let text = format!("no first fresh tick for {age}, cap {cap}; {}", self.beats.heard());
                 (self.crashing().unwrap_or(Verdict::Starting), Reason::new(Rule::StartOverdue, text))
@@ -109,7 +109,7 @@ impl Service {
             let text = format!("`{}` moved by {}, `{}` by 0", blocked.from, blocked.moved, blocked.to);
             return (Verdict::WorkStalled, Reason::new(Rule::Funnel, text));
         }
-        let busy = self.excused_until.filter(|until| *until > now);
+        let busy = self.excused_until().filter(|until| *until > now);
         match (self.declared, busy) {
             (_, Some(until)) => {
                 let text = format!("it declared a long step, {} left", Human(until.since(now)));
@@ -127,7 +127,7 @@ impl Service {
     fn process_axis(&self, now: Mono) -> AxisStatus<ProcessAxis> {
         let is = match &self.phase {
             Phase::Down | Phase::Waiting | Phase::Backoff { .. } => ProcessAxis::Absent,
-            Phase::Launching | Phase::Starting { .. } => ProcessAxis::Starting,
+            Phase::Launching { .. } | Phase::Starting { .. } => ProcessAxis::Starting,
             Phase::Running(_) | Phase::Condemned { .. } => ProcessAxis::Running,
             Phase::Stopping { .. } | Phase::Sweeping { .. } => ProcessAxis::Stopping,
         };

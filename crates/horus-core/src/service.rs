@@ -30,6 +30,9 @@ pub(crate) const UNDEAD_AFTER: Duration = Duration::from_secs(10);
 /// A process without any beat has "come back" when it has lived for so long.
 pub(crate) const PROCESS_ONLY_SETTLE: Duration = Duration::from_secs(5);
 
+/// An answer of the keeper to a start is missed after this.
+pub(crate) const LAUNCH_WAIT_MAX: Duration = Duration::from_secs(30);
+
 /// Requests that may wait for one service.
 pub(crate) const TICKETS_MAX: usize = 32;
 
@@ -82,13 +85,32 @@ pub(crate) struct Alive {
 pub(crate) enum Phase {
     Down,
     Waiting,
-    Backoff { until: Mono },
-    Launching,
-    Starting { alive: Alive },
+    Backoff {
+        until: Mono,
+    },
+    /// `overdue_at`: the keeper's answer is missed from then on. `None`: that was told.
+    Launching {
+        overdue_at: Option<Mono>,
+    },
+    /// `watched_since`: the startup cap counts from then.
+    Starting {
+        alive: Alive,
+        watched_since: Mono,
+    },
     Running(Running),
-    Condemned { running: Running, sentence: Sentence },
-    Stopping { alive: Alive, cause: StopCause, hard: bool, until: Mono },
-    Sweeping { until: Mono },
+    Condemned {
+        running: Running,
+        sentence: Sentence,
+    },
+    Stopping {
+        alive: Alive,
+        cause: StopCause,
+        hard: bool,
+        until: Mono,
+    },
+    Sweeping {
+        until: Mono,
+    },
 }
 
 /// A ready instance.
@@ -187,12 +209,20 @@ pub(crate) struct Service {
     /// A kill on its way from the decision to the phase that carries it.
     pub(crate) sentence: Option<(Running, Sentence)>,
     pub(crate) declared: Declared,
-    /// Nothing is overdue before then.
-    pub(crate) excused_until: Option<Mono>,
+    /// A long step that its beats declare; its end may be declared, too.
+    pub(crate) busy_until: Option<Mono>,
+    /// Time that it asked for (`EXTEND_TIMEOUT_USEC`).
+    pub(crate) extended_until: Option<Mono>,
+    /// Silence counts from here at the earliest: the plan it is judged by has changed, or it was adopted.
+    pub(crate) judged_since: Mono,
     pub(crate) said: Option<String>,
     /// No start before then, and why.
     pub(crate) delay: Option<(Mono, Reason)>,
     pub(crate) launch_reason: Option<Reason>,
+    /// No run up to this one can live again.
+    ended: Generation,
+    /// What was wanted before it left the plan; it may come back while it stops.
+    pub(crate) before_removal: Option<Wanted>,
     pub(crate) launched_in_this_life: bool,
     pub(crate) overdue_starts: u32,
     pub(crate) last_death: Option<LastDeath>,
@@ -200,10 +230,11 @@ pub(crate) struct Service {
     /// Places of all hangs since the last proof, for the breaker's alert.
     pub(crate) places: Vec<String>,
     pub(crate) recovers_at: Option<Mono>,
-    pub(crate) tickets: Vec<(u64, Goal)>,
+    /// People who wait: ticket, for what, until when at most.
+    pub(crate) tickets: Vec<(u64, Goal, Mono)>,
     pub(crate) verdict: Verdict,
-    /// From an earlier life of Horus: age of the instance, and whether it had become ready.
-    pub(crate) remembered_instance: Option<(Mono, bool)>,
+    /// From an earlier life of Horus: start of the instance, whether it had become ready, which sources moved.
+    pub(crate) remembered_instance: Option<(Mono, bool, Vec<crate::plan::BeatKind>)>,
     /// When it has to be looked at again without any input.
     pub(crate) due: Option<Mono>,
     /// Something that has to survive a restart of Horus has changed.
@@ -232,10 +263,14 @@ impl Service {
             spell: Spell::default(),
             sentence: None,
             declared: Declared::Ok,
-            excused_until: None,
+            busy_until: None,
+            extended_until: None,
+            judged_since: now,
             said: None,
             delay: None,
             launch_reason: None,
+            ended: Generation::default(),
+            before_removal: None,
             launched_in_this_life: false,
             overdue_starts: 0,
             last_death: None,
@@ -256,7 +291,7 @@ impl Service {
             Phase::Down => PhaseKind::Down,
             Phase::Waiting => PhaseKind::Waiting,
             Phase::Backoff { .. } => PhaseKind::Backoff,
-            Phase::Launching => PhaseKind::Launching,
+            Phase::Launching { .. } => PhaseKind::Launching,
             Phase::Starting { .. } => PhaseKind::Starting,
             Phase::Running(_) => PhaseKind::Running,
             Phase::Condemned { .. } => PhaseKind::Condemned,
@@ -268,12 +303,12 @@ impl Service {
     /// The living main process, if there is one.
     pub(crate) fn alive(&self) -> Option<Alive> {
         match &self.phase {
-            Phase::Starting { alive } | Phase::Stopping { alive, .. } => Some(*alive),
+            Phase::Starting { alive, .. } | Phase::Stopping { alive, .. } => Some(*alive),
             Phase::Running(running) | Phase::Condemned { running, .. } => Some(running.alive),
             Phase::Down
             | Phase::Waiting
             | Phase::Backoff { .. }
-            | Phase::Launching
+            | Phase::Launching { .. }
             | Phase::Sweeping { .. } => None,
         }
     }
@@ -370,7 +405,8 @@ impl Service {
     }
 
     fn settle(&mut self, turn: &mut Turn<'_>) {
-        if let Some(reason) = self.stays_down() {
+        let ending = || Reason::new(Rule::ShutDown, Why::ShutDown.words());
+        if let Some(reason) = self.stays_down().or_else(|| turn.shared.shutting_down.then(ending)) {
             self.phase = Phase::Down;
             self.delay = None;
             self.answer(
@@ -381,6 +417,9 @@ impl Service {
             let why = format!("it stays down: {reason}");
             let hint = format!("horus resume {}", self.name);
             self.answer(turn, Goal::Up, &Answer::Refused { why, hint });
+            if self.wanted == Wanted::Down(Why::Operator) {
+                self.close_all(turn);
+            }
             return;
         }
         self.answer(turn, Goal::Down, &Answer::Failed("overtaken by a start".into()));
@@ -407,7 +446,7 @@ impl Service {
         self.highest = self.highest().next();
         self.generation = self.highest;
         self.launched_in_this_life = true;
-        self.phase = Phase::Launching;
+        self.phase = Phase::Launching { overdue_at: Some(turn.now + LAUNCH_WAIT_MAX) };
         self.dirty = true;
         self.record(turn, self.fault_incident(), What::StartAsked { reason: reason.clone() });
         turn.push(Command::Start { service: self.name.clone(), generation: self.generation, reason });
@@ -455,7 +494,8 @@ impl Service {
     fn adopt(&mut self, turn: &mut Turn<'_>, instance: Instance) {
         self.generation = instance.generation;
         self.raise_generation(instance.generation);
-        let (since, was_ready) = self.remembered_instance.take().unwrap_or((turn.now, false));
+        let remembered = self.remembered_instance.take();
+        let (since, was_ready, moved) = remembered.unwrap_or((turn.now, false, Vec::new()));
         self.launched_in_this_life = true;
         // What lives and was not stopped is wanted, whoever started it.
         if self.wanted == Wanted::Down(Why::NotAutostart) {
@@ -463,11 +503,12 @@ impl Service {
         }
         self.record(turn, None, What::Adopted { process: instance.process });
         self.begin_instance(turn, instance, since);
-        if was_ready || !self.beats.has_sources() {
-            self.beats.assume_moving(turn.now);
+        if !self.beats.has_sources() || (was_ready && self.beats.assume_moving(turn.now, &moved)) {
             let alive = Alive { process: instance.process, since };
             self.phase = Phase::Running(Running { alive, steady_since: turn.now, proven: false });
             self.mark_ready(turn);
+            let done = format!("{} is running as {}", self.name, alive.process);
+            self.answer(turn, Goal::Up, &Answer::Done(done));
         }
         self.enforce_wish(turn);
     }
@@ -477,20 +518,29 @@ impl Service {
         self.counters.forget_instance();
         self.spell = Spell::default();
         self.declared = Declared::Ok;
-        self.excused_until = None;
+        self.busy_until = None;
+        self.extended_until = None;
+        self.judged_since = turn.now;
         self.said = None;
         self.recovers_at = None;
-        self.phase = Phase::Starting { alive: Alive { process: instance.process, since } };
+        let alive = Alive { process: instance.process, since };
+        self.phase = Phase::Starting { alive, watched_since: turn.now };
         self.dirty = true;
         turn.push(Command::Watch { service: self.name.clone(), generation: self.generation });
     }
 
-    /// A wish that came while the keeper was at work.
+    /// A wish that came while the keeper was at work: to be down, or a hold with a stop.
     fn enforce_wish(&mut self, turn: &mut Turn<'_>) {
-        if let Wanted::Down(why) = self.wanted {
-            let reason = Reason::new(Rule::Operator, why.words());
-            self.react(turn, Trigger::WantDown, Facts::Because(StopCause::Planned, reason));
-        }
+        let words = match self.wanted {
+            Wanted::Down(why) => why.words(),
+            Wanted::Up if turn.shared.shutting_down => Why::ShutDown.words(),
+            Wanted::Up if self.tickets.iter().any(|(_, goal, _)| *goal == Goal::Down) => {
+                Why::Operator.words()
+            }
+            Wanted::Up => return,
+        };
+        let facts = Facts::Because(StopCause::Planned, Reason::new(Rule::Operator, words));
+        self.react(turn, Trigger::WantDown, facts);
     }
 
     pub(crate) fn mark_ready(&mut self, turn: &mut Turn<'_>) {
@@ -500,7 +550,7 @@ impl Service {
     }
 
     fn become_ready(&mut self, turn: &mut Turn<'_>, by: String) {
-        let Phase::Starting { alive } = self.phase else { return };
+        let Phase::Starting { alive, .. } = self.phase else { return };
         let now = turn.now;
         let took = now.since(alive.since);
         self.phase = Phase::Running(Running { alive, steady_since: now, proven: false });
@@ -554,6 +604,12 @@ impl Service {
     }
 
     fn report_undead(&mut self, turn: &mut Turn<'_>, facts: Facts) {
+        // Before the grace is over nothing was killed yet, and a report between two tries is no reason for another.
+        let due = match &self.phase {
+            Phase::Stopping { hard: false, .. } => return,
+            Phase::Stopping { until, .. } | Phase::Sweeping { until } => *until <= turn.now,
+            _ => false,
+        };
         let detail = match facts {
             Facts::Failure(error) => error,
             _ => "the kernel has not ended it".to_owned(),
@@ -567,7 +623,11 @@ impl Service {
             self.incidents.tell(turn, id, severity, true, true, story);
         }
         let failed = format!("{} does not end, not even by SIGKILL; Horus goes on trying", self.name);
-        self.answer(turn, Goal::Down, &Answer::Failed(failed));
+        self.answer(turn, Goal::Down, &Answer::Failed(failed.clone()));
+        self.answer(turn, Goal::Up, &Answer::Failed(failed));
+        if !due {
+            return;
+        }
         let again = turn.now + UNDEAD_AFTER * 3;
         match &mut self.phase {
             Phase::Stopping { until, .. } | Phase::Sweeping { until } => *until = again,
@@ -594,6 +654,7 @@ impl Service {
         turn.shared.ready.remove(self.name.as_str());
         turn.shared.ready_changed = true;
         self.recovers_at = None;
+        self.ended = self.ended.max(self.generation);
         self.dirty = true;
         if let Some(lasted) = self.incidents.close_kind(
             turn,
@@ -618,7 +679,18 @@ impl Service {
         }
     }
 
+    /// The keeper tells of a start. The second report of one that has ended revives nobody.
+    pub(crate) fn spawned(&mut self, turn: &mut Turn<'_>, instance: Instance) {
+        if instance.generation > self.ended {
+            self.react(turn, Trigger::Spawned, Facts::Instance(instance));
+        }
+    }
+
     pub(crate) fn gone(&mut self, turn: &mut Turn<'_>, killed: u32) {
+        if let Phase::Stopping { hard: true, .. } = self.phase {
+            // The whole tree is gone, so its main process is; how it ended was lost.
+            self.react(turn, Trigger::Exited, Facts::Death { exit: Exit::Unknown, strays: 0 });
+        }
         self.record(turn, self.fault_incident(), What::VerifiedGone { killed });
         self.react(turn, Trigger::Gone, Facts::None);
     }
@@ -659,8 +731,38 @@ impl Service {
     // --- people ---
 
     pub(crate) fn answer(&mut self, turn: &mut Turn<'_>, goal: Goal, answer: &Answer) {
-        for (ticket, _) in self.tickets.extract_if(.., |(_, waiting)| *waiting == goal) {
+        for (ticket, ..) in self.tickets.extract_if(.., |(_, waiting, _)| *waiting == goal) {
             turn.push(Command::Answer { ticket, answer: answer.clone() });
         }
+    }
+
+    /// Somebody waits, but not for ever: the bound is the sum of all that may lawfully happen in between.
+    pub(crate) fn wait_for(&mut self, now: Mono, ticket: u64, goal: Goal) {
+        let end = self.plan.stop.grace.saturating_add(UNDEAD_AFTER * 2);
+        let start = match goal {
+            Goal::Up => self.startup_cap().saturating_add(LAUNCH_WAIT_MAX),
+            Goal::Down => LAUNCH_WAIT_MAX,
+        };
+        self.tickets.push((ticket, goal, now + end.saturating_add(start)));
+    }
+
+    /// Tells those who have waited for too long how things stand.
+    pub(crate) fn expire_tickets(&mut self, turn: &mut Turn<'_>) {
+        let (now, stands) = (turn.now, self.kind().word());
+        for (ticket, ..) in self.tickets.extract_if(.., |(_, _, until)| *until <= now) {
+            let answer = Answer::Failed(format!(
+                "{} is still {stands}; horus status {} tells more",
+                self.name, self.name
+            ));
+            turn.push(Command::Answer { ticket, answer });
+        }
+    }
+
+    /// A person has stopped it: nothing of what was wrong with the instance matters any more.
+    fn close_all(&mut self, turn: &mut Turn<'_>) {
+        for id in self.incidents.ids() {
+            self.incidents.end_told(turn, id, crate::event::Outcome::EndedByOperator, "you stopped it");
+        }
+        self.last_hang = None;
     }
 }
