@@ -262,7 +262,7 @@ pub enum Event {
         /// How much was thrown away in between, in bytes.
         dropped: u64,
     },
-    /// A line was so long that it had to be cut at a file's end.
+    /// A line was so long that it had to be cut at a file's end. At most once a second.
     LineSplit {
         /// Where.
         slot: SlotName,

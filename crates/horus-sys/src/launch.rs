@@ -364,6 +364,9 @@ fn set_up(prepared: &Prepared<'_>) -> Result<(), Step> {
         // SAFETY: both are open descriptors (0 to 2 by the parent's check); dup2 clears close-on-exec on the copy.
         check(unsafe { libc::dup2(from, to) }).map_err(|_| Step::Streams)?;
     }
+    // Close everything else, do not only mark it: a child that waits at its gate, or hangs in execve on a dead network
+    // disk, must not keep its parent's lock and sockets alive. Before the limits, which could hide high numbers.
+    crate::os::close_others(3, prepared.gate_read, prepared.report);
     for (resource, limit) in &prepared.plan.limits {
         let limit = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
         // SAFETY: a valid rlimit on the stack.
@@ -375,7 +378,6 @@ fn set_up(prepared: &Prepared<'_>) -> Result<(), Step> {
     }
     // SAFETY: a NUL-terminated path.
     check(unsafe { libc::chdir(prepared.plan.directory.as_ptr()) }).map_err(|_| Step::Directory)?;
-    crate::os::close_on_exec_from(3);
     Ok(())
 }
 

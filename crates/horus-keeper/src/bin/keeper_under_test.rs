@@ -208,7 +208,11 @@ fn restart(
         directory: "/".into(),
         user: None,
         limits: Limits::default(),
-        log: LogSpec { path: ledger.with_file_name(format!("{slot}.log")), max_bytes: 256 * 1024, keep: 100 },
+        log: LogSpec {
+            path: ledger.with_file_name(format!("{slot}.log")),
+            max_bytes: 1024 * 1024,
+            keep: 100,
+        },
     };
     let mut line = serde_json::to_vec(&Request::Start(Box::new(spec)))?;
     line.push(b'\n');

@@ -20,22 +20,21 @@ const PATIENCE_GONE: Duration = Duration::from_secs(2);
 const PATIENCE_ZOMBIE: Duration = Duration::from_secs(10);
 
 impl Keeper {
-    /// The process of a slot is reported ended. `table` is a snapshot from after that moment.
-    pub(crate) fn on_ended(&mut self, index: usize, table: &Table) {
+    /// The process of a slot is reported ended. `table`, if there is one, is a snapshot from after that moment.
+    pub(crate) fn on_ended(&mut self, index: usize, table: &mut Option<Table>) {
         let Some(main) = self.slot(index).and_then(|slot| slot.main()) else { return };
+        // An adopted process is reaped by others, and its pid may by now be that of another child of ours.
+        let is_itself = matches!(process::identify(main.pid), Ok(Some(found)) if found == main);
         match reap::peek(main.pid) {
-            Ok(Peek::Ended(status)) => self.finish_child(index, main, status, table),
-            Ok(Peek::Running) => {}
-            Ok(Peek::NotOurs) | Err(_) => {
-                if !process::is_alive(&main) {
-                    self.begin_ending(index);
-                }
-            }
+            Ok(Peek::Ended(status)) if is_itself => self.finish_child(index, main, status, table),
+            Ok(Peek::Running) if is_itself => {}
+            _ if process::is_alive(&main) => {}
+            _ => self.begin_ending(index),
         }
     }
 
     /// A child of ours: its zombie gives the status and keeps its pid until we are done.
-    fn finish_child(&mut self, index: usize, main: ProcessId, status: WaitStatus, table: &Table) {
+    fn finish_child(&mut self, index: usize, main: ProcessId, status: WaitStatus, table: &mut Option<Table>) {
         self.on_report(index); // the report may have come in the same turn
         let status = match self.slot(index).map(|slot| &slot.phase) {
             Some(Phase::Starting { failed: Some(failed), .. }) => {
@@ -97,7 +96,7 @@ impl Keeper {
             }
         };
         self.drain(index);
-        let strays = self.read_table().map_or(0, |table| self.count_strays(index, &table));
+        let strays = self.count_strays(index, &mut None);
         if let Some(witness) = witness {
             self.record(index, id, status, witness);
         }
@@ -116,9 +115,19 @@ impl Keeper {
         }
     }
 
-    fn count_strays(&mut self, index: usize, table: &Table) -> u32 {
-        let members = self.members(index, table);
+    /// Who else of the slot lives: asked of its cgroup where it has one (one small file), else of the process table.
+    fn count_strays(&mut self, index: usize, table: &mut Option<Table>) -> u32 {
         let main = self.slot(index).and_then(|slot| slot.last_main);
+        let in_cgroup = self.slot(index).and_then(|slot| slot.cgroup.as_ref()?.members().ok());
+        if let (Some(pids), Some(slot)) = (in_cgroup, self.slot_mut(index)) {
+            let processes = pids.into_iter().filter_map(|pid| process::identify(pid).ok().flatten());
+            slot.strays = processes.filter(|process| Some(*process) != main).collect();
+            return u32::try_from(slot.strays.len()).unwrap_or(u32::MAX);
+        }
+        if table.is_none() {
+            *table = self.read_table();
+        }
+        let members = table.as_ref().map_or_else(Vec::new, |table| self.members(index, table));
         u32::try_from(members.iter().filter(|row| Some(row.id) != main).count()).unwrap_or(u32::MAX)
     }
 
@@ -170,8 +179,7 @@ impl Keeper {
             });
             match owner {
                 Some(index) => {
-                    let Some(table) = self.read_table() else { return false };
-                    self.on_ended(index, &table);
+                    self.on_ended(index, &mut None);
                     if matches!(reap::peek(pid), Ok(Peek::Ended(_))) {
                         return false; // it would be shown for ever; its pidfd will bring us back
                     }

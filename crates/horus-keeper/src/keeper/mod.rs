@@ -45,6 +45,8 @@ const PUMP_A_TURN: usize = 256 * 1024;
 const REAP_A_TURN: usize = 256;
 /// Most requests carried out in one turn.
 const REQUESTS_A_TURN: usize = 32;
+/// Most connections taken in one turn.
+const ACCEPTS_A_TURN: usize = 16;
 /// Most lines the keeper writes to its own log in its life.
 const MAX_COMPLAINTS: u32 = 1_000;
 
@@ -276,12 +278,7 @@ impl Keeper {
         for event in ready.iter().filter(|event| event.token < TOKEN_SIGNALS) {
             match Kind::parse(event.token) {
                 (Kind::Report, index) => self.on_report(index),
-                (Kind::Process, index) => {
-                    if table.is_none() {
-                        table = self.read_table();
-                    }
-                    self.on_ended(index, table.as_ref().unwrap_or(&Table::default()));
-                }
+                (Kind::Process, index) => self.on_ended(index, &mut table),
                 (Kind::Output, _) => {}
             }
         }
@@ -326,7 +323,8 @@ impl Keeper {
 
     /// Takes newcomers of our own user (or root); the last one becomes the client, the one before is told and dropped.
     fn accept(&mut self) {
-        while let Ok((stream, _)) = self.listener.accept() {
+        for _ in 0..ACCEPTS_A_TURN {
+            let Ok((stream, _)) = self.listener.accept() else { return };
             let Ok(credentials) = peer::peer_credentials(&stream) else { continue };
             if credentials.uid != user::effective_uid() && credentials.uid != 0 {
                 self.complain(&format!("user {} tried to connect", credentials.uid));

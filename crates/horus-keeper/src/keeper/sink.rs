@@ -13,6 +13,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::Duration;
 
 /// How far the sink looks ahead for a newline at once, in bytes.
@@ -59,6 +60,8 @@ pub(crate) struct Sink {
     offset: u64,
     loss: Option<Loss>,
     splits: u64,
+    splits_told: u64,
+    tell_splits_at: Duration,
 }
 
 #[derive(Debug)]
@@ -76,12 +79,27 @@ impl Sink {
     pub(crate) fn new(mut spec: LogSpec) -> Self {
         spec.max_bytes = spec.max_bytes.max(MIN_LOG_BYTES);
         spec.keep = spec.keep.min(MAX_LOG_FILES);
-        Self { spec, file: None, offset: 0, loss: None, splits: 0 }
+        Self {
+            spec,
+            file: None,
+            offset: 0,
+            loss: None,
+            splits: 0,
+            splits_told: 0,
+            tell_splits_at: Duration::ZERO,
+        }
     }
 
     /// When it wants to be called again although nothing new may have come: a loss to report or a disk to try.
     pub(crate) fn due(&self) -> Option<Duration> {
-        self.loss.as_ref().map(|loss| loss.retry_at.max(loss.report_at))
+        let loss = self.loss.as_ref().map(|loss| loss.retry_at.max(loss.report_at));
+        let splits = (self.splits > self.splits_told).then_some(self.tell_splits_at);
+        [loss, splits].into_iter().flatten().min()
+    }
+
+    /// Where the current file is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.spec.path
     }
 
     /// Moves up to about `budget` bytes. `true`: there may be more.
@@ -97,14 +115,20 @@ impl Sink {
         if self.loss.is_none() {
             self.check_file();
         }
-        while left > 0 {
+        let mut more = true;
+        while more && left > 0 {
             match self.step(fifo, tools, left, now, notes) {
                 Ok(Moved::Bytes(count)) => left = left.saturating_sub(count.max(1)),
-                Ok(Moved::Nothing) => return false,
+                Ok(Moved::Nothing) => more = false,
                 Err(error) => self.begin_loss(&error, now),
             }
         }
-        true
+        if self.splits > self.splits_told && now >= self.tell_splits_at {
+            self.splits_told = self.splits;
+            self.tell_splits_at = now + RETRY;
+            notes.push(Note::LineSplit { total: self.splits });
+        }
+        more
     }
 
     fn step(
@@ -118,7 +142,7 @@ impl Sink {
         if self.loss.is_some() {
             return Ok(self.lose(fifo, tools, budget, now, notes));
         }
-        let wanted = self.wanted(fifo, tools, budget, notes)?;
+        let wanted = self.wanted(fifo, tools, budget)?;
         let file = self.file.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let moved = pipe::move_to_file(fifo, file, &mut self.offset, wanted, &mut tools.buffer)?;
         crash_point("pump.after-splice");
@@ -126,13 +150,7 @@ impl Sink {
     }
 
     /// How many bytes may go into the current file next; ends the file first if it is time.
-    fn wanted(
-        &mut self,
-        fifo: BorrowedFd<'_>,
-        tools: &mut Tools,
-        budget: usize,
-        notes: &mut Vec<Note>,
-    ) -> io::Result<usize> {
+    fn wanted(&mut self, fifo: BorrowedFd<'_>, tools: &mut Tools, budget: usize) -> io::Result<usize> {
         if self.file.is_none() {
             self.open()?;
         }
@@ -146,10 +164,7 @@ impl Sink {
         let ends_line = self.last_byte()? == Some(b'\n');
         let ceiling = limit * HARD_CEILING;
         if ends_line || self.offset >= ceiling {
-            if !ends_line {
-                self.splits += 1;
-                notes.push(Note::LineSplit { total: self.splits });
-            }
+            self.splits += u64::from(!ends_line);
             self.rotate()?;
             return Ok(budget.min(usize::try_from(limit).unwrap_or(budget)));
         }
@@ -289,7 +304,6 @@ impl Sink {
 mod tests {
     use super::*;
     use std::os::fd::{AsFd, OwnedFd};
-    use std::path::Path;
 
     struct Bench {
         _scratch: tempfile::TempDir,
@@ -362,6 +376,10 @@ mod tests {
         let mut bench = Bench::new(MIN_LOG_BYTES, 2);
         bench.print(&vec![b'x'; 30 * 1_024]);
         bench.print(b"\n");
+        assert_eq!(bench.notes, [Note::LineSplit { total: 1 }], "told at most once a second");
+        assert_eq!(bench.sink.due(), Some(RETRY));
+        bench.now = RETRY;
+        bench.pump();
         for age in 1..=2 {
             assert_eq!(content(&rotated(&bench.log, age)).len(), 8_192);
         }

@@ -46,6 +46,7 @@ impl Keeper {
 
     fn try_start(&mut self, spec: &StartSpec) -> Result<(), Refusal> {
         check_request(spec)?;
+        self.check_log(spec)?;
         let program = resolve(spec)?;
         let index = self.free_slot(spec)?;
         let output = self.prepare_slot(index, spec)?;
@@ -55,6 +56,19 @@ impl Keeper {
         drop(plan);
         crash_point("start.after-fork");
         self.release(index, spec, waiting)
+    }
+
+    /// Two slots that write to one file would write over each other.
+    fn check_log(&self, spec: &StartSpec) -> Result<(), Refusal> {
+        let taken = self.slots.iter().flatten().find(|slot| {
+            slot.name != spec.slot && slot.sink.as_ref().is_some_and(|sink| sink.path() == spec.log.path)
+        });
+        match taken {
+            Some(slot) => {
+                Err(Refusal::new(StartStep::Request, format!("slot {} has the same log", slot.name)))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The slot's place, made if it is new; refused while it is in use.

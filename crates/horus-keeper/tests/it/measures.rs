@@ -74,3 +74,21 @@ fn measure_memory_and_idle_cpu() {
     poller.wait(&mut Vec::new(), Some(Duration::from_secs(3))).unwrap();
     println!("CPU of an idle keeper with 500 slots over 3 s: {} ns", cpu_time_ns(keeper) - before);
 }
+
+#[test]
+#[ignore = "a measurement"]
+fn measure_the_kill_of_many_strays() {
+    const STRAYS: usize = 5_000;
+    let place = Place::new();
+    let mut client = place.attach();
+    let file = place.path("count").display().to_string();
+    let script = format!(
+        "i=0; while [ $i -lt {STRAYS} ]; do (setsid sleep 1000 &) ; i=$((i+1)); done; echo x > {file}; exec sleep 1000"
+    );
+    client.run(place.shell("bot", 1, &script));
+    until("all strays", || place.path("count").exists().then_some(()));
+    let before = clock::monotonic();
+    let killed = client.kill_tree("bot", 1);
+    println!("killed {killed} processes, each in its own session, in {:?}", clock::monotonic() - before);
+    assert!(usize::try_from(killed).unwrap() > STRAYS);
+}

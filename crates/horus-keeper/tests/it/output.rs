@@ -58,12 +58,8 @@ fn a_hundred_megabytes_without_newline_are_cut_counted_and_bounded() {
     spec.log.keep = 2;
     client.run(spec);
     client.exited("bot");
-    let Event::LineSplit { total, .. } =
-        client.so_far().into_iter().rfind(|event| matches!(event, Event::LineSplit { .. })).unwrap()
-    else {
-        unreachable!()
-    };
-    assert_eq!(total, 100_000_000 / (2 << 20));
+    const SPLITS: u64 = 100_000_000 / (2 << 20);
+    client.wait("all cuts", |event| matches!(event, Event::LineSplit { total: SPLITS, .. }));
     let files = all_files(&place, "bot");
     assert_eq!(files.len(), 3);
     assert!(files.iter().all(|file| file.len() <= (2 << 20) + 8));
@@ -113,6 +109,20 @@ fn a_disk_that_refuses_blocks_nobody_and_is_told() {
     let text = std::fs::read_to_string(place.path("logs/bot.log")).unwrap();
     assert!(text.starts_with("[horus] 318890 bytes of output were dropped: "), "{text}");
     client.kill_tree("bot", 1);
+}
+
+#[test]
+fn two_slots_cannot_share_a_log() {
+    let place = Place::new();
+    let mut client = place.attach();
+    client.run(place.shell("bot", 1, "exit 0"));
+    let mut spec = place.shell("twin", 1, "exit 0");
+    spec.log.path = place.log("bot");
+    client.start(spec);
+    client.wait(
+        "refusal",
+        |event| matches!(event, Event::StartFailed { error, .. } if error == "slot bot has the same log"),
+    );
 }
 
 #[test]

@@ -234,6 +234,29 @@ pub(crate) fn close_on_exec_from(first: i32) {
     }
 }
 
+/// Closes every descriptor from `first` up but two. Async-signal-safe: called between fork and exec.
+pub(crate) fn close_others(first: i32, one: i32, other: i32) {
+    let (low, high) = (one.min(other), one.max(other));
+    for (from, to) in [(first, low - 1), (low + 1, high - 1), (high + 1, i32::MAX)] {
+        if from > to {
+            continue;
+        }
+        // SAFETY: a plain system call on numbers; nobody uses these descriptors any more in this process.
+        let done = unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
+        if done == 0 {
+            continue;
+        }
+        let mut limit = libc::rlimit { rlim_cur: 1_024, rlim_max: 1_024 };
+        // SAFETY: a valid place for the answer.
+        let _ = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+        let end = i32::try_from(limit.rlim_cur.min(1 << 20)).unwrap_or(i32::MAX);
+        for number in from..=to.min(end) {
+            // SAFETY: as above; harmless on numbers that are not open.
+            let _ = unsafe { libc::close(number) };
+        }
+    }
+}
+
 // ---- pipes --------------------------------------------------------------------------------------------------------
 
 pub(crate) const CAN_PEEK: bool = true;

@@ -198,6 +198,16 @@ pub(crate) fn close_on_exec_from(first: i32) {
     }
 }
 
+/// Closes every descriptor from `first` up but two. Async-signal-safe.
+pub(crate) fn close_others(first: i32, one: i32, other: i32) {
+    // SAFETY: takes nothing and cannot fail.
+    let limit = unsafe { libc::getdtablesize() };
+    for number in (first..limit).filter(|number| *number != one && *number != other) {
+        // SAFETY: harmless on numbers that are not open; nobody uses them any more in this process.
+        let _ = unsafe { libc::close(number) };
+    }
+}
+
 // ---- pipes --------------------------------------------------------------------------------------------------------
 
 pub(crate) const CAN_PEEK: bool = false;
