@@ -34,7 +34,7 @@ async fn commands_that_cannot_run_are_named_and_tried_ever_more_slowly() {
         + &service("garbled", &[&garbled.display().to_string()], RESTARTS);
     std::fs::remove_file(&gone).unwrap();
     rig.run(&config).await;
-    for (name, says) in [("gone", "o such file"), ("closed", "ermission denied"), ("garbled", "ormat")] {
+    for (name, says) in [("gone", "not found"), ("closed", "not executable"), ("garbled", "ormat")] {
         let failed = rig.first(name, "failed start", |what| matches!(what, What::StartFailed { .. })).await;
         let What::StartFailed { error } = &failed.event.what else { unreachable!() };
         assert!(error.contains(says), "{name}: {error}");
@@ -130,6 +130,7 @@ async fn a_strangers_datagram_keeps_no_dead_loop_alive() {
         .collect();
     rig.run(&config).await;
     let old = rig.ready("bot").await;
+    rig.status_until("bot", "ticking", |now| now.beats[0].tick > Some(20)).await;
     let socket = std::fs::read_dir(rig.room.path("r/notify")).unwrap().flatten().map(|file| file.path()).next().unwrap();
     struck(&rig, "bot", "block").await;
     let stranger = std::os::unix::net::UnixDatagram::unbound().unwrap();

@@ -1,6 +1,6 @@
 //! Start order by `after` with readiness, parallel start of independents, stop in reverse; and exit codes.
 
-use horus_core::event::What;
+use horus_core::event::{DeathCause, What};
 use horus_sys::signal::Signal;
 use horus_tests::Rig;
 
@@ -51,6 +51,28 @@ async fn services_start_after_what_they_need_side_by_side_and_stop_in_reverse() 
     let place = |name: &str| ends.iter().position(|end| *end == name).unwrap_or_else(|| panic!("{name}: {ends:?}"));
     assert!(place("top") < place("middle") && place("middle") < place("base"), "{ends:?}");
     assert!(place("top") < place("other"), "{ends:?}");
+    rig.end().await;
+}
+
+/// Before the keeper has answered, nobody knows what lives: an order to end waits for that.
+#[tokio::test]
+async fn an_end_right_after_the_start_leaves_nobody_behind() {
+    let mut rig = rig().await;
+    let config = hanger(&rig, "bot", "deadline = \"2s\"\n");
+    rig.run(&config).await;
+    rig.ready("bot").await;
+    rig.kill_horus().await;
+    let last = rig.journal.last();
+    rig.start().await;
+    let horus = rig.horus();
+    rig.signal(&horus, Signal::TERM);
+    rig.gone(&horus).await;
+    let left = rig.room.is_empty(std::time::Duration::from_secs(10)).await;
+    assert_eq!(left, Ok(()), "Horus said that nothing is left running");
+    rig.start().await;
+    let planned = |what: &What| matches!(what, What::Exited { cause: DeathCause::Planned, .. });
+    rig.after(last, "bot", "planned exit", planned).await;
+    rig.ready_after(last, "bot").await;
     rig.end().await;
 }
 

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use horus_alert::fake::CANARY;
+use horus_core::event::{DeathCause, What};
+use horus_core::notice::IncidentKind;
 use horus_core::observation::OperatorRequest;
 use horus_tests::Rig;
 
-use crate::{beat, is_exit, is_kill, is_recovery, rig, service, struck, subject, triggers};
+use crate::{beat, is_kill, is_recovery, rig, service, struck, subject, triggers};
 
 const IN_ENV: &str = "canary-in-env-8f2a61c09d";
 const IN_FILE: &str = "canary-in-env-file-77b1e3d4";
@@ -34,11 +36,11 @@ async fn invariant_g11_no_secret_is_in_any_output() {
     rig.sinks.slack.set_deleted(true);
     let last = rig.journal.last();
     rig.room.trigger("bot/exit");
-    let exit = rig.after(last, "bot", "exit", |what| {
-        is_exit(what) && matches!(what, horus_core::event::What::Exited { cause: horus_core::event::DeathCause::Itself, .. })
-    });
-    let exit = exit.await;
+    let by_itself = |what: &What| matches!(what, What::Exited { cause: DeathCause::Itself, .. });
+    let exit = rig.after(last, "bot", "exit", by_itself).await;
     rig.after(exit.seq, "bot", "recovery", is_recovery).await;
+    let dead = |what: &What| matches!(what, What::IncidentOpened { kind: IncidentKind::SinkDead, .. });
+    rig.first("horus", "dead sink", dead).await;
     let hold = OperatorRequest::Hold {
         service: horus_tests::name("bot"),
         reason: "look".into(),

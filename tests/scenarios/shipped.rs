@@ -17,11 +17,13 @@ fn shipped() -> Option<String> {
 /// The shipped file with ports, folders and programs of this room.
 fn adapted(rig: &Rig, more: impl Fn(&str) -> String) -> Option<String> {
     let mut text = shipped()?;
-    for port in ["7801", "7802"] {
-        text = text.replace(port, &rig.room.port().to_string());
-    }
-    for program in ["trading", "pipeline"] {
-        text = text.replace(&format!("command = [\"{program}\""), &format!("command = [\"{}\"", rig.program(program)));
+    for (program, port) in [("trading", "7801"), ("pipeline", "7802")] {
+        let free = rig.room.port().to_string();
+        text = text.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{free}"));
+        let listens = format!("[\"{}\", \"run\", \"--listen\", \"127.0.0.1:{free}\"", rig.program(program));
+        let adapted = text.replace(&format!("[\"{program}\", \"run\""), &listens);
+        assert_ne!(adapted, text, "the command of {program} was not found");
+        text = adapted;
     }
     let text = without_places(&text);
     let head = format!(

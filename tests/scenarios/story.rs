@@ -4,13 +4,14 @@ use horus_core::event::{DeathCause, What};
 use horus_core::observation::Exit;
 use horus_sys::signal::Signal;
 
-use crate::{hanger, is_exit, is_recovery, rig};
+use crate::{beat, is_exit, is_recovery, rig, service, subject};
 
 #[tokio::test]
 async fn kill_9_is_healed_at_once_and_the_incident_tells_the_story() {
     let mut rig = rig().await;
-    let config = hanger(&rig, "bot", "deadline = \"2s\"\nkills = { prove = \"4s\" }\n");
-    rig.run(&config).await;
+    let port = rig.room.port();
+    let keys = format!("{}deadline = \"2s\"\nkills = {{ prove = \"4s\" }}\n", beat(port));
+    rig.run(&service("bot", &[subject!("hanger"), "--port", &port.to_string()], &keys)).await;
     let old = rig.ready("bot").await;
     rig.signal(&old, Signal::KILL);
     let exit = rig.first("bot", "exit", is_exit).await;
@@ -49,10 +50,12 @@ fn filters() -> Vec<(&'static str, &'static str)> {
         (r"pid \d+", "pid N"),
         (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?UTC|Z)?", "[time]"),
         (r"\d\d:\d\d:\d\d(\.\d+)?", "[time]"),
-        (r"\d+(\.\d+)? (ms|s)\b", "[length]"),
+        (r"\+ +\d+(\.\d+)? m?s +", "+ [length]  "),
+        (r"\d+(\.\d+)? m?s\b", "[length]"),
+        (r"from \d{4}-\d\d-\d\d", "from [day]"),
         (r"/tmp/h-\w+", "[room]"),
         (r"\w+-\d+-exit-\d+T\d+Z", "[bundle]"),
         (r"tick moved to \d+", "tick moved to N"),
-        (r"\d+ line \d+", "N line N"),
+        (r"hello from \d+", "hello from N"),
     ]
 }
