@@ -18,7 +18,7 @@
 
 use crate::call::{self, check};
 use crate::limits::{Limit, Resource};
-use crate::pipe::{self, Moved};
+use crate::pipe;
 use serde::{Deserialize, Serialize};
 use std::ffi::{CString, OsStr};
 use std::io;
@@ -401,22 +401,6 @@ fn reset_signals() {
     // SAFETY: `none` is a valid set.
     let _ = unsafe { libc::sigemptyset(&raw mut none) };
     restore_signals(&none);
-}
-
-/// Waits for a [`Report`] outside a loop, for tests and tools.
-pub fn wait_report(report: &Report, timeout: std::time::Duration) -> io::Result<Told> {
-    crate::poll::wait_readable(report.as_fd(), timeout)?;
-    report.read()
-}
-
-/// Empties a pipe, for callers that must not leave data behind; how many bytes there were.
-pub fn drain(descriptor: BorrowedFd<'_>) -> io::Result<usize> {
-    let mut total = 0;
-    let mut buffer = [0; 512];
-    while let Moved::Bytes(count) = pipe::read_some(descriptor, &mut buffer)? {
-        total += count;
-    }
-    Ok(total)
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use crate::call::{self, check, retry};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -158,21 +157,10 @@ pub fn write_some(to: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     Ok(count.unsigned_abs())
 }
 
-/// Whether the path names a FIFO whose owner is `uid`.
-pub fn is_fifo_of(path: &Path, uid: u32) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_fifo() && found.uid() == uid)
-}
-
 /// Adopts a raw descriptor number that the caller owns.
 pub(crate) fn own(number: i32) -> OwnedFd {
     // SAFETY: only called with numbers that the kernel has just returned to us.
     unsafe { OwnedFd::from_raw_fd(number) }
-}
-
-/// Whether a path can be handed to the kernel at all.
-pub fn is_path_text(path: &Path) -> bool {
-    !path.as_os_str().as_bytes().contains(&0)
 }
 
 #[cfg(test)]
