@@ -252,4 +252,7 @@ pub struct MemoryIncident {
     pub severity: crate::plan::Severity,
     /// It has told a person that they are needed.
     pub needs_you: bool,
+    /// The last thing told of it was an end.
+    #[serde(default)]
+    pub answered: bool,
 }

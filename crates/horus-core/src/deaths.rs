@@ -8,13 +8,16 @@ use crate::notice::{IncidentKind, Story};
 use crate::observation::{Declared, Exit};
 use crate::plan::{RestartOn, Severity};
 use crate::reason::{Reason, Rule};
-use crate::service::{Goal, Phase, Service, Wanted, Why};
+use crate::service::{Goal, LastWords, Phase, Service, Wanted, Why};
 use crate::time::Human;
 use crate::turn::Turn;
 
 /// A service without beats cannot prove its health. It is taken as proven when it has outlived its last restart
 /// delay so many times (and `kills.prove`).
 pub(crate) const OUTLIVED_DELAYS: u32 = 10;
+
+/// So long an alert waits for the last line of the program's output.
+pub(crate) const LAST_WORDS_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Incidents that last until the service has worked for long enough.
 const ENDED_BY_PROOF: [IncidentKind; 4] =
@@ -78,8 +81,24 @@ impl Service {
             self.incidents.close(turn, id, Outcome::CameBackAlone, "it ended as it should", None);
         } else {
             let story = Story::ExitStaysDown { exit: exit.to_string(), lifetime, last_line: None };
-            self.incidents.tell(turn, id, Severity::Critical, true, true, story);
+            let until = turn.now + LAST_WORDS_WAIT_MAX;
+            self.last_words = Some(LastWords { incident: id, story, until });
         }
+    }
+
+    /// Tells what waited for the last line, when it has come or the wait is over.
+    pub(crate) fn tell_last_words(&mut self, turn: &mut Turn<'_>, heard: Option<Option<String>>) {
+        let Some(mut words) = self.last_words.take() else { return };
+        if heard.is_none() && words.until > turn.now {
+            self.last_words = Some(words);
+            return;
+        }
+        if let Story::CrashLoop { last_line, .. } | Story::ExitStaysDown { last_line, .. } = &mut words.story
+        {
+            *last_line = heard.flatten();
+        }
+        self.incidents.tell(turn, words.incident, Severity::Critical, true, true, words.story);
+        self.dirty = true;
     }
 
     fn name_crash_loop(&mut self, turn: &mut Turn<'_>, exit: Exit, next_in: Duration) {
@@ -92,9 +111,9 @@ impl Service {
         let reason = Reason::new(Rule::CrashLoop, text);
         let (generation, severity) = (Some(self.generation), Severity::Critical);
         let id = self.incidents.open(turn, generation, IncidentKind::CrashLoop, "", severity, &reason);
-        let last_line = self.last_death.as_ref().and_then(|last| last.last_line.clone());
-        let story = Story::CrashLoop { exits, within, exit: exit.to_string(), next_in, last_line };
-        self.incidents.tell(turn, id, severity, true, true, story);
+        let story = Story::CrashLoop { exits, within, exit: exit.to_string(), next_in, last_line: None };
+        let until = turn.now + LAST_WORDS_WAIT_MAX;
+        self.last_words = Some(LastWords { incident: id, story, until });
         self.incidents.close_kind(turn, IncidentKind::Exit, Outcome::Superseded, "part of a crash loop");
     }
 
@@ -137,7 +156,7 @@ impl Service {
         if let Some(id) = stuck.map(|incident| incident.id).filter(|_| !healed) {
             // A hang that another restart has ended: a person's, or one of its own.
             let how = "it was restarted, and beats again";
-            self.incidents.end_told(turn, id, Outcome::EndedByOperator, how);
+            self.incidents.close(turn, id, Outcome::EndedByOperator, how, None);
         }
         if let Some(id) = self.incidents.find(IncidentKind::Exit).map(|incident| incident.id)
             && let Some(last) = self.last_death.clone()

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::command::{Answer, Command, Memory};
+use crate::command::{Answer, Command, Memory, MemoryIncident};
 use crate::event::{Outcome, What};
 use crate::ids::{Generation, MonitorName, ServiceName};
 use crate::incidents::Incidents;
@@ -50,6 +50,8 @@ pub struct Engine {
     monitors: BTreeMap<MonitorName, Monitor>,
     /// What is known of services that are not in the plan: from an earlier life, or because they left.
     remembered: BTreeMap<ServiceName, (Remembered, Option<Mono>)>,
+    /// Open incidents of an earlier life, of what is no service: taken over by their monitors.
+    orphans: BTreeMap<String, Vec<MemoryIncident>>,
     /// Runs that the keeper knows of, of services that are not in the plan.
     floors: BTreeMap<ServiceName, Generation>,
     /// Incidents about Horus itself.
@@ -64,6 +66,16 @@ impl Engine {
     /// An engine without a plan. `seed` decides all jitter; `incidents` is how many were ever opened on this state
     /// directory; `remembered` is what an earlier life wrote down.
     pub fn new(seed: u64, incidents: u64, remembered: Vec<Remembered>) -> Self {
+        Self::with_orphans(seed, incidents, remembered, BTreeMap::new())
+    }
+
+    /// The same, with the open incidents of monitors (by their names), which go on.
+    pub fn with_orphans(
+        seed: u64,
+        incidents: u64,
+        remembered: Vec<Remembered>,
+        orphans: BTreeMap<String, Vec<MemoryIncident>>,
+    ) -> Self {
         let remembered = remembered.into_iter().map(|item| (item.service.clone(), (item, None))).collect();
         Self {
             shared: Shared {
@@ -80,6 +92,7 @@ impl Engine {
             leaving: BTreeSet::new(),
             monitors: BTreeMap::new(),
             remembered,
+            orphans,
             floors: BTreeMap::new(),
             own: Incidents::new("horus"),
             store_fault: None,
@@ -289,6 +302,10 @@ impl Engine {
             }
         }
         self.change_monitors(turn, plan.monitors);
+        let gone = |sink: &&String| !plan.sinks.keys().any(|name| name.as_str() == sink.as_str());
+        for sink in self.dead_sinks.keys().filter(gone).cloned().collect::<Vec<_>>() {
+            self.sink_health(turn, &sink, None);
+        }
         turn.shared.ready_changed = true;
     }
 
@@ -317,7 +334,10 @@ impl Engine {
         }
         self.monitors.retain(|name, monitor| plans.get(name).is_some_and(|plan| *plan == monitor.plan));
         for (name, plan) in plans {
-            self.monitors.entry(name.clone()).or_insert_with(|| Monitor::new(name, plan));
+            if let std::collections::btree_map::Entry::Vacant(place) = self.monitors.entry(name.clone()) {
+                let open = self.orphans.remove(name.as_str()).unwrap_or_default();
+                place.insert(Monitor::with_open(name, plan, &open, turn.now));
+            }
         }
     }
 
@@ -546,6 +566,12 @@ impl Service {
         }
         self.react(turn, Trigger::Reconsider, Facts::None);
         let what = match self.alive() {
+            None if matches!(self.phase, Phase::Launching { .. }) => {
+                format!(
+                    "{} is held; a start was on its way before, what comes of it keeps running",
+                    self.name
+                )
+            }
             Some(alive) => {
                 format!("{} is held; {} keeps running and is not touched", self.name, alive.process)
             }

@@ -30,6 +30,8 @@ pub(crate) struct Incident {
     pub(crate) version: u32,
     pub(crate) severity: Severity,
     pub(crate) needs_you: bool,
+    /// The last thing told of it was an end.
+    pub(crate) answered: bool,
 }
 
 impl Incidents {
@@ -48,6 +50,7 @@ impl Incidents {
                 version: memory.version,
                 severity: memory.severity,
                 needs_you: memory.needs_you,
+                answered: memory.answered,
             })
             .collect();
     }
@@ -61,6 +64,7 @@ impl Incidents {
             age: now.since(incident.opened),
             severity: incident.severity,
             needs_you: incident.needs_you,
+            answered: incident.answered,
         });
         incidents.collect()
     }
@@ -107,6 +111,7 @@ impl Incidents {
             version: 0,
             severity,
             needs_you: false,
+            answered: false,
         });
         let what = What::IncidentOpened { kind, severity, reason: reason.clone() };
         turn.record(&self.subject, generation, Some(id), what);
@@ -127,6 +132,7 @@ impl Incidents {
         incident.version = incident.version.saturating_add(1);
         incident.severity = incident.severity.max(severity);
         incident.needs_you = needs_you;
+        incident.answered = story.is_end();
         let notice = Notice {
             incident: id,
             version: incident.version,
@@ -142,8 +148,8 @@ impl Incidents {
         turn.record(&self.subject, None, Some(id), What::Told { version, story });
     }
 
-    /// Ends an incident. If a person was told of it as something that needs them, they are told of the end, too;
-    /// `last` replaces the plain "it is over".
+    /// Ends an incident. Whoever was told of it and not of its end is told of that, too; `last` replaces the plain "it
+    /// is over".
     pub(crate) fn close(
         &mut self,
         turn: &mut Turn<'_>,
@@ -155,7 +161,7 @@ impl Incidents {
         let Some(incident) = self.open.iter().find(|incident| incident.id == id).cloned() else { return };
         let lasted = turn.now.since(incident.opened);
         let story = last.or_else(|| {
-            (incident.version > 0 && incident.needs_you).then(|| Story::Over { lasted, how: how.to_owned() })
+            (incident.version > 0 && !incident.answered).then(|| Story::Over { lasted, how: how.to_owned() })
         });
         if let Some(story) = story {
             let loud = incident.needs_you;
@@ -163,14 +169,6 @@ impl Incidents {
         }
         self.open.retain(|incident| incident.id != id);
         turn.record(&self.subject, None, Some(id), What::IncidentClosed { outcome, lasted });
-    }
-
-    /// Ends an incident; whoever was told anything of it is told of the end.
-    pub(crate) fn end_told(&mut self, turn: &mut Turn<'_>, id: IncidentId, outcome: Outcome, how: &str) {
-        let told = self.open.iter().find(|incident| incident.id == id && incident.version > 0);
-        let lasted = told.map(|incident| turn.now.since(incident.opened));
-        let story = lasted.map(|lasted| Story::Over { lasted, how: how.to_owned() });
-        self.close(turn, id, outcome, how, story);
     }
 
     pub(crate) fn close_kind(

@@ -110,6 +110,9 @@ impl Service {
             running.proven = false;
             self.came_back(turn);
         }
+        if std::mem::take(&mut self.recovers_on_tick) {
+            self.recover(turn);
+        }
         if self.incidents.find(IncidentKind::ProbePath).is_some() {
             self.close_probe_path(turn);
         }
@@ -187,7 +190,7 @@ impl Service {
         let reason = Reason::new(Rule::ProbePath, format!("no fresh tick for {}; {heard}", Human(since)));
         let (generation, severity) = (Some(self.generation), Severity::Warning);
         let id = self.incidents.open(turn, generation, IncidentKind::ProbePath, "", severity, &reason);
-        self.incidents.tell(turn, id, severity, true, true, Story::ProbePath { since, heard });
+        self.incidents.tell(turn, id, severity, false, true, Story::ProbePath { since, heard });
         self.dirty = true;
     }
 
@@ -239,14 +242,17 @@ impl Service {
             return;
         }
         if let Some(hold) = &self.hold {
+            let held = Some(hold.reason.clone());
             let text = format!("restart it, were it not held: {}", hold.reason);
             self.decline(turn, id, text, reason);
+            let story = Story::StuckObserved { held, stuck_for: age, how, place: self.place() };
+            self.incidents.tell(turn, id, Severity::Warning, false, true, story);
             return;
         }
         if self.observes(turn) {
             self.decline(turn, id, "restart it, were it not in observe mode".into(), reason);
-            let story = Story::StuckObserved { stuck_for: age, how, place: self.place() };
-            self.incidents.tell(turn, id, Severity::Warning, true, true, story);
+            let story = Story::StuckObserved { held: None, stuck_for: age, how, place: self.place() };
+            self.incidents.tell(turn, id, Severity::Warning, false, true, story);
             return;
         }
         match self.kills.allowance(turn.now, &self.plan.kills) {

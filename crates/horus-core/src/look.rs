@@ -165,6 +165,7 @@ impl Service {
             self.recover(turn);
         }
         self.prove_if_due(turn);
+        self.tell_last_words(turn, None);
         self.expire_tickets(turn);
         self.note_verdict(turn);
         self.remember_if_due(turn);
@@ -247,9 +248,9 @@ impl Service {
         let reason = Reason::new(Rule::StartOverdue, text);
         self.overdue_starts = self.overdue_starts.saturating_add(1);
         self.dirty = true;
-        let (generation, severity) = (Some(self.generation), Severity::Critical);
+        let (generation, severity) = (Some(self.generation), Severity::Warning);
         let id = self.incidents.open(turn, generation, IncidentKind::StartOverdue, "", severity, &reason);
-        self.incidents.tell(turn, id, severity, true, true, Story::StartOverdue { waited, heard });
+        self.incidents.tell(turn, id, severity, false, true, Story::StartOverdue { waited, heard });
         let failed = format!("{} is not ready after {}: {}", self.name, Human(waited), reason.text);
         self.answer(turn, crate::service::Goal::Up, &crate::command::Answer::Failed(failed));
     }
@@ -270,6 +271,7 @@ impl Service {
         due.extend(self.recovers_at.filter(|_| matches!(self.phase, Phase::Running(_))));
         due.extend(self.proof_due().filter(|at| !self.spell.opened && *at > now));
         due.extend(self.tickets.iter().map(|(_, _, until)| *until));
+        due.extend(self.last_words.as_ref().map(|words| words.until));
         match &self.phase {
             Phase::Down | Phase::Waiting => {}
             Phase::Launching { overdue_at } => due.extend(*overdue_at),

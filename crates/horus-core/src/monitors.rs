@@ -1,5 +1,6 @@
 //! Monitors: things that Horus only watches. Bad for longer than `down_after` is worth an incident; good ends it.
 
+use crate::command::MemoryIncident;
 use crate::event::Outcome;
 use crate::ids::MonitorName;
 use crate::incidents::Incidents;
@@ -29,8 +30,15 @@ enum State {
 }
 
 impl Monitor {
-    pub(crate) fn new(name: MonitorName, plan: MonitorPlan) -> Self {
-        let incidents = Incidents::new(name.as_str());
+    /// Incidents of an earlier life of Horus go on.
+    pub(crate) fn with_open(
+        name: MonitorName,
+        plan: MonitorPlan,
+        open: &[MemoryIncident],
+        now: Mono,
+    ) -> Self {
+        let mut incidents = Incidents::new(name.as_str());
+        incidents.restore(open, now);
         Self { name, plan, state: State::NotAsked, incidents, due: None }
     }
 
@@ -69,7 +77,7 @@ impl Monitor {
             Reason::new(Rule::MonitorDown, format!("not as expected for {}; {heard}", Human(lasted)));
         let (kind, severity) = (IncidentKind::MonitorDown, Severity::Critical);
         let id = self.incidents.open(turn, None, kind, "", severity, &reason);
-        self.incidents.tell(turn, id, severity, true, true, Story::MonitorDown { since: lasted, heard });
+        self.incidents.tell(turn, id, severity, false, true, Story::MonitorDown { since: lasted, heard });
     }
 
     pub(crate) fn remove(&mut self, turn: &mut Turn<'_>) {

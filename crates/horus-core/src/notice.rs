@@ -87,6 +87,16 @@ pub struct Notice {
     pub story: Story,
 }
 
+impl Story {
+    /// Does it end the matter? What was told without such an end is ended by [`Story::Over`].
+    pub fn is_end(&self) -> bool {
+        matches!(
+            self,
+            Self::StuckHealed { .. } | Self::CameBack { .. } | Self::ExitHealed { .. } | Self::Over { .. }
+        )
+    }
+}
+
 /// What to say, with its numbers. Durations are lengths, not instants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -105,8 +115,11 @@ pub enum Story {
         /// How many are allowed.
         limit: u32,
     },
-    /// Stuck; nothing is done because of observe mode.
+    /// Stuck; nothing is done because of observe mode, or a hold.
     StuckObserved {
+        /// The reason of the hold, if there is one.
+        #[serde(default)]
+        held: Option<String>,
         /// Since when there was no fresh tick.
         #[serde(rename = "stuck_for_ms", with = "crate::time::millis")]
         stuck_for: Duration,

@@ -7,7 +7,7 @@ use crate::ids::ServiceName;
 use crate::notice::IncidentKind;
 use crate::observation::Declared;
 use crate::reason::{Reason, Rule};
-use crate::service::{Phase, Service, Wanted};
+use crate::service::{Phase, Service, StopCause, Wanted, Why};
 use crate::status::{AxisStatus, BeatStatus, HoldStatus, ServiceStatus};
 use crate::time::{Human, Mono};
 use crate::verdict::{LoopAxis, ProcessAxis, ProgressAxis, ValueAxis, Verdict};
@@ -52,18 +52,28 @@ impl Service {
                 (self.crashing().unwrap_or(Verdict::Starting), Reason::new(Rule::StartOverdue, text))
             }
             Phase::Running(_) | Phase::Condemned { .. } => self.conclude_running(now),
-            Phase::Stopping { hard, until, .. } => {
+            Phase::Stopping { hard, until, cause, .. } => {
                 let left = Human(until.since(now));
                 let text = if *hard {
                     "the whole tree is being killed".to_owned()
                 } else {
                     format!("{} sent, {left} of grace left", self.plan.stop.signal)
                 };
-                (Verdict::Stopping, Reason::new(Rule::Operator, text))
+                (Verdict::Stopping, Reason::new(self.stop_rule(*cause), text))
             }
             Phase::Sweeping { .. } => {
                 (Verdict::Stopping, Reason::new(Rule::Strays, "what it left behind is being killed"))
             }
+        }
+    }
+
+    /// Whose doing its end is.
+    fn stop_rule(&self, cause: StopCause) -> Rule {
+        match (cause, self.wanted) {
+            (StopCause::Kill, _) => Rule::Silent,
+            (StopCause::Planned, Wanted::Down(Why::ShutDown)) => Rule::ShutDown,
+            (StopCause::Planned, Wanted::Down(Why::Removed)) => Rule::Reload,
+            (StopCause::Planned, _) => Rule::Operator,
         }
     }
 

@@ -168,6 +168,14 @@ pub(crate) struct LastDeath {
     pub(crate) last_line: Option<String>,
 }
 
+/// An alert that waits for the last line of the program's output, a moment at most.
+#[derive(Clone, Debug)]
+pub(crate) struct LastWords {
+    pub(crate) incident: IncidentId,
+    pub(crate) story: Story,
+    pub(crate) until: Mono,
+}
+
 /// A hang that was acted on.
 #[derive(Clone, Debug)]
 pub(crate) struct LastHang {
@@ -230,6 +238,10 @@ pub(crate) struct Service {
     /// Places of all hangs since the last proof, for the breaker's alert.
     pub(crate) places: Vec<String>,
     pub(crate) recovers_at: Option<Mono>,
+    /// It was adopted with open incidents: its next fresh tick is a recovery.
+    pub(crate) recovers_on_tick: bool,
+    /// An alert about an exit that waits for the last line of its output.
+    pub(crate) last_words: Option<LastWords>,
     /// People who wait: ticket, for what, until when at most.
     pub(crate) tickets: Vec<(u64, Goal, Mono)>,
     pub(crate) verdict: Verdict,
@@ -277,6 +289,8 @@ impl Service {
             last_hang: None,
             places: Vec::new(),
             recovers_at: None,
+            recovers_on_tick: false,
+            last_words: None,
             tickets: Vec::new(),
             verdict: Verdict::Down,
             remembered_instance: None,
@@ -507,6 +521,10 @@ impl Service {
             let alive = Alive { process: instance.process, since };
             self.phase = Phase::Running(Running { alive, steady_since: turn.now, proven: false });
             self.mark_ready(turn);
+            if self.incidents.any() {
+                self.recovers_on_tick = self.beats.has_sources();
+                self.recovers_at = (!self.recovers_on_tick).then(|| turn.now + PROCESS_ONLY_SETTLE);
+            }
             let done = format!("{} is running as {}", self.name, alive.process);
             self.answer(turn, Goal::Up, &Answer::Done(done));
         }
@@ -720,8 +738,9 @@ impl Service {
         if stage == CaptureStage::Exit {
             let line = finding.last_lines.iter().rev().find(|line| !line.trim().is_empty()).cloned();
             if let Some(last) = &mut self.last_death {
-                last.last_line = line;
+                last.last_line.clone_from(&line);
             }
+            self.tell_last_words(turn, Some(line));
             self.record(turn, self.fault_incident(), What::EvidenceCaptured { stage, finding });
             return;
         }
@@ -761,7 +780,7 @@ impl Service {
     /// A person has stopped it: nothing of what was wrong with the instance matters any more.
     fn close_all(&mut self, turn: &mut Turn<'_>) {
         for id in self.incidents.ids() {
-            self.incidents.end_told(turn, id, crate::event::Outcome::EndedByOperator, "you stopped it");
+            self.incidents.close(turn, id, crate::event::Outcome::EndedByOperator, "you stopped it", None);
         }
         self.last_hang = None;
     }

@@ -38,7 +38,7 @@ impl Service {
                 since: late.since,
                 bound: late.bound,
             };
-            self.incidents.tell(turn, id, severity, true, true, story);
+            self.incidents.tell(turn, id, severity, late.dead, true, story);
             self.dirty = true;
         }
         let over: Vec<_> = self
@@ -72,7 +72,7 @@ impl Service {
                 moved: stage.moved,
                 to: stage.to.clone(),
             };
-            self.incidents.tell(turn, id, Severity::Warning, true, true, story);
+            self.incidents.tell(turn, id, Severity::Warning, false, true, story);
             self.dirty = true;
         }
         let over: Vec<_> = self

@@ -30,7 +30,7 @@ pub(crate) fn sentence(what: &What) -> String {
         What::EvidenceCaptured { stage, finding } => evidence(*stage, finding),
         What::Told { version, story } => format!("message {version} in the outbox: {}", gist(story)),
         What::KillDecided { reason, kill, limit } => format!("restart decided ({kill} of {limit}): {reason}"),
-        What::WouldHave { what, reason } => format!("observe mode, not done: {what}: {reason}"),
+        What::WouldHave { what, reason } => format!("not done: {what}: {reason}"),
         What::Signalled { signal, tree: false, reason } => format!("{signal} sent: {reason}"),
         What::Signalled { signal, tree: true, reason } => {
             format!("{signal} sent to the whole tree: {reason}")
@@ -317,7 +317,7 @@ mod tests {
         Some(match story {
             None => Story::StuckRestarting { stuck_for, how: how(), place: None, kill: 1, limit: 3 },
             Some(Story::StuckRestarting { .. }) => {
-                Story::StuckObserved { stuck_for, how: how(), place: None }
+                Story::StuckObserved { held: None, stuck_for, how: how(), place: None }
             }
             Some(Story::StuckObserved { .. }) => {
                 Story::StuckHealed { stuck_for, down_for, how: how(), place: None }

@@ -189,7 +189,13 @@ async fn follow(mut follower: Follower, tail: Bytes, sender: mpsc::Sender<Bytes>
         return;
     }
     while !sender.is_closed() {
-        match follower.read_new() {
+        let reading = tokio::task::spawn_blocking(move || {
+            let new = follower.read_new();
+            (follower, new)
+        });
+        let Ok((back, new)) = reading.await else { return };
+        follower = back;
+        match new {
             Ok(new) if new.is_empty() => tokio::time::sleep(LOG_LOOK_EVERY).await,
             Ok(new) => {
                 if sender.send(new.into()).await.is_err() {

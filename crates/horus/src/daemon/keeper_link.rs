@@ -13,7 +13,8 @@ use horus_keeper::protocol::{Event, Hello, MAX_LINE, Request};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 /// Requests that wait while there is no keeper.
 const WAITING_REQUESTS_MAX: usize = 4_096;
@@ -23,6 +24,12 @@ const CHANNEL_MAX: usize = 1_024;
 
 /// How long the keeper may take to end when it is told to.
 const END_MAX: Duration = Duration::from_secs(1);
+
+/// How often the keeper is asked whether it is there.
+const PING_EVERY: Duration = Duration::from_secs(5);
+
+/// A keeper that says nothing for so long is taken as hung.
+const SILENCE_MAX: Duration = Duration::from_secs(16);
 
 /// Pause between two tries to attach.
 const ATTACH_PAUSE: Duration = Duration::from_millis(500);
@@ -68,8 +75,11 @@ impl KeeperLink {
         self.send(last);
         let ended = async {
             while let Some(news) = self.news.recv().await {
-                if matches!(news, News::Lost(_)) {
-                    return;
+                match news {
+                    // It was on its way when the end came.
+                    News::Attached { writer, .. } => self.attached(writer),
+                    News::Lost(_) => return,
+                    News::Said(_) => {}
                 }
             }
         };
@@ -108,7 +118,11 @@ impl KeeperLink {
                 Ok(()) => return,
                 Err(
                     mpsc::error::TrySendError::Closed(request) | mpsc::error::TrySendError::Full(request),
-                ) => request,
+                ) => {
+                    // A keeper that does not take what it is told is as good as none: the next Hello sets it right.
+                    self.writer = None;
+                    request
+                }
             },
             None => request,
         };
@@ -153,9 +167,26 @@ async fn converse(hello: Hello, stream: UnixStream, news: &mpsc::Sender<News>) -
     if news.send(News::Attached { hello: Box::new(hello), writer }).await.is_err() {
         return given_up();
     }
+    let (heard, last_heard) = watch::channel(Instant::now());
+    let (pings, pinging) = mpsc::channel(1);
     tokio::select! {
-        outcome = write_requests(writing, requests) => outcome.err().unwrap_or_else(given_up),
-        outcome = read_events(reading, news) => outcome.err().unwrap_or_else(given_up),
+        outcome = write_requests(writing, requests, pinging) => outcome.err().unwrap_or_else(given_up),
+        outcome = read_events(reading, news, heard) => outcome.err().unwrap_or_else(given_up),
+        silent = miss(last_heard, pings) => silent,
+    }
+}
+
+/// Asks now and then whether the keeper is still there. Returns when it has been silent for too long.
+async fn miss(last_heard: watch::Receiver<Instant>, pings: mpsc::Sender<Request>) -> io::Error {
+    let mut token = 0;
+    loop {
+        tokio::time::sleep(PING_EVERY).await;
+        if last_heard.borrow().elapsed() > SILENCE_MAX {
+            let text = format!("it has said nothing for {} s", SILENCE_MAX.as_secs());
+            return io::Error::new(io::ErrorKind::TimedOut, text);
+        }
+        token += 1;
+        let _ = pings.try_send(Request::Ping { token });
     }
 }
 
@@ -163,8 +194,17 @@ fn given_up() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was given up to ask anew")
 }
 
-async fn write_requests(mut stream: OwnedWriteHalf, mut requests: mpsc::Receiver<Request>) -> io::Result<()> {
-    while let Some(request) = requests.recv().await {
+async fn write_requests(
+    mut stream: OwnedWriteHalf,
+    mut requests: mpsc::Receiver<Request>,
+    mut pings: mpsc::Receiver<Request>,
+) -> io::Result<()> {
+    loop {
+        let request = tokio::select! {
+            request = requests.recv() => request,
+            Some(ping) = pings.recv() => Some(ping),
+        };
+        let Some(request) = request else { break };
         let mut line = serde_json::to_vec(&request)?;
         line.push(b'\n');
         stream.write_all(&line).await?;
@@ -173,7 +213,11 @@ async fn write_requests(mut stream: OwnedWriteHalf, mut requests: mpsc::Receiver
     Ok(())
 }
 
-async fn read_events(stream: OwnedReadHalf, news: &mpsc::Sender<News>) -> io::Result<()> {
+async fn read_events(
+    stream: OwnedReadHalf,
+    news: &mpsc::Sender<News>,
+    heard: watch::Sender<Instant>,
+) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = Vec::new();
     loop {
@@ -187,6 +231,7 @@ async fn read_events(stream: OwnedReadHalf, news: &mpsc::Sender<News>) -> io::Re
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long or was cut"));
         }
         let event: Event = serde_json::from_slice(&line)?;
+        heard.send_replace(Instant::now());
         if news.send(News::Said(Box::new(event))).await.is_err() {
             return Ok(());
         }

@@ -48,7 +48,9 @@ pub(super) fn reconcile(owner: &mut Owner, hello: Hello) {
             end_stranger(owner, &service, &view);
             continue;
         }
-        if believed.get(&service).is_none_or(|believed| *believed == generation) {
+        // An empty slot knows the number of a run that never came about.
+        let known = view.state != SlotState::Empty;
+        if known && believed.get(&service).is_none_or(|believed| *believed == generation) {
             accounted.insert(service.clone());
         }
         reconcile_slot(owner, &service, generation, view.state, believed.contains_key(&service));

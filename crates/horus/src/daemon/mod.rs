@@ -15,9 +15,11 @@ mod sinks;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use horus_alert::SinkHealth;
 use horus_config::Fault;
@@ -28,7 +30,7 @@ use horus_core::{Engine, Remembered};
 use horus_probe::{EvidenceRoom, Senses};
 use horus_store::{Restored, Store, StoreOptions, Transaction};
 use horus_sys::files::ensure_private_dir;
-use horus_sys::lock::FileLock;
+use horus_sys::lock::{FileLock, LockError};
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -47,6 +49,9 @@ const INPUTS_MAX: usize = 4_096;
 
 /// Calls of the API that wait for the loop.
 const CALLS_MAX: usize = 256;
+
+/// How long a lock may outlive its holder.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Threads of the runtime: one is always free for the loop while the other serves the API.
 const WORKER_THREADS: usize = 2;
@@ -156,17 +161,13 @@ fn try_run(arguments: &RunArgs) -> Result<(), RunError> {
     let config = config::load(&arguments.config).map_err(RunError::Config)?;
     let daemon = config.plan.daemon.clone();
     let evidence_directory = daemon.state_directory.join("evidence");
-    let notify_directory = daemon.run_directory.join("notify");
+    let notify_directory = notify_directory(&daemon.run_directory);
     let logs = daemon.state_directory.join("logs");
-    for directory in
-        [&daemon.state_directory, &daemon.run_directory, &evidence_directory, &notify_directory, &logs]
-    {
+    for directory in [&daemon.state_directory, &daemon.run_directory, &evidence_directory, &logs] {
         prepare(directory)?;
     }
+    prepare_for_others(&notify_directory)?;
     // One owner of the state, and one of the keeper, whatever two configurations name.
-    let lock = |directory: &Path| {
-        FileLock::try_acquire(&directory.join("lock"), "horus run").map_err(RunError::Locked)
-    };
     let _state_lock = lock(&daemon.state_directory)?;
     let _run_lock = lock(&daemon.run_directory)?;
     let _ = horus_sys::subreaper::become_one();
@@ -184,6 +185,43 @@ fn try_run(arguments: &RunArgs) -> Result<(), RunError> {
     // Blocking threads that hang on a dead disk or probe must not keep us.
     runtime.shutdown_background();
     Ok(())
+}
+
+/// Takes the lock of a directory. A holder that was just killed may need a moment to be gone.
+fn lock(directory: &Path) -> Result<FileLock, RunError> {
+    let deadline = horus_sys::clock::monotonic() + LOCK_WAIT_MAX;
+    loop {
+        match FileLock::try_acquire(&directory.join("lock"), "horus run") {
+            Ok(lock) => return Ok(lock),
+            Err(LockError::Held { holder, .. })
+                if horus_sys::clock::monotonic() < deadline
+                    && !holder.as_ref().is_some_and(|holder| lives(holder.pid)) =>
+            {
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+            Err(error) => return Err(RunError::Locked(error)),
+        }
+    }
+}
+
+/// A process that is there and not only waits to be reaped.
+fn lives(pid: i32) -> bool {
+    horus_sys::process::row(pid).ok().flatten().is_some_and(|row| !row.is_gone())
+}
+
+/// Beside the run directory, which is ours alone: services that run as other users have to reach their sockets.
+fn notify_directory(run_directory: &Path) -> PathBuf {
+    let mut name = run_directory.as_os_str().to_owned();
+    name.push("-notify");
+    PathBuf::from(name)
+}
+
+/// A directory that others may pass through, but not list or change. The sockets in it have modes of their own.
+fn prepare_for_others(directory: &Path) -> Result<(), RunError> {
+    prepare(directory)?;
+    let passable = std::fs::Permissions::from_mode(0o711);
+    std::fs::set_permissions(directory, passable)
+        .map_err(|error| RunError::Directory { what: directory.display().to_string(), source: error.into() })
 }
 
 fn prepare(directory: &Path) -> Result<(), RunError> {

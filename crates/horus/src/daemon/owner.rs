@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use horus_api::{AskStep, Progress};
 use horus_core::Engine;
-use horus_core::command::Command;
+use horus_core::command::{Answer, Command};
 use horus_core::event::{Event, What};
 use horus_core::ids::{Generation, Instance, ServiceName, SinkName};
 use horus_core::notice::{Notice, Story};
@@ -165,6 +165,10 @@ impl Owner {
         self.follow_plan();
         let plan = self.plan.as_ref().clone();
         self.step(Input::PlanChanged(Box::new(plan)));
+        if self.store.fault().is_none() {
+            // Ends what an earlier life said of the disk.
+            self.step(Input::StoreHealth { fault: None });
+        }
         let mut batch = Vec::with_capacity(INPUTS_PER_TURN);
         while !self.finished {
             let due = self.sleep_time();
@@ -284,6 +288,7 @@ impl Owner {
                 evidence::capture(asked, &self.plan, &self.evidence, self.inputs.clone());
             }
             Command::Answer { ticket, answer } => {
+                let answer = self.with_store_fault(answer);
                 if let Some(asker) = self.askers.remove(&ticket) {
                     let _ = asker.steps.try_send(AskStep::Answer(answer));
                 }
@@ -291,6 +296,16 @@ impl Owner {
             Command::Finished => self.finished = true,
             // Part of the step's transaction already.
             Command::Record(_) | Command::Tell(_) | Command::Remember { .. } | Command::Confirm { .. } => {}
+        }
+    }
+
+    /// What was done is not remembered if nothing can be written, and whoever asked has to know.
+    fn with_store_fault(&self, answer: Answer) -> Answer {
+        match (answer, self.store.fault()) {
+            (Answer::Done(text), Some(_)) => Answer::Done(format!(
+                "{text}; it is NOT on disk (no writes possible) and ends with this Horus"
+            )),
+            (answer, _) => answer,
         }
     }
 

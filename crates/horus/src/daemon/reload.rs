@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use horus_api::{Problem, ReloadReport};
 use notify::{RecursiveMode, Watcher};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::config::{self, Config};
 use super::owner::Call;
@@ -13,12 +13,16 @@ use super::owner::Call;
 /// Editors write in several steps; the file is read when it has been quiet for so long.
 const QUIET: Duration = Duration::from_millis(500);
 
+/// One reload at a time: two may not apply in another order than they read.
+static RELOADING: Mutex<()> = Mutex::const_new(());
+
 /// Reads the file and follows it, or only says what would change.
 pub(super) async fn reload(
     path: PathBuf,
     calls: &mpsc::Sender<Call>,
     dry_run: bool,
 ) -> Result<ReloadReport, Problem> {
+    let _turn = RELOADING.lock().await;
     let reading = path.clone();
     let loaded = tokio::task::spawn_blocking(move || config::load(&reading)).await;
     let config = match loaded {
@@ -50,18 +54,25 @@ async fn apply(config: Config, calls: &mpsc::Sender<Call>, dry_run: bool) -> Res
 /// does not let us; SIGHUP and `horus reload` still work.
 pub(super) fn watch_file(path: &Path) -> Option<(notify::RecommendedWatcher, watch::Receiver<u64>)> {
     let (changed, changes) = watch::channel(0_u64);
-    let name = path.file_name()?.to_owned();
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // The name that was given, and the file that a link leads to.
+    let mut places = vec![path.to_owned()];
+    places.extend(std::fs::canonicalize(path).ok().filter(|target| target.file_name() != path.file_name()));
+    let names: Vec<_> = places.iter().filter_map(|place| place.file_name().map(ToOwned::to_owned)).collect();
     let tell = move |event: notify::Result<notify::Event>| {
         let ours = event.is_ok_and(|event| {
-            !event.kind.is_access() && event.paths.iter().any(|path| path.file_name() == Some(&name))
+            !event.kind.is_access()
+                && event.paths.iter().any(|path| names.iter().any(|name| path.file_name() == Some(name)))
         });
         if ours {
             changed.send_modify(|count| *count += 1);
         }
     };
     let watcher = notify::recommended_watcher(tell).and_then(|mut watcher| {
-        watcher.watch(folder, RecursiveMode::NonRecursive)?;
+        for place in &places {
+            let folder =
+                place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            watcher.watch(folder, RecursiveMode::NonRecursive)?;
+        }
         Ok(watcher)
     });
     match watcher {
