@@ -1,5 +1,8 @@
 //! What is shipped as text has to be as true as what is shipped as code.
 
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test says what it expects")]
+
 use std::path::{Path, PathBuf};
 
 use horus_config::{Loaded, SystemEnvironment};
@@ -27,7 +30,7 @@ fn the_shipped_configuration_is_sound() {
     let unexpected: Vec<String> = said(&loaded).into_iter().filter(|said| !expected(said)).collect();
     assert_eq!(unexpected, Vec::<String>::new());
     let plan = loaded.into_result().unwrap().plan;
-    let names: Vec<String> = plan.services.iter().map(|(name, _)| name.to_string()).collect();
+    let names: Vec<String> = plan.services.keys().map(ToString::to_string).collect();
     assert_eq!(names, ["pipeline", "trading"]);
 }
 
