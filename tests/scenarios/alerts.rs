@@ -38,7 +38,10 @@ async fn invariant_g7_a_network_that_comes_and_goes_delays_and_loses_nothing() {
     one_hang(&rig).await;
     rig.told("bot was stuck, I restarted it, working again").await;
     let lines = rig.sinks.slack.accepted();
-    assert!(lines.iter().any(|said| said.first_line().contains("I am restarting it now")), "Slack had to wait");
+    assert!(
+        lines.iter().any(|said| said.first_line().contains("I am restarting it now")),
+        "Slack had to wait"
+    );
     rig.end().await;
 }
 
@@ -128,6 +131,7 @@ async fn webhooks_that_answer_badly_are_named_by_alerts_test() {
         (Fault::EndlessBody, "400"),
         (Fault::Redirect, "302"),
         (Fault::Reset, ""),
+        (Fault::Hang, "no answer"),
     ] {
         // A form that is refused is tried once more as plain text, so the fault has to last.
         rig.sinks.discord.script([fault; 2]);

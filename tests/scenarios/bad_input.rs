@@ -23,7 +23,12 @@ async fn commands_that_cannot_run_are_named_and_tried_ever_more_slowly() {
     std::fs::File::create(&not_executable).unwrap();
     std::fs::set_permissions(&not_executable, std::fs::Permissions::from_mode(0o644)).unwrap();
     let garbled = rig.room.path("garbled");
-    horus_sys::files::write_atomic(&garbled, b"\x7fELF but not really", horus_sys::files::Durability::ThisBoot).unwrap();
+    horus_sys::files::write_atomic(
+        &garbled,
+        b"\x7fELF but not really",
+        horus_sys::files::Durability::ThisBoot,
+    )
+    .unwrap();
     std::fs::set_permissions(&garbled, std::fs::Permissions::from_mode(0o755)).unwrap();
     // It is there when the file is checked, and gone when it is started: the start has to say so.
     let gone = rig.room.path("gone");
@@ -119,7 +124,8 @@ async fn a_line_of_a_hundred_megabytes_is_survived() {
 #[tokio::test]
 async fn a_strangers_datagram_keeps_no_dead_loop_alive() {
     let mut rig = rig().await;
-    let Some(config) = bot(&rig, &["--notify"], "deadline = \"1s\"\nkills = { prove = \"5s\" }\n").await else {
+    let Some(config) = bot(&rig, &["--notify"], "deadline = \"1s\"\nkills = { prove = \"5s\" }\n").await
+    else {
         return skipped("a stranger's datagram", "no python3");
     };
     // Only pushed beats, so that nothing but the datagrams can vouch for it.
@@ -131,7 +137,12 @@ async fn a_strangers_datagram_keeps_no_dead_loop_alive() {
     rig.run(&config).await;
     let old = rig.ready("bot").await;
     rig.status_until("bot", "ticking", |now| now.beats[0].tick > Some(20)).await;
-    let socket = std::fs::read_dir(rig.room.path("r/notify")).unwrap().flatten().map(|file| file.path()).next().unwrap();
+    let socket = std::fs::read_dir(rig.room.path("r/notify"))
+        .unwrap()
+        .flatten()
+        .map(|file| file.path())
+        .next()
+        .unwrap();
     struck(&rig, "bot", "block").await;
     let stranger = std::os::unix::net::UnixDatagram::unbound().unwrap();
     let lying = tokio::spawn(async move {
@@ -171,7 +182,8 @@ async fn a_firewalled_probe_is_told_and_kills_nobody() {
     let said = rig.told("bot has not been reachable for").await;
     assert!(said.first_line().contains("It may well be working"), "{}", said.first_line());
     let up = rig.status("bot").await.up_for_ms.unwrap();
-    let later = rig.status_until("bot", "five deadlines later", |now| now.up_for_ms >= Some(up + 5_000)).await;
+    let later =
+        rig.status_until("bot", "five deadlines later", |now| now.up_for_ms >= Some(up + 5_000)).await;
     assert_eq!(later.verdict, Verdict::ProbePath, "{}", later.because);
     assert_eq!(rig.process("bot").await, process);
     rig.assert_never_signalled("bot");

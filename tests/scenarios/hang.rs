@@ -10,7 +10,8 @@ use horus_tests::skipped;
 use crate::{bot, hanger, is_kill, is_recovery, is_signal, millis, rig, struck};
 
 /// Two seconds without a fresh tick are a fault, four seconds of proof.
-const KEYS: &str = "deadline = \"2s\"\nstartup = \"30s\"\nkills = { prove = \"5s\" }\nstop = { grace = \"5s\" }\n";
+const KEYS: &str =
+    "deadline = \"2s\"\nstartup = \"30s\"\nkills = { prove = \"5s\" }\nstop = { grace = \"5s\" }\n";
 
 /// Twice the deadline, a poll and a second (G4, by absence alone).
 const BOUND_MS: i64 = 2 * 2_000 + 200 + 1_000;
@@ -41,7 +42,10 @@ async fn hang_7h_in_a_synchronous_call_is_seen_located_healed_and_proven() {
             matches!(what, What::Told { story: Story::StuckRestarting { .. }, .. })
         })
         .await;
-    assert!(kill.seq < evidence.seq && evidence.seq < told.seq && told.seq < signal.seq, "evidence, alert, then the signal");
+    assert!(
+        kill.seq < evidence.seq && evidence.seq < told.seq && told.seq < signal.seq,
+        "evidence, alert, then the signal"
+    );
     let What::EvidenceCaptured { finding, .. } = &evidence.event.what else { unreachable!() };
     assert!(finding.phrase.contains("recv"), "the evidence names the call: {finding:?}");
     assert!(finding.last_lines.iter().any(|line| line.contains("asking the exchange")), "{finding:?}");
@@ -78,7 +82,9 @@ async fn hang_7h_in_a_synchronous_call_is_seen_located_healed_and_proven() {
 #[tokio::test]
 async fn hang_7h_behind_a_thread_that_says_200_is_a_lie_and_healed() {
     let mut rig = rig().await;
-    let Some(config) = bot(&rig, &["--thread"], KEYS).await else { return skipped("hang-7h (c)", "no python3") };
+    let Some(config) = bot(&rig, &["--thread"], KEYS).await else {
+        return skipped("hang-7h (c)", "no python3");
+    };
     rig.run(&config).await;
     let old = rig.ready("bot").await;
     let since = struck(&rig, "bot", "block").await;
@@ -105,7 +111,9 @@ async fn hang_7h_behind_a_thread_that_says_200_is_a_lie_and_healed() {
 #[tokio::test]
 async fn hang_7h_behind_a_thread_without_a_tick_is_not_seen_and_check_says_so() {
     let mut rig = rig().await;
-    let Some(config) = bot(&rig, &["--thread"], KEYS).await else { return skipped("hang-7h (c, no seq)", "no python3") };
+    let Some(config) = bot(&rig, &["--thread"], KEYS).await else {
+        return skipped("hang-7h (c, no seq)", "no python3");
+    };
     let config = config.replace("seq = \"/seq\", ", "");
     rig.write(&config);
     let check = rig.cli(&["check"]).await;

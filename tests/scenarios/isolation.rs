@@ -14,12 +14,17 @@ async fn invariant_g10_black_holes_floods_and_a_hung_sink_delay_nobody() {
     for mode in ["never", "drip", "huge", "garbage", "redirect", "error"] {
         let port = rig.room.port();
         let command = [subject!("black-hole"), "--mode", mode, "--port", &port.to_string()];
-        config += &service(&format!("hole-{mode}"), &command, &format!("{}{KEYS}startup = \"2s\"\n", beat(port)));
+        config +=
+            &service(&format!("hole-{mode}"), &command, &format!("{}{KEYS}startup = \"2s\"\n", beat(port)));
     }
     let port = rig.room.port();
     let folder = triggers(&rig, "flood");
     let command = [subject!("log-flood"), "--port", &port.to_string(), "--triggers", &folder];
-    config += &service("flood", &command, &format!("{}{KEYS}log = {{ max_size = \"1MiB\", keep = 2 }}\n", beat(port)));
+    config += &service(
+        "flood",
+        &command,
+        &format!("{}{KEYS}log = {{ max_size = \"1MiB\", keep = 2 }}\n", beat(port)),
+    );
     rig.sinks.discord.script([Fault::Hang; 40]);
     rig.run(&config).await;
     let (old, flood) = (rig.ready("bot").await, rig.ready("flood").await);

@@ -13,7 +13,11 @@ use horus_sys::signal::Signal;
 use crate::{beat, is_exit, is_kill, is_signal, rig, service, subject, triggers};
 
 /// A probe that never passes: the program works, Horus asks at the wrong place.
-async fn a_probe_that_never_passes_kills_nobody(url_of: impl Fn(u16, u16) -> u16, program: &[&str], heard: &str) {
+async fn a_probe_that_never_passes_kills_nobody(
+    url_of: impl Fn(u16, u16) -> u16,
+    program: &[&str],
+    heard: &str,
+) {
     let mut rig = rig().await;
     let (real, other) = (rig.room.port(), rig.room.port());
     let port = real.to_string();
@@ -92,7 +96,23 @@ async fn kill_129_a_beat_that_always_stops_opens_the_breaker() {
     assert!(status.breaker_open);
     assert!(is_alive(&process), "the instance is left running");
     assert_eq!(rig.count("bot", is_kill), 3);
-    let late = rig.journal.all().iter().filter(|event| event.seq > opened.seq && is_signal(&event.event.what)).count();
+
+    // The next Horus knows it too.
+    rig.kill_horus().await;
+    rig.start().await;
+    rig.after(opened.seq, "bot", "adoption", |what| matches!(what, What::Adopted { .. })).await;
+    let up = rig.status("bot").await.up_for_ms.unwrap();
+    let status =
+        rig.status_until("bot", "left running again", |now| now.up_for_ms >= Some(up + 10_000)).await;
+    assert!(status.breaker_open);
+    assert!(is_alive(&process));
+    assert_eq!(rig.count("bot", is_kill), 3, "a new Horus begins no new series");
+    let late = rig
+        .journal
+        .all()
+        .iter()
+        .filter(|event| event.seq > opened.seq && is_signal(&event.event.what))
+        .count();
     assert_eq!(late, 0, "nothing is signalled after the breaker opened");
     let same_age = |what: &What| matches!(what, What::IncidentOpened { kind: IncidentKind::SameAge, .. });
     assert_eq!(rig.count("bot", same_age), 0, "its own kills are not a stranger's");
@@ -117,7 +137,11 @@ async fn kill_129_by_a_stranger_is_named_after_the_third_death() {
         tokio::time::sleep(AGE.saturating_sub(lived)).await;
         rig.signal(&rig.process("bot").await, Signal::TERM);
         let exit = rig.after(started.seq, "bot", "exit", is_exit).await;
-        assert!(matches!(exit.event.what, What::Exited { cause: DeathCause::Itself, .. }), "{:?}", exit.event.what);
+        assert!(
+            matches!(exit.event.what, What::Exited { cause: DeathCause::Itself, .. }),
+            "{:?}",
+            exit.event.what
+        );
         let named = |what: &What| matches!(what, What::IncidentOpened { kind: IncidentKind::SameAge, .. });
         let deaths = rig.count("bot", is_exit);
         assert!(deaths == 3 || rig.count("bot", named) == 0, "named too early, after {deaths}");
@@ -126,7 +150,9 @@ async fn kill_129_by_a_stranger_is_named_after_the_third_death() {
     let told = rig
         .first("bot", "same age", |what| matches!(what, What::Told { story: Story::SameAge { .. }, .. }))
         .await;
-    let What::Told { story: Story::SameAge { deaths, every, .. }, .. } = &told.event.what else { unreachable!() };
+    let What::Told { story: Story::SameAge { deaths, every, .. }, .. } = &told.event.what else {
+        unreachable!()
+    };
     assert_eq!(*deaths, 3);
     assert!(every.abs_diff(AGE) < Duration::from_millis(300), "{every:?}");
     let said = rig.told("Something seems to stop it on a schedule. Needs you.").await;

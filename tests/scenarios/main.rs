@@ -12,6 +12,7 @@ mod hang;
 mod holding;
 mod isolation;
 mod kill_loops;
+mod life;
 mod order;
 mod reloading;
 mod secrets;
@@ -20,6 +21,7 @@ mod slow_start;
 mod stopping;
 mod story;
 mod survival;
+mod torture;
 mod value;
 
 use horus_core::event::What;

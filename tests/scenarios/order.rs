@@ -48,7 +48,8 @@ async fn services_start_after_what_they_need_side_by_side_and_stop_in_reverse() 
         .filter(|event| event.seq > last && is_exit(&event.event.what))
         .map(|event| event.event.subject.as_str())
         .collect();
-    let place = |name: &str| ends.iter().position(|end| *end == name).unwrap_or_else(|| panic!("{name}: {ends:?}"));
+    let place =
+        |name: &str| ends.iter().position(|end| *end == name).unwrap_or_else(|| panic!("{name}: {ends:?}"));
     assert!(place("top") < place("middle") && place("middle") < place("base"), "{ends:?}");
     assert!(place("top") < place("other"), "{ends:?}");
     rig.end().await;
@@ -104,6 +105,10 @@ async fn exit_codes_are_those_of_sysexits() {
     assert!(unknown.err.contains("bot"), "names the services that there are: {}", unknown.err);
     let second = rig.cli(&["run"]).await;
     assert_eq!(second.code, 1, "{}", second.err);
-    assert!(second.err.contains(&rig.horus().pid.to_string()), "names the holder of the lock: {}", second.err);
+    assert!(
+        second.err.contains(&rig.horus().pid.to_string()),
+        "names the holder of the lock: {}",
+        second.err
+    );
     rig.end().await;
 }

@@ -30,9 +30,11 @@ async fn invariant_g12_a_bad_file_changes_nothing_and_all_its_faults_are_told() 
         assert!(text.contains(fault), "`{fault}` is not told:\n{text}");
     }
     assert!(text.contains("watchdog.toml:"), "file and line: {text}");
-    rig.first("horus", "word about the file", |what| {
-        matches!(what, What::Horus { text } if text.contains("nothing was changed"))
-    })
+    rig.first(
+        "horus",
+        "word about the file",
+        |what| matches!(what, What::Horus { text } if text.contains("nothing was changed")),
+    )
     .await;
     let status = rig.cli(&["status"]).await;
     assert_eq!(status.code, 0, "a broken file keeps nobody from looking: {}", status.err);
@@ -50,7 +52,8 @@ async fn invariant_g12_a_bad_file_changes_nothing_and_all_its_faults_are_told() 
 #[tokio::test]
 async fn invariant_g12_only_what_differs_is_changed() {
     let mut rig = rig().await;
-    let (one, two, three) = (hanger(&rig, "one", KEYS), hanger(&rig, "two", KEYS), hanger(&rig, "three", KEYS));
+    let (one, two, three) =
+        (hanger(&rig, "one", KEYS), hanger(&rig, "two", KEYS), hanger(&rig, "three", KEYS));
     rig.run(&format!("{one}{two}")).await;
     let (first, second) = (rig.ready("one").await, rig.ready("two").await);
 
@@ -71,7 +74,11 @@ async fn invariant_g12_only_what_differs_is_changed() {
     rig.write(&format!("{one}{command}"));
     rig.signal(&rig.horus(), Signal::HUP);
     let exit = rig.after(last, "two", "planned exit", is_exit).await;
-    assert!(matches!(exit.event.what, What::Exited { cause: DeathCause::Planned, .. }), "{:?}", exit.event.what);
+    assert!(
+        matches!(exit.event.what, What::Exited { cause: DeathCause::Planned, .. }),
+        "{:?}",
+        exit.event.what
+    );
     let new = rig.ready_after(exit.seq, "two").await;
     assert_ne!(new, second);
     assert_eq!(rig.process("one").await, first);

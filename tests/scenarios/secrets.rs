@@ -18,11 +18,16 @@ async fn invariant_g11_no_secret_is_in_any_output() {
     let mut rig = rig().await;
     std::fs::File::create(rig.room.path("bot.env")).unwrap();
     let file = format!("EXCHANGE_KEY={IN_FILE}\n");
-    horus_sys::files::write_atomic(&rig.room.path("bot.env"), file.as_bytes(), horus_sys::files::Durability::ThisBoot)
-        .unwrap();
+    horus_sys::files::write_atomic(
+        &rig.room.path("bot.env"),
+        file.as_bytes(),
+        horus_sys::files::Durability::ThisBoot,
+    )
+    .unwrap();
     let (port, folder) = (rig.room.port(), triggers(&rig, "bot"));
     let port_word = port.to_string();
-    let command = [subject!("hanger"), "--port", &port_word, "--triggers", &folder, "--say-variable", "API_TOKEN"];
+    let command =
+        [subject!("hanger"), "--port", &port_word, "--triggers", &folder, "--say-variable", "API_TOKEN"];
     let keys = format!(
         "{}deadline = \"1s\"\nkills = {{ prove = \"5s\" }}\nenv = {{ API_TOKEN = \"{IN_ENV}\" }}\nenv_file = \"bot.env\"\n",
         beat(port)

@@ -65,7 +65,9 @@ async fn the_shipped_file_supervises_trading_and_pipeline() {
     rig.start().await;
     let (trading, pipeline) = (rig.ready("trading").await, rig.ready("pipeline").await);
     for name in ["trading", "pipeline"] {
-        let status = rig.status_until(name, "healthy", |now| matches!(now.verdict, Verdict::Healthy | Verdict::Idle)).await;
+        let status = rig
+            .status_until(name, "healthy", |now| matches!(now.verdict, Verdict::Healthy | Verdict::Idle))
+            .await;
         assert!(status.beats.iter().any(|beat| beat.tick.is_some()), "{name}: {:?}", status.beats);
         assert!(!status.progress.because.is_empty() && !status.value.because.is_empty());
     }
@@ -82,13 +84,17 @@ async fn the_shipped_file_supervises_trading_and_pipeline() {
 #[tokio::test]
 async fn the_fault_switch_of_trading_lets_a_person_watch_the_healing() {
     let mut rig = rig().await;
-    let faulty = |text: &str| text.replacen("\"run\"", "\"run\", \"--fault\", \"hang@1s,once\"", 1).replace("deadline = \"10s\"", "deadline = \"2s\"");
+    let faulty = |text: &str| {
+        text.replacen("\"run\"", "\"run\", \"--fault\", \"hang@5s,once\"", 1)
+            .replace("deadline = \"10s\"", "deadline = \"2s\"")
+    };
     let Some(text) = adapted(&rig, faulty) else {
         return skipped("shipped watchdog.toml with a fault", "there is none yet");
     };
     config(&rig, &text);
     rig.start().await;
-    let kill = rig.journal.wait(0, horus_tests::FAILSAFE, |event| is_kill(&event.event.what)).await.expect("a kill");
+    let kill =
+        rig.journal.wait(0, horus_tests::FAILSAFE, |event| is_kill(&event.event.what)).await.expect("a kill");
     let name = kill.event.subject.clone();
     rig.after(kill.seq, &name, "recovery", is_recovery).await;
     rig.told(&format!("{name} was stuck, I restarted it, working again")).await;

@@ -37,7 +37,11 @@ async fn a_start_beyond_its_cap_is_told_and_not_killed() {
     let port = port.to_string();
     rig.run(&service("model", &[subject!("slow-starter"), "--start", "7000", "--port", &port], &keys)).await;
     let said = rig.told("model is not ready after").await;
-    assert!(said.first_line().contains("Please look") || said.first_line().contains("Needs you"), "{}", said.first_line());
+    assert!(
+        said.first_line().contains("Please look") || said.first_line().contains("Needs you"),
+        "{}",
+        said.first_line()
+    );
     let process = rig.process("model").await;
     assert_eq!(rig.ready("model").await, process);
     let opened = rig.first("model", "incident", |what| matches!(what, What::IncidentOpened { .. })).await;

@@ -50,10 +50,37 @@ async fn a_deaf_program_and_its_whole_family_are_gone_before_stop_answers() {
     assert!(matches!(&hard.event.what, What::Signalled { signal, tree: true, .. } if signal == "SIGKILL"));
     assert!(crate::millis(soft.at, hard.at) >= 950, "the grace was given");
     let exit = rig.first("bot", "exit", is_exit).await;
-    assert!(matches!(exit.event.what, What::Exited { cause: DeathCause::Planned, .. }), "{:?}", exit.event.what);
+    assert!(
+        matches!(exit.event.what, What::Exited { cause: DeathCause::Planned, .. }),
+        "{:?}",
+        exit.event.what
+    );
     let status = rig.status("bot").await;
     assert_eq!((status.pid, status.wanted.as_str(), status.phase.as_str()), (None, "down", "down"));
     assert_eq!(rig.sinks.first_lines(), Vec::<String>::new(), "what a person asked for is no news");
+    rig.end().await;
+}
+
+/// Horus dies between the soft signal and the hard one: the next one finishes the stop.
+#[tokio::test]
+async fn a_stop_is_finished_by_the_next_horus() {
+    let mut rig = rig().await;
+    let (config, folder) = family(&rig, subject!("ignores-term"));
+    rig.run(&config).await;
+    let head = rig.ready("bot").await;
+    let family = members(&rig, &folder).await;
+    let request = horus_core::observation::OperatorRequest::Stop(horus_tests::name("bot"));
+    let asked = rig.client.ask(&request).await.unwrap();
+    let soft = rig.first("bot", "soft signal", is_signal).await;
+    rig.kill_horus().await;
+    drop(asked);
+    assert!(is_alive(&head), "the grace is not over");
+    rig.start().await;
+    rig.after(soft.seq, "bot", "exit", is_exit).await;
+    rig.status_until("bot", "down", |now| now.phase == "down").await;
+    assert!(!is_alive(&head) && family.iter().all(|member| !is_alive(member)), "somebody survived the stop");
+    assert_eq!(rig.count("bot", crate::is_start), 1);
+    assert_eq!(rig.status("bot").await.wanted, "down");
     rig.end().await;
 }
 
@@ -67,7 +94,11 @@ async fn what_an_ended_program_leaves_behind_is_swept_before_the_next_start() {
     rig.room.trigger("bot/exit");
     let gone = rig.first("bot", "sweep", |what| matches!(what, What::VerifiedGone { .. })).await;
     let next = rig.after(gone.seq, "bot", "next start", |what| matches!(what, What::Started { .. })).await;
-    assert_eq!(rig.count("bot", |what| matches!(what, What::Started { .. })), 2, "not started beside its strays");
+    assert_eq!(
+        rig.count("bot", |what| matches!(what, What::Started { .. })),
+        2,
+        "not started beside its strays"
+    );
     assert!(family.iter().all(|member| !is_alive(member)), "strays live on");
     let new = rig.ready_after(next.seq, "bot").await;
     assert_ne!(new, head);

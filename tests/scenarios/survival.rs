@@ -21,7 +21,10 @@ async fn talks_on(rig: &Rig, lines: usize) {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    assert!(tokio::time::timeout(horus_tests::FAILSAFE, talking).await.is_ok(), "the child's output does not arrive");
+    assert!(
+        tokio::time::timeout(horus_tests::FAILSAFE, talking).await.is_ok(),
+        "the child's output does not arrive"
+    );
 }
 
 /// Each line that the process wrote is there, once, in order.

@@ -15,19 +15,30 @@ const KEYS: &str = "deadline = \"2s\"\nstartup = \"30s\"\n\
 #[tokio::test]
 async fn never_traded_is_told_and_nothing_is_restarted() {
     let mut rig = rig().await;
-    let Some(config) = bot(&rig, &["--no-orders"], KEYS).await else { return skipped("never-traded", "no python3") };
+    let Some(config) = bot(&rig, &["--no-orders"], KEYS).await else {
+        return skipped("never-traded", "no python3");
+    };
     rig.run(&config).await;
     let process = rig.ready("bot").await;
     let opened = |kind| move |what: &What| matches!(what, What::IncidentOpened { kind: opened, .. } if *opened == kind);
     rig.first("bot", "value incident", opened(IncidentKind::Valueless)).await;
     rig.first("bot", "funnel incident", opened(IncidentKind::FunnelBlocked)).await;
     let said = rig.told("bot runs but has produced no orders for").await;
-    assert!(said.full_text().contains("I did not restart it: a restart does not cure this."), "{}", said.full_text());
+    assert!(
+        said.full_text().contains("I did not restart it: a restart does not cure this."),
+        "{}",
+        said.full_text()
+    );
     let said = rig.told("bot runs, but its work stops before orders").await;
     assert!(said.full_text().contains("signals went up by"), "{}", said.full_text());
     // One ladder: from stale to dead it is told again, as critical.
     let status = rig.status_until("bot", "dead", |now| now.value.is == ValueAxis::Dead).await;
-    assert_eq!(status.loop_axis.is, LoopAxis::Beating, "alive and useful are two axes: {}", status.loop_axis.because);
+    assert_eq!(
+        status.loop_axis.is,
+        LoopAxis::Beating,
+        "alive and useful are two axes: {}",
+        status.loop_axis.because
+    );
     let incidents = rig.client.incidents(true, 10).await.unwrap().incidents;
     let value = incidents.iter().find(|incident| incident.kind == IncidentKind::Valueless).unwrap();
     assert!(value.severity >= Severity::Warning);
@@ -43,7 +54,10 @@ async fn hang_7h_of_one_stage_is_found_by_its_counter_and_not_restarted() {
     let Some(config) = bot(&rig, &[], KEYS).await else { return skipped("hang-7h (b)", "no python3") };
     rig.run(&config).await;
     let process = rig.ready("bot").await;
-    rig.status_until("bot", "useful", |now| now.value.is == ValueAxis::Fresh && now.value.because.contains("grew")).await;
+    rig.status_until("bot", "useful", |now| {
+        now.value.is == ValueAxis::Fresh && now.value.because.contains("grew")
+    })
+    .await;
     assert_eq!(rig.sinks.first_lines(), Vec::<String>::new(), "a bot that trades is not talked about");
     struck(&rig, "bot", "stall").await;
     rig.told("bot runs, but its work stops before orders").await;

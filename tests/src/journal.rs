@@ -57,9 +57,16 @@ impl Journal {
     }
 
     /// Waits for the first event after number `after` that `is_it`.
-    pub async fn wait(&self, after: u64, within: Duration, is_it: impl Fn(&Recorded) -> bool) -> Option<Recorded> {
+    pub async fn wait(
+        &self,
+        after: u64,
+        within: Duration,
+        is_it: impl Fn(&Recorded) -> bool,
+    ) -> Option<Recorded> {
         let mut events = self.events.clone();
-        let found = |events: &Arc<Vec<Recorded>>| events.iter().find(|event| event.seq > after && is_it(event)).cloned();
+        let found = |events: &Arc<Vec<Recorded>>| {
+            events.iter().find(|event| event.seq > after && is_it(event)).cloned()
+        };
         let waiting = events.wait_for(|events| found(events).is_some());
         let events = tokio::time::timeout(within, waiting).await.ok()?.ok()?;
         found(&events)

@@ -117,7 +117,8 @@ impl Rig {
 
     /// Starts the program without waiting for anything.
     pub fn launch(&mut self) {
-        let log = std::fs::File::options().create(true).append(true).open(self.room.path("horus.log")).unwrap();
+        let log =
+            std::fs::File::options().create(true).append(true).open(self.room.path("horus.log")).unwrap();
         let mut command = self.command(&["run"]);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).kill_on_drop(true);
         self.horus = Some(command.spawn().unwrap());
@@ -127,7 +128,11 @@ impl Rig {
         #[expect(clippy::disallowed_methods, reason = "the one place where scenarios start a program")]
         let mut command = Command::new(self.binaries.path("horus"));
         command.args(words).current_dir(self.room.path("")).env_remove("HORUS_SOCKET");
-        command.env("HORUS_CONFIG", self.config()).env("HORUS_LOG", "info").env("NO_COLOR", "1").env("TZ", "UTC");
+        command
+            .env("HORUS_CONFIG", self.config())
+            .env("HORUS_LOG", "info")
+            .env("NO_COLOR", "1")
+            .env("TZ", "UTC");
         command.env(MARK, self.room.mark());
         command.env("DISCORD_URL", self.sinks.discord.discord_url());
         command.env("SLACK_URL", self.sinks.slack.slack_url());
@@ -150,7 +155,13 @@ impl Rig {
     // === waiting ===
 
     /// The first event of `service` after number `after` that `is_it`.
-    pub async fn after(&self, after: u64, service: &str, label: &str, is_it: impl Fn(&What) -> bool) -> Recorded {
+    pub async fn after(
+        &self,
+        after: u64,
+        service: &str,
+        label: &str,
+        is_it: impl Fn(&What) -> bool,
+    ) -> Recorded {
         let ours = |event: &Recorded| event.event.subject == service && is_it(&event.event.what);
         match self.journal.wait(after, FAILSAFE, ours).await {
             Some(event) => event,
@@ -184,7 +195,9 @@ impl Rig {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(FAILSAFE, reading).await.unwrap_or_else(|_| panic!("{} does not come", path.display()))
+        tokio::time::timeout(FAILSAFE, reading)
+            .await
+            .unwrap_or_else(|_| panic!("{} does not come", path.display()))
     }
 
     /// Waits until both sinks have a message whose first line holds `text`; gives the one at Discord.
@@ -196,7 +209,12 @@ impl Rig {
     }
 
     /// Waits until a condition on the status of a service holds.
-    pub async fn status_until(&self, service: &str, label: &str, holds: impl Fn(&ServiceStatus) -> bool) -> ServiceStatus {
+    pub async fn status_until(
+        &self,
+        service: &str,
+        label: &str,
+        holds: impl Fn(&ServiceStatus) -> bool,
+    ) -> ServiceStatus {
         let mut last = None;
         let end = tokio::time::Instant::now() + FAILSAFE;
         while tokio::time::Instant::now() < end {
@@ -244,7 +262,10 @@ impl Rig {
         let folder = self.room.path("s/logs");
         let rotated = (1..=64).rev().map(|number| folder.join(format!("{service}.log.{number}")));
         let files = rotated.chain([folder.join(format!("{service}.log"))]);
-        files.filter_map(|file| std::fs::read(file).ok()).map(|text| String::from_utf8_lossy(&text).into_owned()).collect()
+        files
+            .filter_map(|file| std::fs::read(file).ok())
+            .map(|text| String::from_utf8_lossy(&text).into_owned())
+            .collect()
     }
 
     /// What Horus wrote about itself.
@@ -255,7 +276,8 @@ impl Rig {
     /// A Python interpreter, not a script that looks for one. `None`: there is none.
     pub async fn python(&self) -> Option<String> {
         #[expect(clippy::disallowed_methods, reason = "asks an interpreter where it is")]
-        let asked = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().await.ok()?;
+        let asked =
+            Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().await.ok()?;
         let path = String::from_utf8(asked.stdout).ok()?.trim().to_owned();
         (asked.status.success() && !path.is_empty()).then_some(path)
     }
@@ -263,9 +285,11 @@ impl Rig {
     /// Runs a Python program over the database while no Horus writes to it.
     pub async fn with_database(&self, program: &str) -> String {
         let python = self.python().await.expect("there is Python");
-        let program = format!("import sqlite3\nrows = sqlite3.connect(\"s/horus.db\")\n{program}\nrows.commit()");
+        let program =
+            format!("import sqlite3\nrows = sqlite3.connect(\"s/horus.db\")\n{program}\nrows.commit()");
         #[expect(clippy::disallowed_methods, reason = "an interpreter that ends at once")]
-        let running = Command::new(python).args(["-c", &program]).current_dir(self.room.path("")).output().await;
+        let running =
+            Command::new(python).args(["-c", &program]).current_dir(self.room.path("")).output().await;
         let output = running.unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -273,11 +297,16 @@ impl Rig {
 
     /// The keeper's process.
     pub fn keeper(&self) -> ProcessId {
+        self.find_keeper().expect("there is a keeper")
+    }
+
+    /// The keeper's process, if there is one.
+    pub fn find_keeper(&self) -> Option<ProcessId> {
         let keeps = |process: &ProcessId| {
             let command = std::fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
             command.split(|byte| *byte == 0).nth(1) == Some(b"keep")
         };
-        self.room.processes().into_iter().find(keeps).expect("there is a keeper")
+        self.room.processes().into_iter().find(keeps)
     }
 
     // === acting ===

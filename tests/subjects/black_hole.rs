@@ -25,7 +25,9 @@ fn swallow(mut stream: TcpStream, mode: &str) -> io::Result<()> {
     while stream.read(&mut request)? > 0 {
         match mode {
             "drip" => {
-                for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n".iter().chain([b' '].iter().cycle()) {
+                for byte in
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n".iter().chain([b' '].iter().cycle())
+                {
                     stream.write_all(&[*byte])?;
                     rest(Duration::from_secs(1));
                 }
@@ -40,7 +42,9 @@ fn swallow(mut stream: TcpStream, mode: &str) -> io::Result<()> {
             "redirect" => stream.write_all(
                 b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/elsewhere\r\nContent-Length: 0\r\n\r\n",
             )?,
-            "error" => stream.write_all(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")?,
+            "error" => {
+                stream.write_all(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")?
+            }
             "page" => {
                 let page = "<html><title>Welcome</title></html>";
                 write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{page}", page.len())?;

@@ -4,8 +4,9 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use horus_tests::subject::{Beat, Options, Triggers};
+use horus_tests::subject::{Beat, Options, TURN, Triggers, rest};
 
 fn main() -> io::Result<()> {
     let options = Options::from_command_line();
@@ -25,10 +26,34 @@ fn main() -> io::Result<()> {
             writeln!(io::stdout(), "asking the exchange for the order book")?;
             hang()?;
         }
+        if triggers.strikes("halt") {
+            // It stops itself on purpose: a loss limit, a person's switch.
+            beat.declares = r#""state":"halted""#.into();
+            turns(&mut beat, 50);
+            writeln!(io::stdout(), "halted")?;
+            return Ok(());
+        }
+        if triggers.strikes("busy") {
+            // A step of four seconds, declared with a second to spare; the tick stands still.
+            #[expect(clippy::disallowed_methods, reason = "the beat carries a time of day")]
+            let until = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis()) + 5_000;
+            beat.declares = format!(r#""state":"busy","busy_until_ms":{until}"#);
+            for _ in 0..200 {
+                beat.answer();
+                rest(TURN);
+            }
+            beat.declares = r#""state":"ok""#.into();
+        }
         if triggers.strikes("exit") {
             writeln!(io::stdout(), "leaving with 3")?;
             return Err(io::Error::other("told to exit"));
         }
+    }
+}
+
+fn turns(beat: &mut Beat, count: u32) {
+    for _ in 0..count {
+        beat.turn();
     }
 }
 

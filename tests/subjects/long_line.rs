@@ -11,7 +11,8 @@ use horus_tests::subject::{Beat, Options, Triggers};
 fn main() -> io::Result<()> {
     let options = Options::from_command_line();
     let triggers = Triggers::of(&options);
-    let bytes = options.number("--bytes").and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(100_000_000);
+    let bytes =
+        options.number("--bytes").and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(100_000_000);
     let mut out = io::stdout().lock();
     let piece = "x".repeat(PIECE);
     for _ in 0..bytes / PIECE {

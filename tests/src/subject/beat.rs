@@ -20,6 +20,8 @@ pub struct Beat {
     pub seq: u64,
     /// Takes connections, answers none.
     pub muted: bool,
+    /// What it says of itself, as fields of the beat.
+    pub declares: String,
 }
 
 impl Beat {
@@ -30,7 +32,7 @@ impl Beat {
     pub fn at(port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port))?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, open: Vec::new(), seq: 0, muted: false })
+        Ok(Self { listener, open: Vec::new(), seq: 0, muted: false, declares: r#""state":"ok""#.into() })
     }
 
     /// One turn of the loop: moves the tick, answers who has asked, rests for [`TURN`].
@@ -50,7 +52,8 @@ impl Beat {
         if self.muted {
             return;
         }
-        let body = format!(r#"{{"schema":1,"seq":{},"state":"ok","progress":{{"turns":{}}}}}"#, self.seq, self.seq);
+        let (seq, declares) = (self.seq, &self.declares);
+        let body = format!(r#"{{"schema":1,"seq":{seq},{declares},"progress":{{"turns":{seq}}}}}"#);
         self.open.retain_mut(|(stream, request)| serve(stream, request, &body));
     }
 }
@@ -73,7 +76,10 @@ fn serve(stream: &mut TcpStream, request: &mut Vec<u8>, body: &str) -> bool {
         return true;
     }
     request.clear();
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     stream.write_all(format!("{head}{body}").as_bytes()).is_ok()
 }
 

@@ -63,7 +63,10 @@ impl Triggers {
 /// The file cannot be written.
 pub fn leave(path: &Path, text: &str) -> std::io::Result<()> {
     let half = path.with_extension("half");
-    #[expect(clippy::disallowed_methods, reason = "a subject has no Horus crate to lean on; the rename makes it whole")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a subject has no Horus crate to lean on; the rename makes it whole"
+    )]
     std::fs::write(&half, text)?;
     std::fs::rename(half, path)
 }
