@@ -23,6 +23,8 @@ pub(crate) struct Beats {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Source {
+    fingerprint: u64,
+    gap: Duration,
     pub(crate) last_fresh: Option<Mono>,
     pub(crate) last_heard: Option<Mono>,
     pub(crate) tick: Option<u64>,
@@ -54,19 +56,21 @@ impl Beats {
         beats
     }
 
-    /// Keeps what is known of sources that stay, forgets the others.
+    /// Keeps what is known of sources that stay what they were, forgets the others.
     pub(crate) fn retune(&mut self, plans: &[BeatPlan]) {
-        self.sources.retain(|kind, _| plans.iter().any(|plan| plan.kind() == *kind));
+        let listens = |source: &Source| plans.iter().any(|plan| plan.fingerprint() == source.fingerprint);
+        self.sources.retain(|_, source| listens(source));
         for plan in plans {
-            self.sources.entry(plan.kind()).or_default();
+            let fingerprint = plan.fingerprint();
+            self.sources.entry(plan.kind()).or_insert(Source { fingerprint, ..Source::default() });
         }
     }
 
     /// An adopted instance: the silence of those sources whose tick was known to move counts from now. False if there
     /// is none of them: nothing is known to move.
     #[must_use]
-    pub(crate) fn assume_moving(&mut self, now: Mono, moved: &[BeatKind]) -> bool {
-        for (_, source) in self.sources.iter_mut().filter(|(kind, _)| moved.contains(kind)) {
+    pub(crate) fn assume_moving(&mut self, now: Mono, moved: &[u64]) -> bool {
+        for source in self.sources.values_mut().filter(|source| moved.contains(&source.fingerprint)) {
             source.last_fresh = Some(now);
             source.fresh = 2;
         }
@@ -74,8 +78,26 @@ impl Beats {
     }
 
     /// The sources whose tick was seen to move.
-    pub(crate) fn moved(&self) -> Vec<BeatKind> {
-        self.sources.iter().filter(|(_, source)| source.moves()).map(|(kind, _)| *kind).collect()
+    pub(crate) fn moved(&self) -> Vec<u64> {
+        self.sources.values().filter(|source| source.moves()).map(|source| source.fingerprint).collect()
+    }
+
+    /// The longest gap between two fresh ticks that is usual: the longest one lately, forgotten slowly.
+    pub(crate) fn usual_gap(&self) -> Duration {
+        self.sources
+            .values()
+            .filter(|source| source.moves())
+            .map(|source| source.gap)
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// The sources that have a say about when the beats stopped: those that were seen to move. One that never beat, or
+    /// only ever said that it is ready, neither contradicts the others nor speaks for them.
+    fn voices(&self) -> impl Iterator<Item = (BeatKind, &Source)> {
+        let any = self.used_to_move();
+        let voices = self.sources.iter().filter(move |(_, source)| source.moves() || !any);
+        voices.filter(|(_, source)| source.last_fresh.is_some()).map(|(kind, source)| (*kind, source))
     }
 
     pub(crate) fn sources(&self) -> impl Iterator<Item = (BeatKind, &Source)> {
@@ -101,6 +123,8 @@ impl Beats {
         source.tick = beat.tick.or(source.tick);
         source.loop_lag_ms = beat.loop_lag_ms.or(source.loop_lag_ms);
         if fresh {
+            let gap = source.last_fresh.map_or(Duration::ZERO, |before| now.since(before));
+            source.gap = gap.max(source.gap / 8 * 7);
             source.last_fresh = Some(now);
             source.fresh = source.fresh.saturating_add(1);
             source.strongest = None;
@@ -156,9 +180,7 @@ impl Beats {
         } else if age < deadline {
             LoopAxis::Late
         } else {
-            // A source that never beat has nothing to say about when the others stopped.
-            let heard = self.sources.iter().filter(|(_, source)| source.last_fresh.is_some());
-            match heard.map(|(kind, source)| source.silence(*kind, now, deadline)).max() {
+            match self.voices().map(|(kind, source)| source.silence(kind, now, deadline)).max() {
                 Some(Silence::Lying) => LoopAxis::Lying,
                 Some(Silence::Silent) => LoopAxis::Silent,
                 Some(Silence::Unreachable) | None => LoopAxis::Unreachable,
@@ -166,12 +188,12 @@ impl Beats {
         }
     }
 
-    /// A source that is silent past `limit` while another one beats, with what it says.
-    pub(crate) fn disagreement(&self, now: Mono, limit: Duration) -> Option<String> {
-        let stale = |source: &Source| source.last_fresh.is_some_and(|at| now.since(at) >= limit);
-        let beating =
-            self.sources.iter().find(|(_, source)| !stale(source) && source.last_fresh.is_some())?.0;
-        let (kind, source) = self.sources.iter().find(|(_, source)| stale(source))?;
+    /// A source that is silent past `limit` (counted from `since` at the earliest) while another one beats, with what it
+    /// says.
+    pub(crate) fn disagreement(&self, now: Mono, since: Mono, limit: Duration) -> Option<String> {
+        let stale = |source: &Source| source.last_fresh.is_some_and(|at| now.since(at.max(since)) >= limit);
+        let beating = self.voices().find(|(_, source)| !stale(source))?.0;
+        let (kind, source) = self.voices().find(|(_, source)| stale(source))?;
         let age = Human(now.since(source.last_fresh?));
         Some(format!("{} silent for {age} while {} beats", kind.word(), beating.word()))
     }

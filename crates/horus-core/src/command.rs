@@ -164,9 +164,9 @@ pub struct Memory {
     pub started: Option<Duration>,
     /// A tick had been seen fresh in the current instance.
     pub was_ready: bool,
-    /// The sources whose tick had been seen to move.
+    /// The sources whose tick had been seen to move (fingerprints).
     #[serde(default)]
-    pub moved: Vec<crate::plan::BeatKind>,
+    pub moved: Vec<u64>,
     /// A hang that was acted on and has not been answered by a fresh tick.
     #[serde(default)]
     pub hang: Option<MemoryHang>,

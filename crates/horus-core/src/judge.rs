@@ -63,6 +63,8 @@ impl Service {
     pub(crate) fn limits(&self) -> Limits {
         let deadline = self.kills.patience(self.plan.deadline, &self.plan.kills);
         let poll = self.plan.beats.iter().map(crate::plan::BeatPlan::every).max().unwrap_or_default();
+        // What is usual for this program is no suspicion: sd_notify asks for a beat at half of the deadline.
+        let poll = poll.max(self.beats.usual_gap().min(deadline));
         let early = (deadline / 4).max(poll.saturating_add(poll / 4)).min(deadline);
         let late = (deadline / 2).max(poll.saturating_add(poll / 2)).min(deadline);
         Limits { early, late, deadline, act: deadline.saturating_mul(2) }
@@ -72,6 +74,12 @@ impl Service {
     pub(crate) fn silent_since(&self, now: Mono) -> Option<Mono> {
         let fresh = self.beats.last_fresh()?.max(self.judged_since);
         Some(self.excused_until().map_or(fresh, |until| fresh.max(until)).min(now))
+    }
+
+    /// Two sources that contradict each other, in words.
+    pub(crate) fn disagreement(&self, now: Mono) -> Option<String> {
+        let since = self.excused_until().map_or(self.judged_since, |until| until.max(self.judged_since));
+        self.beats.disagreement(now, since, self.limits().act)
     }
 
     /// Nothing is overdue before then.
@@ -134,7 +142,7 @@ impl Service {
 
     /// The probe path is well when a tick came through it and no source contradicts another.
     fn close_probe_path(&mut self, turn: &mut Turn<'_>) {
-        if self.beats.disagreement(turn.now, self.limits().act).is_none() {
+        if self.disagreement(turn.now).is_none() {
             let (kind, outcome) = (IncidentKind::ProbePath, Outcome::CameBackAlone);
             self.incidents.close_kind(turn, kind, outcome, "the probe works again");
         }
@@ -172,7 +180,7 @@ impl Service {
     }
 
     fn judge_disagreement(&mut self, turn: &mut Turn<'_>, limits: Limits) {
-        match self.beats.disagreement(turn.now, limits.act) {
+        match self.disagreement(turn.now) {
             Some(text) => self.tell_probe_path(turn, limits.act, text),
             None => self.close_probe_path(turn),
         }

@@ -28,7 +28,7 @@ impl Service {
     pub(crate) fn observe(&mut self, turn: &mut Turn<'_>, observation: Observation) {
         use Observation as O;
         match observation {
-            O::Adopted(instance) => self.react(turn, Trigger::Adopted, Facts::Instance(instance)),
+            O::Adopted(instance) => self.adopted(turn, instance),
             O::Spawned(instance) if instance.generation == self.generation => self.spawned(turn, instance),
             O::Spawned(instance) => self.disown(turn, instance),
             O::StartLost { generation } if generation == self.generation => {
@@ -417,12 +417,13 @@ impl Service {
         if rules_changed {
             // What was lawful under the old rules is not held against it.
             self.judged_since = turn.now;
+            self.spare(turn, "the plan it was judged by has changed");
         }
         if rules_changed || observe_changed {
             self.spell.declined = false;
         }
         if beats_changed {
-            self.change_beats(turn.now);
+            self.change_beats(turn);
         }
         if matches!(self.wanted, Wanted::Down(Why::NotAutostart)) && self.plan.autostart {
             self.wanted = Wanted::Up;
@@ -443,13 +444,16 @@ impl Service {
 
     /// Other sources of beats. If none of those that are left was ever heard, the first fresh tick is awaited anew:
     /// nothing is known to move.
-    fn change_beats(&mut self, now: Mono) {
+    fn change_beats(&mut self, turn: &mut Turn<'_>) {
         self.beats.retune(&self.plan.beats);
+        if !self.beats.has_sources() {
+            self.react(turn, Trigger::FirstTick, Facts::By("no beat is asked for any more".into()));
+        }
         if let Phase::Running(running) = &self.phase
             && self.beats.has_sources()
             && self.beats.last_fresh().is_none()
         {
-            self.phase = Phase::Starting { alive: running.alive, watched_since: now };
+            self.phase = Phase::Starting { alive: running.alive, watched_since: turn.now };
         }
     }
 

@@ -191,6 +191,21 @@ impl BeatPlan {
         }
     }
 
+    /// What it listens to: a number that stays the same while only its timing changes, also across restarts of Horus.
+    pub fn fingerprint(&self) -> u64 {
+        let what = match self {
+            Self::Http(beat) => format!("http {} {:?}", beat.url, beat.seq),
+            Self::Notify => "notify".to_owned(),
+            Self::File(beat) => format!("file {:?} {:?}", beat.path, beat.look_at),
+            Self::Log(beat) => format!("log {}", beat.pattern),
+            Self::Tcp(beat) => format!("tcp {}", beat.address),
+            Self::Exec(beat) => format!("exec {:?} {}", beat.command, beat.seq),
+        };
+        // FNV-1a: stored, so it must not change with the compiler.
+        what.bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    }
+
     /// The word for this source in config, status and reasons.
     pub fn kind(&self) -> BeatKind {
         match self {

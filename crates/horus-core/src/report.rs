@@ -105,7 +105,7 @@ impl Service {
     }
 
     fn conclude_beating(&self, now: Mono) -> (Verdict, Reason) {
-        if let Some(disagreement) = self.beats.disagreement(now, self.limits().act) {
+        if let Some(disagreement) = self.disagreement(now) {
             return (Verdict::ProbePath, Reason::new(Rule::ProbePath, disagreement));
         }
         if self.declared == Declared::Halted {

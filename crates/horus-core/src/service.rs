@@ -246,7 +246,7 @@ pub(crate) struct Service {
     pub(crate) tickets: Vec<(u64, Goal, Mono)>,
     pub(crate) verdict: Verdict,
     /// From an earlier life of Horus: start of the instance, whether it had become ready, which sources moved.
-    pub(crate) remembered_instance: Option<(Mono, bool, Vec<crate::plan::BeatKind>)>,
+    pub(crate) remembered_instance: Option<(Mono, bool, Vec<u64>)>,
     /// When it has to be looked at again without any input.
     pub(crate) due: Option<Mono>,
     /// Something that has to survive a restart of Horus has changed.
@@ -541,6 +541,7 @@ impl Service {
         self.judged_since = turn.now;
         self.said = None;
         self.recovers_at = None;
+        self.recovers_on_tick = false;
         let alive = Alive { process: instance.process, since };
         self.phase = Phase::Starting { alive, watched_since: turn.now };
         self.dirty = true;
@@ -697,7 +698,14 @@ impl Service {
         }
     }
 
-    /// The keeper tells of a start. The second report of one that has ended revives nobody.
+    /// A living process was found. The second report of one that has ended revives nobody.
+    pub(crate) fn adopted(&mut self, turn: &mut Turn<'_>, instance: Instance) {
+        if instance.generation > self.ended {
+            self.react(turn, Trigger::Adopted, Facts::Instance(instance));
+        }
+    }
+
+    /// The keeper tells of a start. The same holds.
     pub(crate) fn spawned(&mut self, turn: &mut Turn<'_>, instance: Instance) {
         if instance.generation > self.ended {
             self.react(turn, Trigger::Spawned, Facts::Instance(instance));

@@ -23,7 +23,7 @@ use crate::rig::{SECOND, name, service};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Seconds of good behaviour after which every request must have been answered.
-const QUIET: u64 = 900;
+const QUIET: u64 = 240;
 
 /// One thing that happens. The first number says to which service.
 #[derive(Clone, Debug)]
@@ -187,6 +187,10 @@ impl World {
                     assert!(!self.closed.contains(&notice.incident), "told after it was closed");
                     if let Story::StuckHealed { .. } = notice.story {
                         let truth = &self.truths[notice.subject.as_str()];
+                        let beats = |plan: &ServicePlan| !plan.beats.is_empty();
+                        if !self.plan.services.get(notice.subject.as_str()).is_some_and(beats) {
+                            continue;
+                        }
                         assert_eq!(truth.last_fresh, Some(self.now), "healed is said at a fresh tick");
                     }
                 }
@@ -519,7 +523,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_input_sequence_breaks_a_guarantee(
