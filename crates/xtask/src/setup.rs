@@ -13,26 +13,38 @@ const PYTHON_MIN: (u32, u32) = (3, 9);
 /// # Errors
 /// Why the scenarios that need it cannot run here.
 pub(crate) fn python() -> Result<(), String> {
-    if python_is_fit() {
+    let wanted = format!("python3 >= {}.{}", PYTHON_MIN.0, PYTHON_MIN.1);
+    let ask = format!("import sys, asyncio; sys.exit(sys.version_info < {PYTHON_MIN:?})");
+    provided(&wanted, "python3", || shell::is_there(shell::command("python3").args(["-c", &ask])))
+}
+
+/// Sees to it that `ps` and `kill` are there: tests ask them as witnesses, and the smallest Debian has neither.
+///
+/// # Errors
+/// Why they are not.
+pub(crate) fn process_tools() -> Result<(), String> {
+    provided("ps and /bin/kill", "procps", || {
+        shell::is_there(shell::command("ps").arg("--version")) && std::path::Path::new("/bin/kill").exists()
+    })
+}
+
+/// Installs a Debian package if what is in it is not there and this machine allows it.
+fn provided(wanted: &str, package: &str, is_there: impl Fn() -> bool) -> Result<(), String> {
+    // BSD tools know no `--version`; a Mac has all of them.
+    if is_there() || (cfg!(target_os = "macos") && package == "procps") {
         return Ok(());
     }
-    let wanted = format!("python3 >= {}.{} is not installed", PYTHON_MIN.0, PYTHON_MIN.1);
     if horus_sys::user::effective_uid() != 0 || !shell::is_there(shell::command("apt-get").arg("--version")) {
-        return Err(format!("{wanted}, and only root of a Debian may install it from here"));
+        return Err(format!("{wanted}: not installed, and only root of a Debian may install it from here"));
     }
     let update = shell::run(apt().arg("update"));
     let install =
-        update.and_then(|()| shell::run(apt().args(["install", "--no-install-recommends", "python3"])));
+        update.and_then(|()| shell::run(apt().args(["install", "--no-install-recommends", package])));
     match install {
-        Ok(()) if python_is_fit() => Ok(()),
-        Ok(()) => Err(format!("{wanted}; what apt-get installed is older")),
-        Err(error) => Err(format!("{wanted}, and apt-get could not: {error:#}")),
+        Ok(()) if is_there() => Ok(()),
+        Ok(()) => Err(format!("{wanted}: what apt-get installs of {package} is another version")),
+        Err(error) => Err(format!("{wanted}: not installed, and apt-get could not: {error:#}")),
     }
-}
-
-fn python_is_fit() -> bool {
-    let ask = format!("import sys, asyncio; sys.exit(sys.version_info < {PYTHON_MIN:?})");
-    shell::is_there(shell::command("python3").args(["-c", &ask]))
 }
 
 fn apt() -> std::process::Command {

@@ -28,11 +28,9 @@ pub(crate) struct Options {
 pub(crate) fn test(options: &Options) -> Result<ExitCode> {
     let root = shell::root()?;
     let target = shell::target_directory(&root)?;
-    let mut skipped_setups = Vec::new();
     let python = setup::python();
-    if let Err(why) = &python {
-        skipped_setups.push(format!("scenarios in Python: {why}"));
-    }
+    let missing: Vec<String> =
+        [setup::process_tools(), python.clone()].into_iter().filter_map(Result::err).collect();
     // All programs and all tests in one build: cargo then chooses one set of features, and nothing is built twice.
     shell::run(cargo(&root).args(["build", "--workspace", "--bins", "--tests"]))?;
 
@@ -40,7 +38,7 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
     let nextest = !options.no_nextest && shell::is_there(cargo(&root).args(["nextest", "--version"]));
     let mut counts = if nextest { runner.nextest(&target)? } else { runner.libtest(&[])? };
     counts.add(runner.libtest(&["--doc"])?);
-    close(&counts, &skipped_setups);
+    close(&counts, &missing);
     Ok(if counts.failed == 0 && counts.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -78,7 +76,11 @@ impl Runner<'_> {
         let text = std::fs::read_to_string(&report)
             .with_context(|| format!("nextest ({status}) left no report at {}", report.display()))?;
         let mut counts = Counts::from_junit(&text);
-        counts.skip_ignored(ignored);
+        if ignored > 0 {
+            let mut list = self.cargo();
+            list.args(["nextest", "list", "--workspace", "--run-ignored", "only", "-T", "oneline"]);
+            counts.skip_ignored(ignored, &shell::read(&mut list)?);
+        }
         counts.must_agree_with(status.success(), "cargo nextest");
         Ok(counts)
     }
@@ -101,10 +103,10 @@ impl Runner<'_> {
 }
 
 /// What was skipped and why, what failed, and the closing line, which is all that many readers look at.
-fn close(counts: &Counts, setups: &[String]) {
+fn close(counts: &Counts, missing: &[String]) {
     println!();
-    for setup in setups {
-        println!("not set up: {setup}");
+    for missing in missing {
+        println!("missing: {missing}");
     }
     for skipped in &counts.reasons {
         println!("skipped: {skipped}");

@@ -39,12 +39,10 @@ impl Counts {
         counts
     }
 
-    /// Tests that are marked `#[ignore]`.
-    pub(super) fn skip_ignored(&mut self, ignored: usize) {
-        if ignored > 0 {
-            self.skipped += ignored;
-            note(&mut self.reasons, format!("{ignored} marked #[ignore]: asked for by name only"));
-        }
+    /// Tests that are marked `#[ignore]`, by name, one a line.
+    pub(super) fn skip_ignored(&mut self, ignored: usize, names: &str) {
+        self.skipped += ignored;
+        names.lines().for_each(|name| note(&mut self.reasons, format!("{name}: marked #[ignore]")));
     }
 
     /// A runner that fails without a failed test (a build error, a crash) must not look like a success.
@@ -122,6 +120,12 @@ impl Libtest {
         if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
             note(&mut self.counts.failures, name.to_owned());
         }
+        if let Some((name, why)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ignored"))
+        {
+            let why = why.trim_start_matches([',', ' ']);
+            let why = if why.is_empty() { "marked #[ignore]" } else { why };
+            note(&mut self.counts.reasons, format!("{name}: {why}"));
+        }
         if let Some((_, reason)) = line.split_once(SKIPPED).filter(|_| self.in_successes) {
             self.skipped_themselves += 1;
             note(&mut self.counts.reasons, reason.trim().to_owned());
@@ -129,7 +133,7 @@ impl Libtest {
         if let Some(result) = line.strip_prefix("test result: ") {
             self.counts.passed += number_before(result, " passed");
             self.counts.failed += number_before(result, " failed");
-            self.counts.skip_ignored(number_before(result, " ignored"));
+            self.counts.skipped += number_before(result, " ignored");
         }
         !self.in_successes
     }
@@ -189,6 +193,7 @@ mod tests {
             ("running 4 tests", true),
             ("test a ... ok", true),
             ("test b ... FAILED", true),
+            ("test d ... ignored, takes an hour", true),
             ("successes:", false),
             ("---- c stderr ----", false),
             ("SKIPPED: c: no python", false),
@@ -203,6 +208,7 @@ mod tests {
         let counts = libtest.counts();
         assert_eq!((counts.passed, counts.failed, counts.skipped), (6, 1, 2));
         assert_eq!(counts.failures, ["b"]);
+        assert_eq!(counts.reasons, ["d: takes an hour", "c: no python"]);
     }
 
     #[test]
