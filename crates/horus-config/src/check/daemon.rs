@@ -12,8 +12,8 @@ use crate::raw::{RawDaemon, RawDefaults, RawFile};
 
 /// The address of a unix socket has 104 bytes on macOS and 108 on Linux, with the end mark.
 const SOCKET_PATH_MAX: usize = 100;
-/// What comes between the run directory and a socket besides the name of its service: `/notify/NAME.sock`.
-const SOCKET_TAIL: usize = "/notify/.sock".len();
+/// What comes between the run directory and a socket besides the name of its service: `-notify/NAME.sock`.
+const SOCKET_TAIL: usize = "-notify/.sock~".len();
 /// The longest socket name that belongs to no service: `/keeper.sock`.
 const OWN_SOCKET_TAIL: usize = "/keeper.sock".len();
 
@@ -103,7 +103,7 @@ impl Check<'_> {
             )
             .label(format!("{length} bytes; at most {allowed}"))
             .help(format!(
-                "the address of a socket has at most {SOCKET_PATH_MAX} bytes, and `/notify/{name}.sock` comes after it: \
+                "the address of a socket has at most {SOCKET_PATH_MAX} bytes, and `-notify/{name}.sock` comes after it: \
                  choose a shorter `run_directory`, such as \"/tmp/horus\""
             ));
     }
