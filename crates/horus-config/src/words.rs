@@ -153,10 +153,8 @@ pub(crate) fn check_variable_name(name: &str) -> Result<(), String> {
     }
     let good = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     if !name.bytes().all(good) || name.as_bytes()[0].is_ascii_digit() {
-        return Err(format!(
-            "`{}` is no name of an environment variable (letters, digits, _)",
-            name.escape_default()
-        ));
+        // Not named: a slip of the hand may have put a secret where the name belongs.
+        return Err("this is no name of an environment variable (letters, digits, _)".into());
     }
     if name == "NOTIFY_SOCKET" || name.starts_with("HORUS_SERVICE") || name == "HORUS_GENERATION" {
         return Err(format!("`{name}` is set by Horus itself"));
