@@ -37,9 +37,12 @@ async fn commands_that_cannot_run_are_named_and_tried_ever_more_slowly() {
         + &service("gone", &[&gone.display().to_string()], RESTARTS)
         + &service("closed", &[&not_executable.display().to_string()], RESTARTS)
         + &service("garbled", &[&garbled.display().to_string()], RESTARTS);
+    let config = config + &hanger(&rig, "homeless", &format!("directory = \"nowhere\"\n{RESTARTS}"));
     std::fs::remove_file(&gone).unwrap();
     rig.run(&config).await;
-    for (name, says) in [("gone", "not found"), ("closed", "not executable"), ("garbled", "ormat")] {
+    for (name, says) in
+        [("gone", "not found"), ("closed", "not executable"), ("garbled", "ormat"), ("homeless", "nowhere")]
+    {
         let failed = rig.first(name, "failed start", |what| matches!(what, What::StartFailed { .. })).await;
         let What::StartFailed { error } = &failed.event.what else { unreachable!() };
         assert!(error.contains(says), "{name}: {error}");
@@ -86,6 +89,29 @@ async fn a_program_that_ends_at_once_is_a_crash_loop_and_never_given_up() {
     assert_eq!(rig.count("rss", opened(IncidentKind::SameAge)), 0, "to die at once is no schedule");
     rig.assert_never_signalled("rss");
     assert_eq!(rig.count("good", is_start), 1);
+    rig.end().await;
+}
+
+/// A program that is not to be started again stays down, and a person is told if it did not end well.
+#[tokio::test]
+async fn a_restart_policy_is_followed() {
+    let mut rig = rig().await;
+    let done = [subject!("crasher"), "--code", "0", "--words", "no more topics"];
+    let failed = [subject!("crasher"), "--code", "5", "--words", "the disk is on fire"];
+    let config = service("done", &done, "restart = { on = \"failure\" }\n")
+        + &service("failed", &failed, "restart = { on = \"never\" }\n");
+    rig.run(&config).await;
+    let said = rig.told("failed ended by itself and stays down, as its settings say. Needs you.").await;
+    assert!(said.full_text().contains("exit code 5"), "{}", said.full_text());
+    assert!(said.full_text().contains("the disk is on fire"), "its last words: {}", said.full_text());
+    assert!(said.full_text().contains("horus start failed"), "{}", said.full_text());
+    rig.first("done", "end", |what| matches!(what, What::IncidentClosed { .. })).await;
+    for name in ["done", "failed"] {
+        assert_eq!(rig.count(name, is_start), 1, "{name}");
+        assert_eq!(rig.status(name).await.pid, None);
+    }
+    let lines = rig.sinks.first_lines();
+    assert!(!lines.iter().any(|line| line.contains("done")), "who ended as he should is no news: {lines:?}");
     rig.end().await;
 }
 

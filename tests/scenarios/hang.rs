@@ -179,3 +179,29 @@ async fn gateway_3am_is_healed_by_one_kill_and_told_quietly() {
     assert!(said.pings.is_empty());
     rig.end().await;
 }
+
+/// Horus dies between the verdict and the signal: the next one takes the matter up, and nobody is killed twice for it.
+#[tokio::test]
+async fn a_kill_cut_short_by_the_death_of_horus_is_taken_up_by_the_next() {
+    let mut rig = rig().await;
+    let config = hanger(&rig, "gateway", KEYS);
+    rig.run(&config).await;
+    let old = rig.ready("gateway").await;
+    struck(&rig, "gateway", "hang").await;
+    rig.first("gateway", "kill", is_kill).await;
+    rig.kill_horus().await;
+    let last = rig.journal.last();
+    rig.start().await;
+    let recovered = rig.after(last, "gateway", "recovery", is_recovery).await;
+    assert!(!is_alive(&old));
+    assert_eq!(
+        rig.count("gateway", |what| matches!(what, What::Started { .. })),
+        2,
+        "one start, one restart"
+    );
+    rig.told("gateway was stuck, I restarted it, working again. Nothing to do.").await;
+    rig.after(recovered.seq, "gateway", "end", |what| matches!(what, What::IncidentClosed { .. })).await;
+    let open = rig.client.incidents(true, 10).await.unwrap().incidents;
+    assert!(open.is_empty(), "left open: {open:#?}");
+    rig.end().await;
+}

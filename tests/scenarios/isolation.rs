@@ -3,6 +3,10 @@
 use horus_alert::fake::Fault;
 use horus_core::verdict::Verdict;
 
+use horus_core::event::What;
+use horus_core::notice::IncidentKind;
+use horus_tests::skipped;
+
 use crate::{beat, hanger, is_kill, is_recovery, millis, rig, service, struck, subject, triggers};
 
 const KEYS: &str = "deadline = \"2s\"\nkills = { prove = \"5s\" }\n";
@@ -64,5 +68,30 @@ async fn invariant_g10_black_holes_floods_and_a_hung_sink_delay_nobody() {
     let bytes: u64 = logs.map(|file| file.metadata().map_or(0, |found| found.len())).sum();
     assert!(bytes <= 4 << 20, "a flood fills what its limits say: {bytes} bytes");
     rig.room.trigger("flood/exit");
+    rig.end().await;
+}
+
+/// The database takes no writes: Horus goes on watching and healing, says so, and writes everything later.
+#[tokio::test]
+async fn a_database_that_takes_no_writes_stops_nobody() {
+    let mut rig = rig().await;
+    let config = hanger(&rig, "bot", KEYS);
+    rig.run(&config).await;
+    let old = rig.ready("bot").await;
+    let Some(holder) = rig.hold_database().await else { return skipped("a locked database", "no python3") };
+    struck(&rig, "bot", "hang").await;
+    // Told from memory, while nothing can be written.
+    rig.told("bot was stuck, I restarted it, working again").await;
+    rig.told("horus cannot write its records. It goes on watching and healing. Needs you.").await;
+    let new = rig.status_until("bot", "healed", |now| now.verdict == Verdict::Healthy).await;
+    assert_ne!(new.pid, Some(old.pid));
+    assert!(rig.client.status().await.unwrap().store_fault.is_some());
+    assert_eq!(rig.count("bot", is_kill), 0, "the journal cannot know of it yet");
+    drop(holder);
+    rig.first("bot", "kill", is_kill).await;
+    rig.first("bot", "recovery", is_recovery).await;
+    let over = |what: &What| matches!(what, What::IncidentOpened { kind: IncidentKind::Store, .. });
+    rig.first("horus", "trouble with the store", over).await;
+    rig.told("horus: over after").await;
     rig.end().await;
 }

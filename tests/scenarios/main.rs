@@ -13,6 +13,7 @@ mod holding;
 mod isolation;
 mod kill_loops;
 mod life;
+mod monitors;
 mod order;
 mod reloading;
 mod secrets;

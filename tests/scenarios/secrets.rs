@@ -6,6 +6,7 @@ use horus_alert::fake::CANARY;
 use horus_core::event::{DeathCause, What};
 use horus_core::notice::IncidentKind;
 use horus_core::observation::OperatorRequest;
+use horus_sys::process::environment;
 use horus_tests::Rig;
 
 use crate::{beat, is_kill, is_recovery, rig, service, struck, subject, triggers};
@@ -54,6 +55,14 @@ async fn invariant_g11_no_secret_is_in_any_output() {
     };
     rig.client.ask(&hold).await.unwrap().answer().await.unwrap();
     said_by_everything(&rig).await;
+
+    // What Horus knows of its sinks is not passed on to anybody.
+    for (who, process) in [("the child", rig.process("bot").await), ("the keeper", rig.keeper())] {
+        let environment = environment(process.pid).unwrap();
+        let has = |text: &str| environment.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(!has(CANARY), "{who} has inherited a webhook's URL");
+        assert_eq!(has(IN_FILE), who == "the child", "{who}");
+    }
 
     // The program said it itself, and its own log is its own affair; this shows that the test looks at the right thing.
     assert!(rig.output("bot").contains(IN_ENV));

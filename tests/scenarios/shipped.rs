@@ -35,12 +35,12 @@ fn adapted(rig: &Rig, more: impl Fn(&str) -> String) -> Option<String> {
     Some(more(&format!("version = 1\n{head}{text}\n{sinks}")))
 }
 
-/// Without `version`, `[daemon]`, `[defaults]` and `[sink.*]`: those are the room's.
+/// Without `version`, `[daemon]` and `[sink.*]`: those are the room's.
 fn without_places(text: &str) -> String {
     let mut kept = true;
     let lines = text.lines().filter(|line| {
         if line.starts_with('[') {
-            kept = !["[daemon", "[defaults", "[sink"].iter().any(|table| line.starts_with(table));
+            kept = !["[daemon", "[sink"].iter().any(|table| line.starts_with(table));
         }
         kept && !line.starts_with("version")
     });
@@ -86,7 +86,7 @@ async fn the_fault_switch_of_trading_lets_a_person_watch_the_healing() {
     let mut rig = rig().await;
     let faulty = |text: &str| {
         text.replacen("\"run\"", "\"run\", \"--fault\", \"hang@5s,once\"", 1)
-            .replace("deadline = \"10s\"", "deadline = \"2s\"")
+            .replace("deadline = \"10s\"", "deadline = \"3s\"")
     };
     let Some(text) = adapted(&rig, faulty) else {
         return skipped("shipped watchdog.toml with a fault", "there is none yet");

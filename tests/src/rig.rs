@@ -295,6 +295,23 @@ impl Rig {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Locks the database against writes until the child is dropped. `None`: there is no Python.
+    pub async fn hold_database(&self) -> Option<Child> {
+        let python = self.python().await?;
+        let program = "import sqlite3, sys\nrows = sqlite3.connect('s/horus.db', isolation_level=None, timeout=10)\n\
+                       rows.execute('BEGIN IMMEDIATE')\nopen('locked', 'w').close()\nsys.stdin.read()";
+        #[expect(clippy::disallowed_methods, reason = "an interpreter that holds a lock")]
+        let mut command = Command::new(python);
+        command
+            .args(["-c", program])
+            .current_dir(self.room.path(""))
+            .stdin(Stdio::piped())
+            .kill_on_drop(true);
+        let holder = command.spawn().unwrap();
+        self.file(&self.room.path("locked")).await;
+        Some(holder)
+    }
+
     /// The keeper's process.
     pub fn keeper(&self) -> ProcessId {
         self.find_keeper().expect("there is a keeper")
