@@ -1,6 +1,8 @@
 //! A random world. What it says may be late, repeated or about the wrong run, but it never lies about the living run:
 //! so a shadow of the truth is enough to check the guarantees after every step.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a broken guarantee has to fail loudly")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -361,9 +363,14 @@ impl World {
 
     fn ready(&mut self, who: usize) {
         let (who, now) = (name(NAMES[who]), self.now);
+        // Only who was given a notify socket can say so.
+        let counts = |plan: &ServicePlan| plan.beats.contains(&BeatPlan::Notify);
+        let counts = self.plan.services.get(&who).is_some_and(counts);
         let truth = self.truth(&who);
         let Some(generation) = truth.living else { return };
-        truth.last_fresh = Some(now);
+        if counts {
+            truth.last_fresh = Some(now);
+        }
         self.see(&who, Observation::SaidReady { generation });
     }
 

@@ -1,0 +1,156 @@
+//! Sources of beats that change, contradict each other or say little.
+
+use super::*;
+
+fn log_beat(pattern: &str) -> BeatPlan {
+    BeatPlan::Log(horus_core::plan::LogBeat { pattern: pattern.into() })
+}
+
+fn with_beats(beats: Vec<BeatPlan>) -> horus_core::plan::ServicePlan {
+    notify_and_http(&beats)
+}
+
+/// A service whose log beat was heard twice.
+fn running_on_its_log() -> ByHand {
+    let mut hand = ByHand::new(with_beats(vec![log_beat("tick")]));
+    hand.spawned();
+    for _ in 0..3 {
+        let Observation::Beat { generation, mut beat } = beat(&hand, NOTIFY, 0) else { unreachable!() };
+        beat.source = BeatKind::Log;
+        hand.second(Observation::Beat { generation, beat });
+    }
+    hand
+}
+
+#[test]
+fn ready_and_nothing_more_turns_a_firewalled_probe_into_a_kill() {
+    // READY=1 at the start and http beats from then on: the most ordinary mix of the two.
+    let mut hand = ByHand::new(with_beats(vec![BeatPlan::Notify, service().beats[0].clone()]));
+    hand.spawned();
+    let generation = hand.generation();
+    hand.second(Observation::SaidReady { generation });
+    for tick in 0..60 {
+        let heard = beat(&hand, HTTP, tick);
+        hand.second(heard);
+    }
+    assert_eq!(
+        hand.told().len(),
+        0,
+        "a source that only ever said READY does not contradict: {:?}",
+        hand.told()
+    );
+    for _ in 0..600 {
+        let heard = miss(&hand, ProbeFault::NoPath);
+        hand.second(heard);
+    }
+    assert_eq!(hand.signals(), 0);
+}
+
+#[test]
+fn another_pattern_for_the_same_kind_of_beat_kills_what_runs() {
+    let mut hand = running_on_its_log();
+    hand.change(|plan| plan.services.get_mut("bot").unwrap().beats = vec![log_beat("typo")]);
+    hand.pass(600);
+    assert_eq!(hand.signals(), 0, "reloaded");
+    let memory = running_on_its_log().memory();
+    let mut next = ByHand::with_memory(with_beats(vec![log_beat("typo")]), memory, SECOND);
+    next.adopt_and_reconcile(1);
+    next.pass(600);
+    assert_eq!(next.signals(), 0, "changed while Horus was away");
+}
+
+#[test]
+fn a_longer_deadline_does_not_save_what_is_condemned() {
+    let mut hand = ByHand::running(service());
+    hand.auto = false;
+    hand.hang(21);
+    hand.change(|plan| plan.services.get_mut("bot").unwrap().deadline = 600 * SECOND);
+    hand.auto = true;
+    hand.answer_captures();
+    hand.pass(30);
+    assert_eq!(hand.signals(), 0, "silent for less than a minute, 20 min are allowed");
+}
+
+#[test]
+fn without_beats_from_now_on_a_start_never_ends() {
+    let mut hand = ByHand::new(service());
+    let asked = hand.ask(start());
+    hand.spawned();
+    hand.change(|plan| plan.services.get_mut("bot").unwrap().beats.clear());
+    hand.pass(2);
+    assert!(matches!(ticket_of(&hand, asked), Some(Answer::Done(_))), "its process lives, more is not asked");
+}
+
+#[test]
+fn a_death_after_an_adoption_is_told_as_healed_twice() {
+    let mut first = ByHand::running(service());
+    first.exited_and_started_again();
+    let (one, two) = (beat(&first, HTTP, 1), beat(&first, HTTP, 2));
+    first.second(one);
+    first.second(two);
+    let mut next = ByHand::with_memory(service(), first.memory(), SECOND);
+    next.adopt_and_reconcile(2);
+    next.exited();
+    next.pass(2);
+    next.spawned();
+    for tick in 0..60 {
+        let heard = beat(&next, HTTP, tick);
+        next.second(heard);
+    }
+    let healed = next.told().iter().filter(|n| matches!(n.story, Story::ExitHealed { .. })).count();
+    assert_eq!(healed, 1, "{:?}", next.told());
+}
+
+#[test]
+fn the_first_beat_after_a_long_step_is_taken_for_a_disagreement() {
+    let mut hand = ByHand::running(with_beats(vec![BeatPlan::Notify, service().beats[0].clone()]));
+    let generation = hand.generation();
+    hand.see(Observation::AskedForTime { generation, extend: 60 * SECOND });
+    hand.pass(58);
+    for tick in 0..20 {
+        let heard = beat(&hand, NOTIFY, tick);
+        hand.second(heard);
+        let heard = beat(&hand, HTTP, 100 + tick);
+        hand.see(heard);
+    }
+    assert_eq!(hand.told().len(), 0, "{:?}", hand.told());
+}
+
+#[test]
+fn a_second_report_of_an_adoption_revives_the_dead() {
+    let mut plan = service();
+    plan.beats.clear();
+    plan.restart.first = 60 * SECOND;
+    let mut hand = ByHand::new(plan);
+    hand.spawned();
+    hand.exited();
+    hand.adopted(1);
+    assert_eq!(hand.engine.living(), [], "that run has ended");
+}
+
+#[test]
+fn a_beat_at_half_the_deadline_as_sd_notify_asks_for_floods_the_journal() {
+    // WATCHDOG_USEC is the deadline, and the protocol says: beat at half of it.
+    let mut hand = ByHand::running(with_beats(vec![BeatPlan::Notify]));
+    for tick in 0..100 {
+        hand.pass(4);
+        let heard = beat(&hand, NOTIFY, tick);
+        hand.second(heard);
+    }
+    let judged = hand.count(|what| matches!(what, What::Judged { .. }));
+    assert!(judged <= 4, "{judged} verdicts in a hundred ordinary beats");
+    let captures = hand.log.iter().filter(|command| matches!(command, Command::Capture { .. })).count();
+    assert!(captures <= 4, "{captures} captures of a healthy program");
+}
+
+#[test]
+fn a_ready_that_is_said_without_a_socket_is_half_a_tick() {
+    // It used to close the incident and forget the spell, while the age went on.
+    let mut hand = ByHand::running(service());
+    hand.hang(15);
+    let opened = hand.engine.open_incidents();
+    assert_eq!(opened.len(), 1);
+    let generation = hand.generation();
+    hand.see(Observation::SaidReady { generation });
+    assert_eq!(hand.engine.open_incidents(), opened, "its beat is http, and http is silent");
+}
