@@ -132,13 +132,14 @@ impl Beats {
         fresh
     }
 
-    /// A source that has no more to say than "I am ready" counts as a first tick.
-    pub(crate) fn hear_ready(&mut self, now: Mono) {
-        if let Some(source) = self.sources.get_mut(&BeatKind::Notify) {
-            source.last_heard = Some(now);
-            source.last_fresh = Some(now);
-            source.strongest = None;
-        }
+    /// A source that has no more to say than "I am ready" counts as a first tick. False if there is no such source.
+    #[must_use]
+    pub(crate) fn hear_ready(&mut self, now: Mono) -> bool {
+        let Some(source) = self.sources.get_mut(&BeatKind::Notify) else { return false };
+        source.last_heard = Some(now);
+        source.last_fresh = Some(now);
+        source.strongest = None;
+        true
     }
 
     pub(crate) fn miss(&mut self, kind: BeatKind, fault: ProbeFault, detail: String) {

@@ -8,7 +8,8 @@
 //! replays in milliseconds. Read it in this order:
 //!
 //! - [`observation`]: what the world tells; [`command`]: what is asked of it; [`event`]: what is written down.
-//! - [`transition`]: the table of all phases and triggers. `service` carries out its steps.
+//! - [`transition`]: the table of all phases and triggers. `service` holds what a service is,
+//!   `lifecycle` carries out the steps, `look` does what is due.
 //! - `judge`: from the age of the last fresh tick to a decision; `beats`: what that age is measured on.
 //! - [`ledger`]: exits and kills, backoff and breaker; `deaths`: patterns in them, recovery and proof.
 //! - `value`, `usefulness`: alive is not the same as useful.
@@ -25,10 +26,12 @@ pub mod ids;
 mod incidents;
 mod judge;
 pub mod ledger;
+mod lifecycle;
 mod look;
 mod monitors;
 pub mod notice;
 pub mod observation;
+mod operator;
 pub mod outbox;
 pub mod plan;
 mod random;

@@ -6,7 +6,7 @@ use crate::command::{Command, MEMORY_VERSION, Memory, MemoryHang, MemoryHold};
 use crate::event::{Outcome, What};
 use crate::ids::Generation;
 use crate::notice::{IncidentKind, Story};
-use crate::observation::{Beat, CaptureStage, Declared, Observation};
+use crate::observation::{Beat, CaptureStage, Declared, Exit, Observation};
 use crate::plan::{Ready, Severity};
 use crate::reason::{Reason, Rule};
 use crate::service::{Facts, LastHang, Phase, Service, Wanted, Why};
@@ -16,6 +16,9 @@ use crate::turn::Turn;
 
 /// The longest time that a program can ask for at once (`EXTEND_TIMEOUT_USEC`, `busy_until_ms`).
 pub(crate) const EXTENSION_MAX: Duration = Duration::from_secs(2 * 3600);
+
+/// With this code a child ends whose keeper died before it let it run.
+pub(crate) const EXIT_GATE_CLOSED: i32 = 125;
 
 /// Ages of values are written down at least this far apart.
 pub(crate) const REMEMBER_EVERY: Duration = Duration::from_secs(60);
@@ -36,6 +39,12 @@ impl Service {
             }
             O::SpawnFailed { generation, error } if generation == self.generation => {
                 self.react(turn, Trigger::SpawnFailed, Facts::Failure(error));
+            }
+            // Its keeper died between its record and its gate: it never ran, and nobody is to blame.
+            O::Exited { generation, exit: Exit::Unknown | Exit::Code(EXIT_GATE_CLOSED), strays: 0 }
+                if generation == self.generation && matches!(self.phase, Phase::Launching { .. }) =>
+            {
+                self.react(turn, Trigger::StartLost, Facts::None);
             }
             O::Exited { generation, exit, strays } if generation == self.generation => {
                 let trigger = if strays > 0 { Trigger::ExitedWithStrays } else { Trigger::Exited };
@@ -121,7 +130,10 @@ impl Service {
     }
 
     fn hear_ready(&mut self, turn: &mut Turn<'_>) {
-        self.beats.hear_ready(turn.now);
+        if !self.beats.hear_ready(turn.now) {
+            // Its beats come another way: READY=1 says nothing about those.
+            return;
+        }
         self.fresh_tick(turn, "READY=1".into(), Duration::ZERO);
         if self.plan.ready == Ready::Notify {
             self.mark_ready(turn);
@@ -181,6 +193,7 @@ impl Service {
             self.record(turn, None, What::HoldEnded { how: "it expired".into() });
             self.launch_reason = Some(Reason::new(Rule::Held, "the hold expired"));
             self.react(turn, Trigger::Reconsider, Facts::None);
+            self.relaunch_if_pending(turn);
         }
     }
 
@@ -431,15 +444,21 @@ impl Service {
         if self.alive().is_some() {
             turn.push(Command::Watch { service: self.name.clone(), generation: self.generation });
         }
-        if launch_changed && self.hold.is_none() && self.wanted == Wanted::Up {
+        self.relaunch_pending |= launch_changed;
+        self.react(turn, Trigger::Reconsider, Facts::None);
+        self.relaunch_if_pending(turn);
+        self.dirty = true;
+    }
+
+    /// What runs was started by an older plan: a fresh instance is wanted, as soon as one may be.
+    pub(crate) fn relaunch_if_pending(&mut self, turn: &mut Turn<'_>) {
+        if self.relaunch_pending && self.hold.is_none() && self.wanted == Wanted::Up && self.alive().is_some()
+        {
             let reason = Reason::new(Rule::Reload, "its command, environment or limits changed in the plan");
             self.launch_reason = Some(reason.clone());
             let facts = Facts::Because(crate::service::StopCause::Planned, reason);
             self.react(turn, Trigger::WantRestart, facts);
-        } else {
-            self.react(turn, Trigger::Reconsider, Facts::None);
         }
-        self.dirty = true;
     }
 
     /// Other sources of beats. If none of those that are left was ever heard, the first fresh tick is awaited anew:

@@ -4,21 +4,20 @@
 //! **hold > operator's stop > breaker > policy**. All transitions go through the table in [`crate::transition`]; this
 //! module carries out its steps. What the beats mean is decided in [`crate::judge`].
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::beats::Beats;
 use crate::command::{Answer, Command};
-use crate::event::{DeathCause, What};
+use crate::event::What;
 use crate::ids::{Generation, IncidentId, Instance, ProcessId, ServiceName};
 use crate::incidents::Incidents;
 use crate::judge::Spell;
 use crate::ledger::{ExitLedger, KillLedger};
 use crate::notice::{IncidentKind, Story};
 use crate::observation::{CaptureStage, Declared, Exit, Finding};
-use crate::plan::{Ready, ServicePlan, Severity};
-use crate::reason::{Reason, Rule};
-use crate::time::{Human, Mono};
+use crate::plan::ServicePlan;
+use crate::reason::Reason;
+use crate::time::Mono;
 use crate::transition::{PhaseKind, Step, Trigger, next_step};
 use crate::turn::Turn;
 use crate::value::Counters;
@@ -207,7 +206,7 @@ pub(crate) struct Service {
     /// The run that lives, or the last one that did.
     pub(crate) generation: Generation,
     /// The highest run that was ever heard of; the next start gets the one after it.
-    highest: Generation,
+    pub(crate) highest: Generation,
     pub(crate) beats: Beats,
     pub(crate) counters: Counters,
     pub(crate) exits: ExitLedger,
@@ -228,9 +227,11 @@ pub(crate) struct Service {
     pub(crate) delay: Option<(Mono, Reason)>,
     pub(crate) launch_reason: Option<Reason>,
     /// No run up to this one can live again.
-    ended: Generation,
+    pub(crate) ended: Generation,
     /// What was wanted before it left the plan; it may come back while it stops.
     pub(crate) before_removal: Option<Wanted>,
+    /// What runs was started by an older plan.
+    pub(crate) relaunch_pending: bool,
     pub(crate) launched_in_this_life: bool,
     pub(crate) overdue_starts: u32,
     pub(crate) last_death: Option<LastDeath>,
@@ -283,6 +284,7 @@ impl Service {
             launch_reason: None,
             ended: Generation::default(),
             before_removal: None,
+            relaunch_pending: false,
             launched_in_this_life: false,
             overdue_starts: 0,
             last_death: None,
@@ -337,7 +339,7 @@ impl Service {
     }
 
     /// The incident that a restart belongs to: a hang, or an end that nobody asked for.
-    fn fault_incident(&self) -> Option<IncidentId> {
+    pub(crate) fn fault_incident(&self) -> Option<IncidentId> {
         let kinds =
             [IncidentKind::Stuck, IncidentKind::CrashLoop, IncidentKind::Exit, IncidentKind::StartFailed];
         kinds.into_iter().find_map(|kind| self.incidents.find(kind)).map(|incident| incident.id)
@@ -349,7 +351,7 @@ impl Service {
         self.carry_out(turn, step, facts);
     }
 
-    fn carry_out(&mut self, turn: &mut Turn<'_>, step: Step, facts: Facts) {
+    pub(crate) fn carry_out(&mut self, turn: &mut Turn<'_>, step: Step, facts: Facts) {
         match (step, facts) {
             (Step::Nothing, _) => {}
             (Step::Settle, _) => self.settle(turn),
@@ -385,359 +387,6 @@ impl Service {
     /// Somebody has heard of this run.
     pub(crate) fn raise_generation(&mut self, at_least: Generation) {
         self.highest = self.highest.max(at_least);
-    }
-
-    // --- from rest to life ---
-
-    /// Why it may not be started now, by precedence.
-    pub(crate) fn stays_down(&self) -> Option<Reason> {
-        if let Some(hold) = &self.hold {
-            return Some(Reason::new(Rule::Held, format!("held: {}", hold.reason)));
-        }
-        match self.wanted {
-            Wanted::Up => None,
-            Wanted::Down(why) => Some(Reason::new(
-                match why {
-                    Why::Operator => Rule::Operator,
-                    Why::Halted => Rule::Halted,
-                    Why::Removed => Rule::Reload,
-                    Why::ShutDown => Rule::ShutDown,
-                    Why::NotAutostart | Why::Completed => Rule::Wanted,
-                },
-                why.words(),
-            )),
-        }
-    }
-
-    /// The first service that this one has to wait for. Only before its first start: a dependency that fails later
-    /// does not keep this one down.
-    pub(crate) fn waits_for<'a>(&'a self, ready: &BTreeSet<ServiceName>) -> Option<&'a ServiceName> {
-        if self.launched_in_this_life {
-            return None;
-        }
-        self.plan.after.iter().find(|name| !ready.contains(name.as_str()))
-    }
-
-    fn settle(&mut self, turn: &mut Turn<'_>) {
-        let ending = || Reason::new(Rule::ShutDown, Why::ShutDown.words());
-        if let Some(reason) = self.stays_down().or_else(|| turn.shared.shutting_down.then(ending)) {
-            self.phase = Phase::Down;
-            self.delay = None;
-            self.answer(
-                turn,
-                Goal::Down,
-                &Answer::Done(format!("{} is down, its process is gone", self.name)),
-            );
-            let why = format!("it stays down: {reason}");
-            let hint = format!("horus resume {}", self.name);
-            self.answer(turn, Goal::Up, &Answer::Refused { why, hint });
-            if self.wanted == Wanted::Down(Why::Operator) {
-                self.close_all(turn);
-            }
-            return;
-        }
-        self.answer(turn, Goal::Down, &Answer::Failed("overtaken by a start".into()));
-        if !turn.shared.reconciled {
-            self.phase = Phase::Waiting;
-            return;
-        }
-        if let Some((until, _)) = self.delay.as_ref().filter(|(until, _)| *until > turn.now) {
-            self.phase = Phase::Backoff { until: *until };
-            return;
-        }
-        if self.waits_for(&turn.shared.ready).is_some() {
-            self.phase = Phase::Waiting;
-            return;
-        }
-        self.launch(turn);
-    }
-
-    fn launch(&mut self, turn: &mut Turn<'_>) {
-        let default = || Reason::new(Rule::Wanted, "the plan wants it up");
-        let reason =
-            self.launch_reason.take().or(self.delay.take().map(|(_, why)| why)).unwrap_or_else(default);
-        self.delay = None;
-        self.highest = self.highest().next();
-        self.generation = self.highest;
-        self.launched_in_this_life = true;
-        self.phase = Phase::Launching { overdue_at: Some(turn.now + LAUNCH_WAIT_MAX) };
-        self.dirty = true;
-        self.record(turn, self.fault_incident(), What::StartAsked { reason: reason.clone() });
-        turn.push(Command::Start { service: self.name.clone(), generation: self.generation, reason });
-    }
-
-    fn count_failure(&mut self, turn: &mut Turn<'_>, error: String) {
-        self.exits.record(turn.now, Duration::ZERO);
-        let reason = Reason::new(Rule::StartFailed, error.clone());
-        let (generation, severity) = (Some(self.generation), Severity::Critical);
-        let id = self.incidents.open(turn, generation, IncidentKind::StartFailed, "", severity, &reason);
-        self.record(turn, Some(id), What::StartFailed { error: error.clone() });
-        let next_in = self.delay_next_start(turn, &reason);
-        if self.incidents.find(IncidentKind::StartFailed).is_some_and(|incident| incident.version == 0) {
-            let story = Story::StartFailed { error: error.clone(), next_in: Some(next_in) };
-            self.incidents.tell(turn, id, severity, true, true, story);
-        }
-        self.answer(turn, Goal::Up, &Answer::Failed(error));
-        self.phase = Phase::Down;
-        self.settle(turn);
-    }
-
-    pub(crate) fn delay_next_start(&mut self, turn: &mut Turn<'_>, reason: &Reason) -> Duration {
-        let delay = self.exits.delay(&self.plan.restart, &mut turn.shared.random);
-        let again = Reason::new(Rule::Exit, format!("restart after: {reason}"));
-        if !delay.is_zero() {
-            self.record(turn, self.fault_incident(), What::Delayed { delay, reason: again.clone() });
-        }
-        self.delay = Some((turn.now + delay, again));
-        self.dirty = true;
-        delay
-    }
-
-    fn await_tick(&mut self, turn: &mut Turn<'_>, instance: Instance) {
-        self.record(turn, self.fault_incident(), What::Started { process: instance.process });
-        self.begin_instance(turn, instance, turn.now);
-        if self.plan.ready == Ready::Process {
-            self.mark_ready(turn);
-        }
-        if !self.beats.has_sources() {
-            self.react(turn, Trigger::FirstTick, Facts::By("its process was started".into()));
-        }
-        self.enforce_wish(turn);
-    }
-
-    fn adopt(&mut self, turn: &mut Turn<'_>, instance: Instance) {
-        self.generation = instance.generation;
-        self.raise_generation(instance.generation);
-        let remembered = self.remembered_instance.take();
-        let (since, was_ready, moved) = remembered.unwrap_or((turn.now, false, Vec::new()));
-        self.launched_in_this_life = true;
-        // What lives and was not stopped is wanted, whoever started it.
-        if self.wanted == Wanted::Down(Why::NotAutostart) {
-            self.wanted = Wanted::Up;
-        }
-        self.record(turn, None, What::Adopted { process: instance.process });
-        self.begin_instance(turn, instance, since);
-        if !self.beats.has_sources() || (was_ready && self.beats.assume_moving(turn.now, &moved)) {
-            let alive = Alive { process: instance.process, since };
-            self.phase = Phase::Running(Running { alive, steady_since: turn.now, proven: false });
-            self.mark_ready(turn);
-            if self.incidents.any() {
-                self.recovers_on_tick = self.beats.has_sources();
-                self.recovers_at = (!self.recovers_on_tick).then(|| turn.now + PROCESS_ONLY_SETTLE);
-            }
-            let done = format!("{} is running as {}", self.name, alive.process);
-            self.answer(turn, Goal::Up, &Answer::Done(done));
-        }
-        self.enforce_wish(turn);
-    }
-
-    fn begin_instance(&mut self, turn: &mut Turn<'_>, instance: Instance, since: Mono) {
-        self.beats = Beats::new(&self.plan.beats);
-        self.counters.forget_instance();
-        self.spell = Spell::default();
-        self.declared = Declared::Ok;
-        self.busy_until = None;
-        self.extended_until = None;
-        self.judged_since = turn.now;
-        self.said = None;
-        self.recovers_at = None;
-        self.recovers_on_tick = false;
-        let alive = Alive { process: instance.process, since };
-        self.phase = Phase::Starting { alive, watched_since: turn.now };
-        self.dirty = true;
-        turn.push(Command::Watch { service: self.name.clone(), generation: self.generation });
-    }
-
-    /// A wish that came while the keeper was at work: to be down, or a hold with a stop.
-    fn enforce_wish(&mut self, turn: &mut Turn<'_>) {
-        let words = match self.wanted {
-            Wanted::Down(why) => why.words(),
-            Wanted::Up if turn.shared.shutting_down => Why::ShutDown.words(),
-            Wanted::Up if self.tickets.iter().any(|(_, goal, _)| *goal == Goal::Down) => {
-                Why::Operator.words()
-            }
-            Wanted::Up => return,
-        };
-        let facts = Facts::Because(StopCause::Planned, Reason::new(Rule::Operator, words));
-        self.react(turn, Trigger::WantDown, facts);
-    }
-
-    pub(crate) fn mark_ready(&mut self, turn: &mut Turn<'_>) {
-        if turn.shared.ready.insert(self.name.clone()) {
-            turn.shared.ready_changed = true;
-        }
-    }
-
-    fn become_ready(&mut self, turn: &mut Turn<'_>, by: String) {
-        let Phase::Starting { alive, .. } = self.phase else { return };
-        let now = turn.now;
-        let took = now.since(alive.since);
-        self.phase = Phase::Running(Running { alive, steady_since: now, proven: false });
-        self.overdue_starts = 0;
-        self.dirty = true;
-        self.record(turn, self.fault_incident(), What::BecameReady { took, by });
-        if self.plan.ready != Ready::Notify || !self.beats.has_sources() {
-            self.mark_ready(turn);
-        }
-        let done = format!("{} is running as {}, ready after {}", self.name, alive.process, Human(took));
-        self.answer(turn, Goal::Up, &Answer::Done(done));
-        if self.beats.has_sources() {
-            self.recover(turn);
-        } else {
-            self.recovers_at = Some(now + PROCESS_ONLY_SETTLE);
-        }
-    }
-
-    // --- from life to rest ---
-
-    fn stop_softly(&mut self, turn: &mut Turn<'_>, cause: StopCause, reason: &Reason) {
-        let Some(alive) = self.alive() else { return };
-        let incident = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id);
-        let incident = incident.filter(|_| cause == StopCause::Kill);
-        turn.push(Command::Signal {
-            service: self.name.clone(),
-            generation: self.generation,
-            signal: self.plan.stop.signal.clone(),
-            reason: reason.clone(),
-        });
-        let signal = self.plan.stop.signal.clone();
-        self.record(turn, incident, What::Signalled { signal, tree: false, reason: reason.clone() });
-        self.phase = Phase::Stopping { alive, cause, hard: false, until: turn.now + self.plan.stop.grace };
-        turn.shared.ready.remove(self.name.as_str());
-        self.recovers_at = None;
-    }
-
-    fn stop_hard(&mut self, turn: &mut Turn<'_>) {
-        let Phase::Stopping { alive, cause, until, .. } = self.phase else { return };
-        let text = format!("it did not end within {}", Human(self.plan.stop.grace));
-        let rule = if cause == StopCause::Kill { Rule::Silent } else { Rule::Operator };
-        self.phase = Phase::Stopping { alive, cause, hard: true, until: turn.now.max(until) + UNDEAD_AFTER };
-        self.kill_tree(turn, Reason::new(rule, text));
-    }
-
-    fn kill_tree(&mut self, turn: &mut Turn<'_>, reason: Reason) {
-        let what = What::Signalled { signal: "SIGKILL".into(), tree: true, reason: reason.clone() };
-        let incident = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id);
-        self.record(turn, incident, what);
-        turn.push(Command::KillTree { service: self.name.clone(), generation: self.generation, reason });
-    }
-
-    fn report_undead(&mut self, turn: &mut Turn<'_>, facts: Facts) {
-        // Before the grace is over nothing was killed yet, and a report between two tries is no reason for another.
-        let due = match &self.phase {
-            Phase::Stopping { hard: false, .. } => return,
-            Phase::Stopping { until, .. } | Phase::Sweeping { until } => *until <= turn.now,
-            _ => false,
-        };
-        let detail = match facts {
-            Facts::Failure(error) => error,
-            _ => "the kernel has not ended it".to_owned(),
-        };
-        let text = format!("still there {} after the kill: {detail}", Human(UNDEAD_AFTER));
-        let reason = Reason::new(Rule::WillNotDie, text);
-        let (generation, severity) = (Some(self.generation), Severity::Critical);
-        let id = self.incidents.open(turn, generation, IncidentKind::WillNotDie, "", severity, &reason);
-        if self.incidents.find(IncidentKind::WillNotDie).is_some_and(|incident| incident.version == 0) {
-            let story = Story::WillNotDie { waited: UNDEAD_AFTER, detail };
-            self.incidents.tell(turn, id, severity, true, true, story);
-        }
-        let failed = format!("{} does not end, not even by SIGKILL; Horus goes on trying", self.name);
-        self.answer(turn, Goal::Down, &Answer::Failed(failed.clone()));
-        self.answer(turn, Goal::Up, &Answer::Failed(failed));
-        if !due {
-            return;
-        }
-        let again = turn.now + UNDEAD_AFTER * 3;
-        match &mut self.phase {
-            Phase::Stopping { until, .. } | Phase::Sweeping { until } => *until = again,
-            _ => {}
-        }
-        self.kill_tree(turn, reason);
-    }
-
-    fn bury(&mut self, turn: &mut Turn<'_>, exit: Exit, strays: u32) {
-        let alive = self.alive();
-        let lifetime = alive.map_or(Duration::ZERO, |alive| turn.now.since(alive.since));
-        let cause = match &self.phase {
-            Phase::Stopping { cause: StopCause::Kill, .. } => DeathCause::Kill,
-            Phase::Stopping { cause: StopCause::Planned, .. } => DeathCause::Planned,
-            _ => DeathCause::Itself,
-        };
-        let incident = match cause {
-            DeathCause::Kill => self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id),
-            DeathCause::Planned => None,
-            DeathCause::Itself => Some(self.open_exit(turn, exit, lifetime)),
-        };
-        self.record(turn, incident, What::Exited { exit, lifetime, cause });
-        turn.push(Command::Unwatch { service: self.name.clone() });
-        turn.shared.ready.remove(self.name.as_str());
-        turn.shared.ready_changed = true;
-        self.recovers_at = None;
-        self.ended = self.ended.max(self.generation);
-        self.dirty = true;
-        if let Some(lasted) = self.incidents.close_kind(
-            turn,
-            IncidentKind::WillNotDie,
-            crate::event::Outcome::CameBackAlone,
-            "gone",
-        ) {
-            self.record(turn, None, What::Recovered { after: lasted });
-        }
-        self.phase = Phase::Down;
-        if cause == DeathCause::Itself {
-            self.count_exit(turn, exit, lifetime);
-        } else if cause == DeathCause::Kill {
-            self.launch_reason = Some(Reason::new(Rule::Silent, "restart after a hang"));
-        }
-        if strays > 0 {
-            let text = format!("{strays} processes outlived their parent");
-            self.phase = Phase::Sweeping { until: turn.now + UNDEAD_AFTER };
-            self.kill_tree(turn, Reason::new(Rule::Strays, text));
-        } else {
-            self.settle(turn);
-        }
-    }
-
-    /// A living process was found. The second report of one that has ended revives nobody.
-    pub(crate) fn adopted(&mut self, turn: &mut Turn<'_>, instance: Instance) {
-        if instance.generation > self.ended {
-            self.react(turn, Trigger::Adopted, Facts::Instance(instance));
-        }
-    }
-
-    /// The keeper tells of a start. The same holds.
-    pub(crate) fn spawned(&mut self, turn: &mut Turn<'_>, instance: Instance) {
-        if instance.generation > self.ended {
-            self.react(turn, Trigger::Spawned, Facts::Instance(instance));
-        }
-    }
-
-    pub(crate) fn gone(&mut self, turn: &mut Turn<'_>, killed: u32) {
-        if let Phase::Stopping { hard: true, .. } = self.phase {
-            // The whole tree is gone, so its main process is; how it ended was lost.
-            self.react(turn, Trigger::Exited, Facts::Death { exit: Exit::Unknown, strays: 0 });
-        }
-        self.record(turn, self.fault_incident(), What::VerifiedGone { killed });
-        self.react(turn, Trigger::Gone, Facts::None);
-    }
-
-    fn open_exit(&mut self, turn: &mut Turn<'_>, exit: Exit, lifetime: Duration) -> IncidentId {
-        let reason = Reason::new(Rule::Exit, format!("ended with {exit} after {}", Human(lifetime)));
-        let generation = Some(self.generation);
-        let kind = IncidentKind::Exit;
-        let id = match self.incidents.find(IncidentKind::CrashLoop) {
-            Some(incident) => incident.id,
-            None => self.incidents.open(turn, generation, kind, "", Severity::Info, &reason),
-        };
-        let last = LastDeath { generation: self.generation, at: turn.now, exit, lifetime, last_line: None };
-        self.last_death = Some(last);
-        turn.push(Command::Capture {
-            service: self.name.clone(),
-            generation: self.generation,
-            stage: CaptureStage::Exit,
-            incident: Some(id),
-        });
-        id
     }
 
     // --- evidence ---
@@ -786,7 +435,7 @@ impl Service {
     }
 
     /// A person has stopped it: nothing of what was wrong with the instance matters any more.
-    fn close_all(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn close_all(&mut self, turn: &mut Turn<'_>) {
         for id in self.incidents.ids() {
             self.incidents.close(turn, id, crate::event::Outcome::EndedByOperator, "you stopped it", None);
         }
