@@ -163,12 +163,9 @@ async fn a_strangers_datagram_keeps_no_dead_loop_alive() {
     rig.run(&config).await;
     let old = rig.ready("bot").await;
     rig.status_until("bot", "ticking", |now| now.beats[0].tick > Some(20)).await;
-    let socket = std::fs::read_dir(rig.room.path("r/notify"))
-        .unwrap()
-        .flatten()
-        .map(|file| file.path())
-        .next()
-        .unwrap();
+    let variables = horus_sys::process::environment(old.pid).unwrap();
+    let mut variables = variables.split(|byte| *byte == 0).filter_map(|text| std::str::from_utf8(text).ok());
+    let socket = variables.find_map(|text| text.strip_prefix("NOTIFY_SOCKET=")).unwrap().to_owned();
     struck(&rig, "bot", "block").await;
     let stranger = std::os::unix::net::UnixDatagram::unbound().unwrap();
     let lying = tokio::spawn(async move {
@@ -187,31 +184,53 @@ async fn a_strangers_datagram_keeps_no_dead_loop_alive() {
     rig.end().await;
 }
 
-/// A page that answers, but not with a beat, after it had worked: the path is told, nobody is killed.
+/// `firewalled-probe`: the way to a working program breaks. The path is told, nobody is killed, and all is well when
+/// it is mended.
 #[tokio::test]
 async fn a_firewalled_probe_is_told_and_kills_nobody() {
     let mut rig = rig().await;
-    let (good, nobody) = (rig.room.port(), rig.room.port());
-    let folder = triggers(&rig, "bot");
-    let good_word = good.to_string();
-    let command = [subject!("hanger"), "--port", &good_word, "--triggers", &folder];
-    let keys = "deadline = \"1s\"\n";
-    rig.run(&service("bot", &command, &format!("{}{keys}", beat(good)))).await;
+    let config = hanger(&rig, "bot", "deadline = \"1s\"\n");
+    rig.run(&config).await;
     let process = rig.ready("bot").await;
-    // From now on it is asked where nobody answers.
-    rig.write(&service("bot", &command, &format!("{}{keys}", beat(nobody))));
-    assert_eq!(rig.cli(&["reload"]).await.code, 0);
-    let told = rig.first("bot", "word about the path", |what| {
+    struck(&rig, "bot", "hide").await;
+    rig.first("bot", "word about the path", |what| {
         matches!(what, What::Told { story: Story::ProbePath { .. }, .. })
-    });
-    told.await;
+    })
+    .await;
     let said = rig.told("bot has not been reachable for").await;
     assert!(said.first_line().contains("It may well be working"), "{}", said.first_line());
+    assert!(said.full_text().contains("refused"), "{}", said.full_text());
     let up = rig.status("bot").await.up_for_ms.unwrap();
     let later =
         rig.status_until("bot", "five deadlines later", |now| now.up_for_ms >= Some(up + 5_000)).await;
     assert_eq!(later.verdict, Verdict::ProbePath, "{}", later.because);
     assert_eq!(rig.process("bot").await, process);
     rig.assert_never_signalled("bot");
+    rig.end().await;
+}
+
+/// A reload that asks a healthy program at the wrong place: what never passed cannot kill.
+#[tokio::test]
+async fn a_heartbeat_that_is_moved_to_a_wrong_place_kills_nobody() {
+    let mut rig = rig().await;
+    let (good, nobody) = (rig.room.port(), rig.room.port());
+    let good_word = good.to_string();
+    let command = [subject!("hanger"), "--port", &good_word];
+    let keys = "deadline = \"1s\"\nstartup = \"3s\"\n";
+    rig.run(&service("bot", &command, &format!("{}{keys}", beat(good)))).await;
+    let process = rig.ready("bot").await;
+    rig.write(&service("bot", &command, &format!("{}{keys}", beat(nobody))));
+    assert_eq!(rig.cli(&["reload"]).await.code, 0);
+    let told = rig.first("bot", "word about it", |what| matches!(what, What::Told { .. })).await;
+    let up = rig.status("bot").await.up_for_ms.unwrap();
+    rig.status_until("bot", "five deadlines later", |now| now.up_for_ms >= Some(up + 5_000)).await;
+    assert_eq!(rig.process("bot").await, process);
+    rig.assert_never_signalled("bot");
+    // Asked at the right place again, the matter is over.
+    rig.write(&service("bot", &command, &format!("{}{keys}", beat(good))));
+    assert_eq!(rig.cli(&["reload"]).await.code, 0);
+    rig.after(told.seq, "bot", "end", |what| matches!(what, What::IncidentClosed { .. })).await;
+    rig.status_until("bot", "healthy", |now| now.verdict == Verdict::Healthy).await;
+    assert_eq!(rig.process("bot").await, process);
     rig.end().await;
 }

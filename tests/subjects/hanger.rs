@@ -44,6 +44,9 @@ fn main() -> io::Result<()> {
             }
             beat.declares = r#""state":"ok""#.into();
         }
+        if triggers.strikes("hide") {
+            beat.hide();
+        }
         if triggers.strikes("exit") {
             writeln!(io::stdout(), "leaving with 3")?;
             return Err(io::Error::other("told to exit"));

@@ -14,7 +14,7 @@ const REQUEST_BYTES_MAX: usize = 8 * 1024;
 /// An endpoint at `/` of a port of 127.0.0.1.
 #[derive(Debug)]
 pub struct Beat {
-    listener: TcpListener,
+    listener: Option<TcpListener>,
     open: Vec<(TcpStream, Vec<u8>)>,
     /// The tick.
     pub seq: u64,
@@ -32,7 +32,13 @@ impl Beat {
     pub fn at(port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port))?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, open: Vec::new(), seq: 0, muted: false, declares: r#""state":"ok""#.into() })
+        Ok(Self {
+            listener: Some(listener),
+            open: Vec::new(),
+            seq: 0,
+            muted: false,
+            declares: r#""state":"ok""#.into(),
+        })
     }
 
     /// One turn of the loop: moves the tick, answers who has asked, rests for [`TURN`].
@@ -42,9 +48,15 @@ impl Beat {
         rest(TURN);
     }
 
+    /// Is not to be reached any more, and works on.
+    pub fn hide(&mut self) {
+        self.listener = None;
+        self.open.clear();
+    }
+
     /// Answers without moving the tick.
     pub fn answer(&mut self) {
-        while let Ok((stream, _)) = self.listener.accept() {
+        while let Some(Ok((stream, _))) = self.listener.as_ref().map(TcpListener::accept) {
             if stream.set_nonblocking(true).is_ok() {
                 self.open.push((stream, Vec::new()));
             }
