@@ -114,7 +114,9 @@ impl Beats {
     pub(crate) fn hear(&mut self, now: Mono, beat: &Beat) -> bool {
         let Some(source) = self.sources.get_mut(&beat.source) else { return false };
         let fresh = match (beat.tick, source.tick) {
-            (None, _) => true,
+            (None, None) => true,
+            // A source that carries a tick beats by it alone: a helper thread's bare beat does not hide a still one.
+            (None, Some(_)) => false,
             (Some(_), None) => source.fresh > 0,
             (Some(new), Some(old)) => new != old,
         };

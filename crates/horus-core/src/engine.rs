@@ -25,6 +25,9 @@ use crate::turn::{Shared, Turn};
 /// Lateness of the engine's own wake-ups below this is ordinary scheduling.
 pub const OWN_LATENESS_MIN: Duration = Duration::from_secs(1);
 
+/// Services that left the plan and are remembered.
+pub const LEFT_KEPT_MAX: usize = 4096;
+
 /// Whatever is due and not done is looked at again after this time.
 pub const LOOK_AGAIN_MIN: Duration = Duration::from_secs(1);
 
@@ -147,8 +150,10 @@ impl Engine {
         match self.services.get_mut(service) {
             Some(service) => service.raise_generation(at_least),
             None => {
-                let floor = self.floors.entry(service.clone()).or_default();
-                *floor = at_least.max(*floor);
+                if self.floors.len() < LEFT_KEPT_MAX || self.floors.contains_key(service) {
+                    let floor = self.floors.entry(service.clone()).or_default();
+                    *floor = at_least.max(*floor);
+                }
             }
         }
     }
@@ -259,9 +264,11 @@ impl Engine {
             if let Some(service) = self.services.remove(&name) {
                 // It may come back: its hold, its ledgers and its run numbers are not to start anew.
                 let memory = service.memory(now);
-                self.floors.insert(name.clone(), service.highest());
-                let item = Remembered { service: name.clone(), memory, elapsed: Duration::ZERO };
-                self.remembered.insert(name, (item, Some(now)));
+                if self.remembered.len() < LEFT_KEPT_MAX {
+                    self.floors.insert(name.clone(), service.highest());
+                    let item = Remembered { service: name.clone(), memory, elapsed: Duration::ZERO };
+                    self.remembered.insert(name, (item, Some(now)));
+                }
             }
         }
     }

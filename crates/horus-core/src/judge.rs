@@ -170,6 +170,8 @@ impl Service {
             LoopAxis::Beating => self.judge_disagreement(turn, limits),
             LoopAxis::Unreachable if age >= limits.act => self.open_probe_path(turn, age),
             LoopAxis::Unreachable => {}
+            // It says that it has nothing to do, so its tick may stand still; it says so within its deadline.
+            LoopAxis::Lying if self.declared == Declared::Idle => {}
             LoopAxis::Silent | LoopAxis::Lying => {
                 self.open_stuck(turn, age, limits);
                 if age >= limits.act && !self.spell.declined {

@@ -149,7 +149,8 @@ impl KillLedger {
             ));
         }
         let today = self.today(now);
-        if today >= plan.daily {
+        let kept = u32::try_from(KILLS_KEPT_MAX).unwrap_or(u32::MAX);
+        if today >= plan.daily.min(kept) {
             return Allowance::OpensBreaker(format!(
                 "{today} restarts within {} (limit {})",
                 Human(DAY),

@@ -346,7 +346,7 @@ impl Service {
     }
 
     pub(crate) fn gone(&mut self, turn: &mut Turn<'_>, killed: u32) {
-        if let Phase::Stopping { hard: true, .. } = self.phase {
+        if self.alive().is_some() {
             // The whole tree is gone, so its main process is; how it ended was lost.
             self.react(turn, Trigger::Exited, Facts::Death { exit: Exit::Unknown, strays: 0 });
         }

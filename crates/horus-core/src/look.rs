@@ -20,6 +20,9 @@ pub(crate) const EXTENSION_MAX: Duration = Duration::from_secs(2 * 3600);
 /// With this code a child ends whose keeper died before it let it run.
 pub(crate) const EXIT_GATE_CLOSED: i32 = 125;
 
+/// A program's own status line is written to the journal at most this often; status always shows the newest.
+pub(crate) const SAID_EVERY_MIN: Duration = Duration::from_secs(10);
+
 /// Ages of values are written down at least this far apart.
 pub(crate) const REMEMBER_EVERY: Duration = Duration::from_secs(60);
 
@@ -142,7 +145,10 @@ impl Service {
 
     fn hear_status(&mut self, turn: &mut Turn<'_>, text: String) {
         if self.said.as_deref() != Some(text.as_str()) {
-            self.record(turn, None, What::SaidStatus { text: text.clone() });
+            if self.said_at.is_none_or(|at| turn.now.since(at) >= SAID_EVERY_MIN) {
+                self.said_at = Some(turn.now);
+                self.record(turn, None, What::SaidStatus { text: text.clone() });
+            }
             self.said = Some(text);
         }
     }
@@ -374,27 +380,15 @@ impl Service {
 
     /// Takes up where an earlier life of Horus stopped. `elapsed`: since the memory was written.
     pub(crate) fn restore(&mut self, now: Mono, memory: &Memory, elapsed: Duration) {
+        let written = now.before(elapsed);
+        // A person's orders hold whatever version wrote them down.
+        self.restore_orders(memory, written);
         if memory.version != MEMORY_VERSION {
             self.raise_generation(memory.generation);
             return;
         }
-        let written = now.before(elapsed);
         self.generation = memory.generation;
         self.raise_generation(memory.generation);
-        if memory.stopped {
-            self.wanted = Wanted::Down(Why::Operator);
-        } else if memory.halted {
-            self.wanted = Wanted::Down(Why::Halted);
-        } else if memory.completed {
-            self.wanted = Wanted::Down(Why::Completed);
-        } else if memory.wanted_up {
-            self.wanted = Wanted::Up;
-        }
-        self.hold = memory.hold.as_ref().map(|hold| crate::service::Hold {
-            reason: hold.reason.clone(),
-            since: written.before(hold.age),
-            until: hold.left.map(|left| written + left),
-        });
         self.exits = crate::ledger::ExitLedger::restore(&memory.exits, memory.exits_unproven, written);
         self.kills = crate::ledger::KillLedger::restore(
             &memory.kills,
@@ -413,6 +407,23 @@ impl Service {
             stuck_for: hang.stuck_for,
             how: hang.how.clone(),
             place: hang.place.clone(),
+        });
+    }
+
+    fn restore_orders(&mut self, memory: &Memory, written: Mono) {
+        if memory.stopped {
+            self.wanted = Wanted::Down(Why::Operator);
+        } else if memory.halted {
+            self.wanted = Wanted::Down(Why::Halted);
+        } else if memory.completed {
+            self.wanted = Wanted::Down(Why::Completed);
+        } else if memory.wanted_up {
+            self.wanted = Wanted::Up;
+        }
+        self.hold = memory.hold.as_ref().map(|hold| crate::service::Hold {
+            reason: hold.reason.clone(),
+            since: written.before(hold.age),
+            until: hold.left.map(|left| written + left),
         });
     }
 

@@ -93,6 +93,7 @@ impl Service {
             LoopAxis::Unknown => Verdict::Unknown,
             LoopAxis::Late => Verdict::Slow,
             LoopAxis::Silent => Verdict::Silent,
+            LoopAxis::Lying if self.declared == Declared::Idle => return self.conclude_beating(now),
             LoopAxis::Lying => Verdict::Lying,
             LoopAxis::Unreachable => Verdict::ProbePath,
             LoopAxis::Beating => return self.conclude_beating(now),

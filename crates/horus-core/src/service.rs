@@ -223,6 +223,8 @@ pub(crate) struct Service {
     /// Silence counts from here at the earliest: the plan it is judged by has changed, or it was adopted.
     pub(crate) judged_since: Mono,
     pub(crate) said: Option<String>,
+    /// When its status line was last written down.
+    pub(crate) said_at: Option<Mono>,
     /// No start before then, and why.
     pub(crate) delay: Option<(Mono, Reason)>,
     pub(crate) launch_reason: Option<Reason>,
@@ -280,6 +282,7 @@ impl Service {
             extended_until: None,
             judged_since: now,
             said: None,
+            said_at: None,
             delay: None,
             launch_reason: None,
             ended: Generation::default(),

@@ -23,9 +23,13 @@ use std::time::Duration;
 
 use horus_alert::SinkHealth;
 use horus_config::Fault;
+use horus_core::command::MemoryIncident;
 use horus_core::event::{Event, Outcome, What};
 use horus_core::ids::{Generation, ServiceName};
+use horus_core::notice::{Notice, Story};
 use horus_core::observation::Input;
+use horus_core::plan::Plan;
+use horus_core::record::IncidentRecord;
 use horus_core::{Engine, Remembered};
 use horus_probe::{EvidenceRoom, Senses};
 use horus_store::{Restored, Store, StoreOptions, Transaction};
@@ -262,7 +266,7 @@ async fn serve(
     let outbox = Arc::new(StoreOutbox { store: store.clone(), changes: outbox_changes });
     let unaccounted = believed_alive(&restored);
     let parts = Parts {
-        engine: wake_engine(&restored, &store),
+        engine: wake_engine(&restored, &store, &config.plan),
         config,
         config_path: config_path.clone(),
         keeper: KeeperLink::new(place),
@@ -331,31 +335,71 @@ fn store_options(
     }
 }
 
-/// The engine with what an earlier life remembered; incidents that nobody remembers are closed.
-fn wake_engine(restored: &Restored, store: &Store) -> Engine {
+/// The engine with what an earlier life remembered. Open incidents go on where their subject does; the others end here,
+/// and whoever was told of them is told of that.
+fn wake_engine(restored: &Restored, store: &Store, plan: &Plan) -> Engine {
     let remembered = restored.memories.iter().map(|memory| Remembered {
         service: memory.service.clone(),
         memory: memory.memory.clone(),
         elapsed: memory.age,
     });
     let remembered: Vec<Remembered> = remembered.collect();
+    let planned = remembered.iter().filter(|item| plan.services.contains_key(&item.service));
     let kept: Vec<_> =
-        remembered.iter().flat_map(|item| item.memory.incidents.iter().map(|incident| incident.id)).collect();
+        planned.flat_map(|item| item.memory.incidents.iter().map(|incident| incident.id)).collect();
     let text = format!("started, version {}, pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
-    let mut events = vec![about_horus(text)];
-    events.extend(restored.note.clone().map(about_horus));
-    for incident in restored.open_incidents.iter().filter(|incident| !kept.contains(&incident.id)) {
-        let lasted = Timestamp::now().duration_since(incident.opened_at).unsigned_abs();
-        events.push(Event {
-            subject: incident.subject.clone(),
-            generation: None,
-            incident: Some(incident.id),
-            what: What::IncidentClosed { outcome: Outcome::Superseded, lasted },
-        });
+    let mut transaction =
+        Transaction { at: Timestamp::now(), events: vec![about_horus(text)], ..Transaction::default() };
+    transaction.events.extend(restored.note.clone().map(about_horus));
+    let mut orphans: BTreeMap<String, Vec<MemoryIncident>> = BTreeMap::new();
+    for record in restored.open_incidents.iter().filter(|record| !kept.contains(&record.id)) {
+        let age = transaction.at.duration_since(record.opened_at).unsigned_abs();
+        if plan.monitors.keys().any(|name| name.as_str() == record.subject) {
+            orphans.entry(record.subject.clone()).or_default().push(remembered_incident(record, age));
+        } else {
+            end_orphan(record, age, plan, &mut transaction);
+        }
     }
-    store.commit(Transaction { at: Timestamp::now(), events, ..Transaction::default() });
+    store.commit(transaction);
     let seed = Timestamp::now().as_nanosecond().unsigned_abs() as u64 ^ u64::from(std::process::id());
-    Engine::new(seed, restored.next_incident_number, remembered)
+    Engine::with_orphans(seed, restored.next_incident_number, remembered, orphans)
+}
+
+fn remembered_incident(record: &IncidentRecord, age: Duration) -> MemoryIncident {
+    MemoryIncident {
+        id: record.id,
+        kind: record.kind,
+        detail: String::new(),
+        // The store counts on from what was told.
+        version: 1,
+        age,
+        severity: record.severity,
+        needs_you: false,
+        answered: false,
+    }
+}
+
+fn end_orphan(record: &IncidentRecord, lasted: Duration, plan: &Plan, transaction: &mut Transaction) {
+    transaction.events.push(Event {
+        subject: record.subject.clone(),
+        generation: None,
+        incident: Some(record.id),
+        what: What::IncidentClosed { outcome: Outcome::Superseded, lasted },
+    });
+    let story = Story::Over { lasted, how: "Horus was restarted; what still lasts is told anew".into() };
+    for (sink, _) in plan.sinks.iter().filter(|(_, sink)| sink.severity <= record.severity) {
+        let notice = Notice {
+            incident: record.id,
+            version: 1,
+            subject: record.subject.clone(),
+            kind: record.kind,
+            severity: record.severity,
+            needs_you: false,
+            loud: false,
+            story: story.clone(),
+        };
+        transaction.notices.push((sink.clone(), notice));
+    }
 }
 
 fn about_horus(text: String) -> Event {
