@@ -201,7 +201,7 @@ fn crash_loop(
     let details = vec![
         format!("The last one: {}", sentence(exit)),
         quote("Its last line", last_line),
-        format!("I try again in {}, then ever more slowly.", Human(next_in)),
+        format!("I try again {}, then ever more slowly.", soon(next_in)),
     ];
     let fact = format!(" keeps crashing: {} in {}.", times(exits, "time"), Human(within));
     Telling::new("🛑", fact, LOOK, details)
@@ -217,9 +217,13 @@ fn same_age(deaths: u32, every: Duration, exit: &str) -> Telling {
     Telling::new("🔁", fact, LOOK, details)
 }
 
+fn soon(wait: Duration) -> String {
+    if wait.is_zero() { "at once".into() } else { format!("in {}", Human(wait)) }
+}
+
 fn start_failed(error: &str, next_in: Option<Duration>) -> Telling {
     let fact = match next_in {
-        Some(next) => format!(" could not be started. I try again in {}.", Human(next)),
+        Some(next) => format!(" could not be started. I try again {}.", soon(next)),
         None => " could not be started. I do not try again.".into(),
     };
     let details = vec![quote("What failed", Some(error)), "The program itself did not run.".into()];

@@ -11,6 +11,7 @@ use horus_core::observation::{Exit, Input, Observation};
 use horus_keeper::protocol::{
     Event, ExitStatus, Hello, Request, Scope, SlotName, SlotState, SlotView, StartStep,
 };
+use horus_sys::launch::Step;
 use horus_sys::signal::Signal;
 
 use super::owner::{Owner, Stranger, slot_of};
@@ -157,6 +158,7 @@ pub(super) fn heard(owner: &mut Owner, event: Event) {
                 // It has a process that we do not know of: ask anew what there is.
                 owner.keeper.reconnect();
             }
+            let error = named(owner, &slot, step, error);
             tell(owner, &slot, |_| Observation::SpawnFailed { generation: Generation(generation.0), error });
         }
         Event::Exited { slot, generation, status, strays, .. } => {
@@ -205,6 +207,16 @@ fn tell(owner: &mut Owner, slot: &SlotName, observation: impl FnOnce(&ServiceNam
         let observation = observation(&service);
         owner.observe(&service, observation);
         debug_assert!(slot_of(&service).is_some());
+    }
+}
+
+/// The child could not say which directory or program it was: it has no memory to make words from.
+fn named(owner: &Owner, slot: &SlotName, step: StartStep, error: String) -> String {
+    let Some(plan) = service_of(slot).and_then(|service| owner.service_plan(&service)) else { return error };
+    match (step, plan.launch.command.first()) {
+        (StartStep::Child(Step::Directory), _) => format!("{}: {error}", plan.launch.directory.display()),
+        (StartStep::Child(Step::Execute), Some(program)) => format!("{program}: {error}"),
+        _ => error,
     }
 }
 
