@@ -31,12 +31,8 @@ struct Package {
 
 pub(super) fn check(root: &Path) -> Result<Finding> {
     let rules = Rules::read(&std::fs::read_to_string(root.join("deny.toml")).context("deny.toml")?)?;
-    let mut metadata = cargo(root);
-    metadata.args(["metadata", "--format-version", "1", "--locked"]);
-    for target in &rules.targets {
-        metadata.args(["--filter-platform", target]);
-    }
-    let packages = packages(&serde_json::from_str(&shell::read(&mut metadata)?)?)?;
+    let metadata = shell::read(cargo(root).args(["metadata", "--format-version", "1", "--locked"]))?;
+    let packages = packages(&serde_json::from_str(&metadata)?, &built(root, &rules.targets)?)?;
     let mut faults: Vec<String> = packages.iter().filter_map(|package| rules.fault(package)).collect();
     faults.extend(rules.duplicate_faults(&packages));
     Ok(Finding::of(faults, format!("{} crates from the registry", packages.len())))
@@ -103,15 +99,34 @@ fn texts(list: Option<&toml::Value>) -> Vec<String> {
     list.filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }
 
-/// The crates that are built for one of our targets, without those of the workspace itself.
-fn packages(metadata: &Value) -> Result<Vec<Package>> {
+/// `name version` of everything that is built for one of these targets. Asked of `cargo tree`: metadata alone also holds
+/// what no chosen feature needs.
+fn built(root: &Path, targets: &[String]) -> Result<BTreeSet<String>> {
+    let mut built = BTreeSet::new();
+    for target in targets {
+        let mut tree = cargo(root);
+        tree.args(["tree", "--workspace", "--locked", "--quiet", "--target", target]);
+        tree.args(["--prefix", "none", "--format", "{p}", "--edges", "normal,build,dev"]);
+        built.extend(shell::read(&mut tree)?.lines().filter_map(name_and_version));
+    }
+    Ok(built)
+}
+
+/// From `serde v1.0.229 (proc-macro)`.
+fn name_and_version(line: &str) -> Option<String> {
+    let mut words = line.split(' ');
+    Some(format!("{} {}", words.next()?, words.next()?.strip_prefix('v')?))
+}
+
+/// Those of them that come from elsewhere.
+fn packages(metadata: &Value, built: &BTreeSet<String>) -> Result<Vec<Package>> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let nodes = metadata["resolve"]["nodes"].as_array().context("cargo metadata has no graph")?;
-    let used: BTreeSet<&str> = nodes.iter().filter_map(|node| node["id"].as_str()).collect();
     let all = metadata["packages"].as_array().context("cargo metadata has no packages")?;
-    let foreign = all.iter().filter(|package| {
-        package["id"].as_str().is_some_and(|id| used.contains(id)) && !package["source"].is_null()
-    });
+    let is_built = |package: &Value| {
+        let (name, version) = (package["name"].as_str(), package["version"].as_str());
+        name.zip(version).is_some_and(|(name, version)| built.contains(&format!("{name} {version}")))
+    };
+    let foreign = all.iter().filter(|package| !package["source"].is_null() && is_built(package));
     foreign
         .map(|package| {
             Ok(Package {
@@ -141,6 +156,12 @@ skip = [{ crate = "syn@2.0.0", reason = "until all use 3" }]
     fn package(name: &str, version: &str, licence: &str) -> Package {
         let source = Some("registry+https://github.com/rust-lang/crates.io-index".into());
         Package { name: name.into(), version: version.into(), licence: Some(licence.into()), source }
+    }
+
+    #[test]
+    fn a_line_of_the_tree_is_read() {
+        assert_eq!(name_and_version("serde v1.0.229 (proc-macro)").as_deref(), Some("serde 1.0.229"));
+        assert_eq!(name_and_version(""), None);
     }
 
     #[test]

@@ -135,7 +135,8 @@ impl Libtest {
             self.counts.failed += number_before(result, " failed");
             self.counts.skipped += number_before(result, " ignored");
         }
-        !self.in_successes
+        // A crate without documentation tests has nothing to say.
+        !self.in_successes && !line.is_empty() && line != "running 0 tests"
     }
 
     /// What was heard.
