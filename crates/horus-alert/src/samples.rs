@@ -96,7 +96,12 @@ fn troubles() -> Vec<Story> {
             kill: 1,
             limit: 3,
         },
-        Story::StuckObserved { held: None, stuck_for: seconds(21), how: "no beat".into(), place: None },
+        Story::StuckObserved {
+            because: "Observe mode.".into(),
+            stuck_for: seconds(21),
+            how: "no beat".into(),
+            place: None,
+        },
         Story::StuckHealed { stuck_for: seconds(94), down_for: seconds(103), how: how(), place: place() },
         Story::CameBack { away_for: seconds(40) },
         Story::BreakerOpen {

@@ -252,17 +252,15 @@ impl Service {
             return;
         }
         if let Some(hold) = &self.hold {
-            let held = Some(hold.reason.clone());
-            let text = format!("restart it, were it not held: {}", hold.reason);
-            self.decline(turn, id, text, reason);
-            let story = Story::StuckObserved { held, stuck_for: age, how, place: self.place() };
-            self.incidents.tell(turn, id, Severity::Warning, false, true, story);
+            let what = format!("restart it, were it not held: {}", hold.reason);
+            let because = format!("It is held: {}.", hold.reason);
+            self.decline(turn, id, what, reason);
+            self.tell_declined(turn, id, age, how, because);
             return;
         }
         if self.observes(turn) {
             self.decline(turn, id, "restart it, were it not in observe mode".into(), reason);
-            let story = Story::StuckObserved { held: None, stuck_for: age, how, place: self.place() };
-            self.incidents.tell(turn, id, Severity::Warning, false, true, story);
+            self.tell_declined(turn, id, age, how, "Observe mode.".into());
             return;
         }
         match self.kills.allowance(turn.now, &self.plan.kills) {
@@ -294,6 +292,19 @@ impl Service {
     /// Nothing is to be signalled by a rule.
     pub(crate) fn observes(&self, turn: &Turn<'_>) -> bool {
         self.plan.observe || turn.shared.mode == Mode::Observe
+    }
+
+    fn tell_declined(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: crate::ids::IncidentId,
+        stuck_for: Duration,
+        how: String,
+        because: String,
+    ) {
+        let story = Story::StuckObserved { because, stuck_for, how, place: self.place() };
+        self.incidents.tell(turn, id, Severity::Warning, false, true, story);
+        self.dirty = true;
     }
 
     fn decline(&mut self, turn: &mut Turn<'_>, id: crate::ids::IncidentId, what: String, reason: Reason) {
@@ -339,6 +350,15 @@ impl Service {
         self.phase = Phase::Running(running);
     }
 
+    /// Somebody has stopped it, on purpose or to debug it: its silence says nothing, and whoever did it is told.
+    fn spare_the_stopped(&mut self, turn: &mut Turn<'_>, why: &str) {
+        let Phase::Condemned { sentence, .. } = self.phase.clone() else { return };
+        self.spare(turn, why);
+        self.spell.declined = true;
+        let because = format!("Its silence proves nothing: {why}.");
+        self.tell_declined(turn, sentence.incident, sentence.stuck_for, sentence.how, because);
+    }
+
     /// What forbids the restart that was decided, if anything has come about since.
     pub(crate) fn veto(&self, turn: &Turn<'_>) -> Option<&'static str> {
         if self.hold.is_some() {
@@ -369,12 +389,18 @@ impl Service {
     /// A capture of a living instance came back.
     pub(crate) fn take_evidence(&mut self, turn: &mut Turn<'_>, stage: CaptureStage, finding: Finding) {
         let incident = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id);
+        let stopped = finding.stopped.clone();
         if self.spell.opened {
             self.record(turn, incident, What::EvidenceCaptured { stage, finding: finding.clone() });
         }
         if self.spell.early {
             self.spell.findings.retain(|(old, _)| *old != stage);
             self.spell.findings.push((stage, finding));
+        }
+        if stage == CaptureStage::Verdict
+            && let Some(why) = stopped
+        {
+            self.spare_the_stopped(turn, &why);
         }
         if stage == CaptureStage::Verdict
             && let Phase::Condemned { sentence, .. } = &self.phase

@@ -115,11 +115,10 @@ pub enum Story {
         /// How many are allowed.
         limit: u32,
     },
-    /// Stuck; nothing is done because of observe mode, or a hold.
+    /// Stuck; nothing is done, for a reason.
     StuckObserved {
-        /// The reason of the hold, if there is one.
-        #[serde(default)]
-        held: Option<String>,
+        /// Why nothing is done, as a sentence: "It is held: migrating."
+        because: String,
         /// Since when there was no fresh tick.
         #[serde(rename = "stuck_for_ms", with = "crate::time::millis")]
         stuck_for: Duration,

@@ -251,6 +251,9 @@ pub struct Finding {
     pub phrase: String,
     /// File name of the bundle in the evidence directory, if it could be written.
     pub bundle: Option<String>,
+    /// What forbids to conclude anything from its silence: somebody has stopped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     /// What could not be seen and why ("no evidence: permission").
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,

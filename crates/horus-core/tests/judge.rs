@@ -413,3 +413,20 @@ fn same_inputs_same_commands() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn a_program_that_somebody_has_stopped_is_told_of_and_left_alone() {
+    let mut rig = one(hangs_after_100);
+    rig.stopped = Some("it is stopped by SIGSTOP or a debugger".into());
+    rig.run(3600);
+    assert!(rig.signals.is_empty());
+    let [Story::StuckObserved { because, .. }] = rig.stories()[..] else { panic!("{:?}", rig.stories()) };
+    assert!(because.contains("SIGSTOP"), "{because}");
+    // Let go again, it beats; and a real hang afterwards is acted on.
+    rig.stopped = None;
+    rig.behaviour.insert(name("bot"), ticks);
+    rig.run(10);
+    rig.behaviour.insert(name("bot"), |_| Doing::Hangs);
+    rig.run(22);
+    assert_eq!(rig.signals.len(), 1);
+}

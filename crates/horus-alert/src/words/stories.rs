@@ -91,19 +91,14 @@ fn told(notice: &Notice, host: &str) -> Telling {
                 format!("Restart {kill} of {limit} without a lasting cure; after that I stop and ask you."),
             ],
         ),
-        Story::StuckObserved { held, stuck_for, how, place } => Telling::new(
+        Story::StuckObserved { because, stuck_for, how, place } => Telling::new(
             "👀",
             format!(" has been stuck for {}; I only watch it.", Human(*stuck_for)),
             LOOK,
             vec![
                 stuck(*stuck_for, how),
                 hanging("It hangs in", place.as_deref()),
-                match held {
-                    Some(reason) => {
-                        format!("It is held ({reason}): I would have restarted it, and did nothing.")
-                    }
-                    None => "Observe mode: I would have restarted it, and did nothing.".into(),
-                },
+                format!("{because} I would have restarted it, and did nothing."),
             ],
         ),
         Story::StuckHealed { stuck_for, down_for, how, place } => Telling::new(

@@ -56,6 +56,8 @@ pub(crate) struct Rig {
     pub(crate) behaviour: BTreeMap<ServiceName, Behaviour>,
     pub(crate) alive: BTreeMap<ServiceName, (Instance, Mono)>,
     pub(crate) ignores_term: bool,
+    /// What captures say of who has stopped the programs.
+    pub(crate) stopped: Option<String>,
     pub(crate) finished: bool,
     ticks: u64,
     next_pid: i32,
@@ -136,6 +138,7 @@ impl Rig {
             behaviour,
             alive: BTreeMap::new(),
             ignores_term: false,
+            stopped: None,
             finished: false,
             ticks: 0,
             next_pid: 100,
@@ -189,6 +192,7 @@ impl Rig {
                     phrase: "main thread sleeps in recvfrom on 10.0.0.7:443".into(),
                     place: Some("recvfrom".into()),
                     cpu_ns: Some(1),
+                    stopped: self.stopped.clone(),
                     ..Finding::default()
                 };
                 self.observe(&service, Observation::Captured { generation, stage, finding });

@@ -142,6 +142,7 @@ impl EvidenceRoom {
             unmoved,
         };
         let phrase = phrase::phrase(&view);
+        let stopped = phrase::stopped(&view);
         let last_lines = tail::last_lines(&log_path, &Redactor::new(&redact)).unwrap_or_else(|error| {
             seen.missing.push(format!("log lines: {}", Missing::from(&error)));
             Vec::new()
@@ -175,7 +176,7 @@ impl EvidenceRoom {
             tracing::debug!(%error, "old evidence could not be removed");
         }
         let Bundle { phrase, missing, place, cpu_ns, last_lines, .. } = bundle;
-        Finding { phrase, bundle: written.ok(), missing, place, cpu_ns, last_lines }
+        Finding { phrase, bundle: written.ok(), stopped, missing, place, cpu_ns, last_lines }
     }
 
     /// For how long nothing has moved, if this is not the first look at this process.
@@ -200,14 +201,7 @@ impl EvidenceRoom {
 
 fn nothing(missing: String) -> Finding {
     let missing = vec![missing];
-    Finding {
-        phrase: String::new(),
-        bundle: None,
-        missing,
-        place: None,
-        cpu_ns: None,
-        last_lines: Vec::new(),
-    }
+    Finding { missing, ..Finding::default() }
 }
 
 /// Is it still this very process?

@@ -23,14 +23,22 @@ pub(crate) struct View<'a> {
 /// A thread that used at least so much of one CPU, in thousandths, is said to run.
 const RUNS_FROM: u64 = 500;
 
+/// Somebody else has stopped it, or may at any moment: its silence says nothing about the program.
+pub(crate) fn stopped(view: &View<'_>) -> Option<String> {
+    if let Some(Fact::Known(Some(tracer))) = view.facts.map(|facts| &facts.tracer) {
+        return Some(format!("it is held by a debugger or tracer (pid {tracer})"));
+    }
+    let stopped = view.threads.first().is_some_and(|main| matches!(main.state, 'T' | 't'));
+    stopped.then(|| "it is stopped by SIGSTOP or a debugger".to_owned())
+}
+
 /// The phrase; empty if nothing can be said.
 pub(crate) fn phrase(view: &View<'_>) -> String {
     let Some(main) = view.threads.first() else { return String::new() };
-    if let Some(Fact::Known(Some(tracer))) = view.facts.map(|facts| &facts.tracer) {
-        return format!("it is held by a debugger or tracer (pid {tracer})");
+    if let Some(stopped) = stopped(view) {
+        return stopped;
     }
     match main.state {
-        'T' | 't' => return "it is stopped by SIGSTOP or a debugger".to_owned(),
         'Z' | 'X' => return "the process is dead and not reaped yet".to_owned(),
         _ => {}
     }

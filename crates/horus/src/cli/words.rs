@@ -179,7 +179,7 @@ pub(crate) fn gist(story: &Story) -> String {
         Story::StuckRestarting { stuck_for, kill, limit, .. } => {
             format!("stuck for {}, restarting ({kill} of {limit})", Human(*stuck_for))
         }
-        Story::StuckObserved { stuck_for, .. } => format!("stuck for {}, only observed", Human(*stuck_for)),
+        Story::StuckObserved { stuck_for, .. } => format!("stuck for {}, left alone", Human(*stuck_for)),
         Story::StuckHealed { down_for, .. } => format!("was stuck, healed after {}", Human(*down_for)),
         Story::CameBack { away_for } => format!("was silent for {}, came back alone", Human(*away_for)),
         Story::BreakerOpen { kills, .. } => format!("{kills} restarts did not cure it, a person is needed"),
@@ -222,6 +222,7 @@ mod tests {
 
     fn finding() -> Finding {
         Finding {
+            stopped: None,
             phrase: "waiting in futex for 11 s".into(),
             bundle: Some("H-7F3K-verdict.txt".into()),
             missing: vec!["no stacks: permission".into()],
@@ -317,7 +318,7 @@ mod tests {
         Some(match story {
             None => Story::StuckRestarting { stuck_for, how: how(), place: None, kill: 1, limit: 3 },
             Some(Story::StuckRestarting { .. }) => {
-                Story::StuckObserved { held: None, stuck_for, how: how(), place: None }
+                Story::StuckObserved { because: "Observe mode.".into(), stuck_for, how: how(), place: None }
             }
             Some(Story::StuckObserved { .. }) => {
                 Story::StuckHealed { stuck_for, down_for, how: how(), place: None }

@@ -285,6 +285,7 @@ fn happened(seq: u64, after_ms: i64, what: What) -> Recorded {
 
 fn finding(phrase: &str) -> Finding {
     Finding {
+        stopped: None,
         phrase: phrase.into(),
         bundle: None,
         missing: Vec::new(),
