@@ -83,3 +83,24 @@ async fn halted_on_purpose_is_never_started_again() {
     rig.ready_after(exit.seq, "bot").await;
     rig.end().await;
 }
+
+/// Somebody stops a program to look at it: it is silent, and that is nobody's fault.
+#[tokio::test]
+async fn a_program_that_somebody_has_stopped_is_told_of_and_left_alone() {
+    let mut rig = rig().await;
+    let config = hanger(&rig, "bot", KEYS);
+    rig.run(&config).await;
+    let process = rig.ready("bot").await;
+    rig.signal(&process, Signal::STOP);
+    let spared = rig.first("bot", "declined restart", |what| matches!(what, What::WouldHave { .. })).await;
+    let What::WouldHave { reason, .. } = &spared.event.what else { unreachable!() };
+    assert!(reason.text.contains("stopped by SIGSTOP"), "{reason}");
+    let said = rig.told("bot has been stuck").await;
+    assert!(said.full_text().contains("Its silence proves nothing"), "{}", said.full_text());
+    rig.signal(&process, Signal::CONT);
+    rig.told("bot was silent for").await;
+    rig.status_until("bot", "healthy again", |now| now.verdict == Verdict::Healthy).await;
+    assert_eq!(rig.process("bot").await, process);
+    assert_eq!(rig.count("bot", |what| matches!(what, What::Signalled { .. })), 0);
+    rig.end().await;
+}

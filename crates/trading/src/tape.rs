@@ -3,7 +3,7 @@
 //!
 //! It is short, so it is played in a loop, each pass shifted in time by its length. Nothing else is changed:
 //! prices are as they were recorded, so from the last second of a pass to the first of the next there is a
-//! jump that no market made (the **seam**). Whoever uses the tape has to know it, see [`Moment::seam`].
+//! jump that no market made (the **seam**). Whoever uses the tape has to know it, see `Moment::since_seam`.
 //! Rejected: playing every second pass backwards (trades in an order that never happened) and scaling each
 //! pass to start where the last ended (prices that never were, drifting away for ever).
 

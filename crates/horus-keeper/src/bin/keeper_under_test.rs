@@ -1,4 +1,5 @@
 //! `keep` runs the keeper; every other verb is a subject for it to keep, or a small Horus. Only for this crate's tests.
+#![forbid(unsafe_code)]
 
 use horus_keeper::protocol::{
     Event, Generation, Limits, LogSpec, Request, SlotName, SlotState, StartSpec, Text,

@@ -291,10 +291,7 @@ async fn serve(
     let api_ended = async move { drop(api_end.wait_for(|ended| *ended).await) };
     let limits = horus_api::Limits::default();
     let api = tokio::spawn(horus_api::serve(listener, Arc::new(backend), limits, api_ended));
-    let watcher = reload::watch_file(&config_path);
-    if let Some((_, changes)) = &watcher {
-        drop(tokio::spawn(reload::follow_file(config_path.clone(), changes.clone(), calls.clone())));
-    }
+    drop(tokio::spawn(reload::follow_file(config_path.clone(), calls.clone())));
     let signals = spawn_signals(calls, config_path).map_err(system("signals cannot be watched"))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "Horus runs");
     tokio::select! {

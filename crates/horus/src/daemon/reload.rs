@@ -1,17 +1,17 @@
 //! Reloading: by request, by SIGHUP, and when the file changes. A bad file changes nothing.
 
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use horus_api::{Problem, ReloadReport};
-use notify::{RecursiveMode, Watcher};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::config::{self, Config};
 use super::owner::Call;
 
-/// Editors write in several steps; the file is read when it has been quiet for so long.
-const QUIET: Duration = Duration::from_millis(500);
+/// How often the file is looked at. Editors write in several steps: it is read when two looks saw the same.
+const LOOK_EVERY: Duration = Duration::from_millis(700);
 
 /// One reload at a time: two may not apply in another order than they read.
 static RELOADING: Mutex<()> = Mutex::const_new(());
@@ -50,46 +50,38 @@ async fn apply(config: Config, calls: &mpsc::Sender<Call>, dry_run: bool) -> Res
     Ok(applied.report(dry_run))
 }
 
-/// Watches the folder of the file (editors rename) and says when something happened to the file. `None`: the system
-/// does not let us; SIGHUP and `horus reload` still work.
-pub(super) fn watch_file(path: &Path) -> Option<(notify::RecommendedWatcher, watch::Receiver<u64>)> {
-    let (changed, changes) = watch::channel(0_u64);
-    // The name that was given, and the file that a link leads to.
-    let mut places = vec![path.to_owned()];
-    places.extend(std::fs::canonicalize(path).ok().filter(|target| target.file_name() != path.file_name()));
-    let names: Vec<_> = places.iter().filter_map(|place| place.file_name().map(ToOwned::to_owned)).collect();
-    let tell = move |event: notify::Result<notify::Event>| {
-        let ours = event.is_ok_and(|event| {
-            !event.kind.is_access()
-                && event.paths.iter().any(|path| names.iter().any(|name| path.file_name() == Some(name)))
-        });
-        if ours {
-            changed.send_modify(|count| *count += 1);
-        }
-    };
-    let watcher = notify::recommended_watcher(tell).and_then(|mut watcher| {
-        for place in &places {
-            let folder =
-                place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            watcher.watch(folder, RecursiveMode::NonRecursive)?;
-        }
-        Ok(watcher)
-    });
-    match watcher {
-        Ok(watcher) => Some((watcher, changes)),
-        Err(error) => {
-            tracing::warn!(%error, "the configuration file is not watched; use `horus reload`");
-            None
-        }
-    }
+/// What tells one state of a file from another. A link counts as what it leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    length: u64,
+    changed: (i64, i64),
 }
 
-/// Reloads whenever the file has changed and been quiet for a moment.
-pub(super) async fn follow_file(path: PathBuf, mut changes: watch::Receiver<u64>, calls: mpsc::Sender<Call>) {
-    while changes.changed().await.is_ok() {
-        while tokio::time::timeout(QUIET, changes.changed()).await.is_ok_and(|changed| changed.is_ok()) {}
+async fn stamp(path: PathBuf) -> Option<Stamp> {
+    let reading = tokio::task::spawn_blocking(move || std::fs::metadata(path).ok());
+    let found = reading.await.ok().flatten()?;
+    Some(Stamp { inode: found.ino(), length: found.len(), changed: (found.ctime(), found.ctime_nsec()) })
+}
+
+/// Reloads whenever the file has changed and then been quiet for a moment.
+///
+/// The file is looked at, not watched by the kernel: a watch is on the whole folder (editors rename), and a folder in
+/// which a service writes its own files would wake Horus with every one of its writes.
+pub(super) async fn follow_file(path: PathBuf, calls: mpsc::Sender<Call>) {
+    let mut taken = stamp(path.clone()).await;
+    let mut seen = taken;
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let now = stamp(path.clone()).await;
+        let quiet = now == seen;
+        seen = now;
         // A file that is gone for a moment is an editor at work, not an order to stop everything.
-        if path.exists() && reload(path.clone(), &calls, false).await.is_err() {
+        if !quiet || now.is_none() || now == taken {
+            continue;
+        }
+        taken = now;
+        if reload(path.clone(), &calls, false).await.is_err() {
             return;
         }
     }
