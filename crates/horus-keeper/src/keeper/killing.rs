@@ -74,6 +74,8 @@ impl Keeper {
         if let Some(client) = &self.client {
             reapers.extend(table.lineage(client.pid));
         }
+        let others = self.slots.iter().enumerate().filter(|(other, _)| *other != index);
+        let others = others.filter_map(|(_, slot)| slot.as_ref()?.main()).map(|main| main.pid).collect();
         let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return Vec::new() };
         let in_cgroup = slot.cgroup.as_ref().and_then(|cgroup| cgroup.members().ok()).unwrap_or_default();
         let clues = Clues {
@@ -84,6 +86,7 @@ impl Keeper {
             known: &slot.strays,
             in_cgroup: &in_cgroup,
             earliest_start: slot.earliest_start,
+            others: &others,
             reapers: &reapers,
         };
         let found = tree::members(table, &clues);

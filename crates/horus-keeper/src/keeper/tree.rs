@@ -27,6 +27,8 @@ pub(crate) struct Clues<'a> {
     pub(crate) in_cgroup: &'a [i32],
     /// Nothing that started before belongs.
     pub(crate) earliest_start: u64,
+    /// Main processes of other slots: ours too, and known without asking for their papers.
+    pub(crate) others: &'a BTreeSet<i32>,
     /// Never belong, and are the possible reapers of orphans: keeper, client, and all above them.
     pub(crate) reapers: &'a BTreeSet<i32>,
 }
@@ -40,6 +42,7 @@ pub(crate) fn members(table: &Table, clues: &Clues<'_>) -> Vec<Row> {
             || clues.in_cgroup.contains(&row.id.pid)
             || founded.is_some_and(|number| row.session == number || row.group == number)
             || (clues.reapers.contains(&row.parent)
+                && !clues.others.contains(&row.id.pid)
                 && row.id.start_time >= clues.earliest_start
                 && has_papers(row, clues))
     };
@@ -101,6 +104,7 @@ mod tests {
             known: &known,
             in_cgroup,
             earliest_start: 0,
+            others: &BTreeSet::new(),
             reapers: &reapers,
         };
         members(&Table::from_rows(rows), &clues).iter().map(|row| row.id.pid).collect()

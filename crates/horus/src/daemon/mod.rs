@@ -57,9 +57,6 @@ const CALLS_MAX: usize = 256;
 /// How long a lock may outlive its holder.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Threads of the runtime: one is always free for the loop while the other serves the API.
-const WORKER_THREADS: usize = 2;
-
 /// Threads for blocking work (captures, file looks, reads of the journal).
 const BLOCKING_THREADS_MAX: usize = 64;
 
@@ -177,8 +174,8 @@ fn try_run(arguments: &RunArgs) -> Result<(), RunError> {
     let _ = horus_sys::subreaper::become_one();
     let _ = horus_sys::limits::raise_open_files();
     let system = |what| move |source| RunError::System { what, source };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKER_THREADS)
+    // One thread: what blocks goes to the blocking pool, and a beat that wakes a second thread costs more than its judgement.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("horus")
         .enable_all()
