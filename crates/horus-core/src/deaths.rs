@@ -158,7 +158,8 @@ impl Service {
             let how = "it was restarted, and beats again";
             self.incidents.close(turn, id, Outcome::EndedByOperator, how, None);
         }
-        if let Some(id) = self.incidents.find(IncidentKind::Exit).map(|incident| incident.id)
+        let ended = self.incidents.find(IncidentKind::Exit).filter(|incident| !incident.answered);
+        if let Some(id) = ended.map(|incident| incident.id)
             && let Some(last) = self.last_death.clone()
         {
             let down_for = now.since(last.at);

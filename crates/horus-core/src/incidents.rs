@@ -118,6 +118,13 @@ impl Incidents {
         id
     }
 
+    /// It has happened again: what was told as an end is none any more.
+    pub(crate) fn revive(&mut self, id: IncidentId) {
+        for incident in self.open.iter_mut().filter(|incident| incident.id == id) {
+            incident.answered = false;
+        }
+    }
+
     /// Brings the message about an incident to a new state. An incident only ever gets worse until it is over.
     pub(crate) fn tell(
         &mut self,

@@ -362,6 +362,7 @@ impl Service {
             Some(incident) => incident.id,
             None => self.incidents.open(turn, generation, kind, "", Severity::Info, &reason),
         };
+        self.incidents.revive(id);
         let last = LastDeath { generation: self.generation, at: turn.now, exit, lifetime, last_line: None };
         self.last_death = Some(last);
         turn.push(Command::Capture {

@@ -430,3 +430,19 @@ fn a_program_that_somebody_has_stopped_is_told_of_and_left_alone() {
     rig.run(22);
     assert_eq!(rig.signals.len(), 1);
 }
+
+#[test]
+fn a_planned_restart_of_a_healed_program_is_not_told_as_healed_again() {
+    let mut rig = one(ticks);
+    rig.run(100);
+    rig.end(&name("bot"), Exit::Signal(9));
+    rig.run(10);
+    rig.change_plan(|plan| plan.services.get_mut("bot").unwrap().launch.command.push("--fast".into()));
+    rig.run(10);
+    assert_eq!(rig.starts.len(), 3);
+    assert_eq!(rig.told.len(), 1, "{:?}", rig.told);
+    // A second crash is news again.
+    rig.end(&name("bot"), Exit::Signal(9));
+    rig.run(10);
+    assert_eq!(rig.told.len(), 2, "{:?}", rig.told);
+}
