@@ -107,9 +107,10 @@ impl Keeper {
             let _ = signal::send_to_group(group, Signal::KILL);
         }
         for process in &living.processes {
-            if let Ok(()) | Err(SendError::Failed { .. }) = signal::send(process, Signal::KILL) {
-                kill.killed.insert(*process);
-            }
+            // Whoever is gone by now was killed with its group and reaped by whoever adopted it: it was stopped, so it
+            // cannot have ended by itself.
+            let _ = signal::send(process, Signal::KILL);
+            kill.killed.insert(*process);
         }
         let quiet = kill.strange_orphans.replace(self.strange_orphans) == Some(self.strange_orphans);
         let ended = self.slot(index).is_none_or(|slot| slot.main().is_none());
