@@ -8,9 +8,9 @@
 //! ```
 //!
 //! A kill needs absence against a tick that used to move, for twice the deadline (no death channel exists yet that
-//! could prove it sooner), no sign of life since, and no veto: startup, a declared long step, a hold, observe mode,
-//! the breaker. Between the decision and the first signal stand the evidence and the alert: both are on disk before
-//! anything is touched (guarantee G4), and a fresh tick in that time pardons.
+//! could prove it sooner), no sign of life since, and no veto: startup, a declared long step, somebody who has
+//! stopped it, a hold, observe mode, the breaker. Between the decision and the first signal stand the evidence and the
+//! alert: both are on disk before anything is touched (guarantee G4), and a fresh tick in that time pardons.
 
 use std::time::Duration;
 
