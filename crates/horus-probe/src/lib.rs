@@ -27,6 +27,8 @@ mod blocking;
 pub mod capture;
 mod exec;
 mod file;
+#[doc(hidden)]
+pub mod fuzz;
 mod http;
 mod https;
 mod log;

@@ -8,7 +8,7 @@
 //! stranger is counted and named once a minute. What a wake-up brings is merged into one beat, then there is a short
 //! pause: a flood slows its sender and nobody else.
 
-mod datagram;
+pub(crate) mod datagram;
 
 use std::collections::BTreeMap;
 use std::fs;
