@@ -30,11 +30,16 @@ pub fn key(story: &Story) -> &'static str {
         Story::SinkDead { .. } => "sink_dead",
         Story::Over { .. } => "over",
         Story::Test => "test",
+        Story::NothingToWorkOn { .. } => "nothing_to_work_on",
+        Story::CommonCause { .. } => "common_cause",
+        Story::RunOverdue { .. } => "run_overdue",
+        Story::RunMissed { .. } => "run_missed",
+        Story::Demoted { .. } => "demoted",
     }
 }
 
 /// How many stories there are: as many as [`key`] has arms.
-pub const STORIES: usize = 21;
+pub const STORIES: usize = 26;
 
 /// One notice of every story.
 pub fn notices() -> Vec<Notice> {
@@ -61,9 +66,15 @@ pub fn notices() -> Vec<Notice> {
         ("horus", Kind::SinkDead, Severity::Critical, true),
         ("svc-rss", Kind::CrashLoop, Severity::Info, false),
         ("horus", Kind::SinkDead, Severity::Info, false),
+        ("trading", Kind::Expectation, Severity::Warning, false),
+        ("horus", Kind::CommonCause, Severity::Critical, true),
+        ("svc-backup", Kind::RunOverdue, Severity::Warning, false),
+        ("svc-backup", Kind::RunMissed, Severity::Warning, false),
+        ("trading", Kind::Demoted, Severity::Warning, false),
     ];
     let mut tales = troubles();
     tales.extend(surroundings());
+    tales.extend(work_and_judgement());
     calls
         .into_iter()
         .zip(tales)
@@ -163,5 +174,21 @@ fn surroundings() -> Vec<Story> {
         Story::SinkDead { sink: "ops".into(), fault: "404 Not Found: Unknown Webhook (10015)".into() },
         Story::Over { lasted: seconds(18 * 60), how: "you restarted it".into() },
         Story::Test,
+    ]
+}
+
+fn work_and_judgement() -> Vec<Story> {
+    vec![
+        Story::NothingToWorkOn { gauge: "slots".into(), is: Some(0.0), min: 1.0, since: seconds(120) },
+        Story::CommonCause {
+            what: "5 of 8 services stopped answering within 40 s".into(),
+            services: ["agent-coder", "agent-trader", "pipeline", "svc-rss", "trading"]
+                .map(Into::into)
+                .into(),
+            of: 8,
+        },
+        Story::RunOverdue { running: seconds(50 * 60), finish: seconds(30 * 60), skipped: 2 },
+        Story::RunMissed { missed: 1, because: "it was held: migrating".into(), catches_up: true },
+        Story::Demoted { detector: "silent".into(), right: 1, wrong: 4 },
     ]
 }

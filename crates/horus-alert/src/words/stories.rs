@@ -21,6 +21,9 @@ const NAME_MAX: usize = 80;
 /// How an incident ended is cut to so many units.
 const OUTCOME_MAX: usize = 48;
 
+/// So many services are named in one message.
+const NAMES_MAX: usize = 8;
+
 /// So many pieces of evidence are told, the newest ones.
 const PLACES_MAX: usize = 5;
 
@@ -68,6 +71,11 @@ pub(super) fn kind_words(kind: IncidentKind) -> &'static str {
         IncidentKind::Store => "records not written",
         IncidentKind::SinkDead => "alerts not delivered",
         IncidentKind::Halted => "stopped itself",
+        IncidentKind::Expectation => "too little to work on",
+        IncidentKind::CommonCause => "trouble in many places",
+        IncidentKind::RunOverdue => "job not finished",
+        IncidentKind::RunMissed => "job not started",
+        IncidentKind::Demoted => "restarts switched off",
     }
 }
 
@@ -147,6 +155,11 @@ fn told(notice: &Notice, host: &str) -> Telling {
         Story::SinkDead { sink, fault } => sink_dead(sink, fault),
         Story::Over { lasted, how } => over(*lasted, how),
         Story::Test => test(host),
+        Story::NothingToWorkOn { gauge, is, min, since } => nothing_to_work_on(gauge, *is, *min, *since),
+        Story::CommonCause { what, services, of } => common_cause(what, services, *of),
+        Story::RunOverdue { running, finish, skipped } => run_overdue(*running, *finish, *skipped),
+        Story::RunMissed { missed, because, catches_up } => run_missed(*missed, because, *catches_up),
+        Story::Demoted { detector, right, wrong } => demoted(subject, detector, *right, *wrong),
     }
 }
 
@@ -313,6 +326,85 @@ fn test(host: &str) -> Telling {
     let fact = format!(": this is a test, alerts from {} arrive here.", clean(host, WORD_MAX));
     let telling = Telling::new("🔔", fact, NOTHING, vec!["Sent by: horus alerts test".into()]);
     Telling { outcome: Some("test"), colour: Colour::Grey, ..telling }
+}
+
+fn nothing_to_work_on(gauge: &str, is: Option<f64>, min: f64, since: Duration) -> Telling {
+    let shows = match is {
+        Some(is) => format!("{} is {}", clean(gauge, NAME_MAX), number(is)),
+        None => format!("{} was never heard", clean(gauge, NAME_MAX)),
+    };
+    let details = vec![format!("{shows}; at least {} is right.", number(min)), NO_RESTART.into()];
+    let has = is.map_or_else(|| "no".to_owned(), number);
+    let fact = format!(" has had too little to do for {} ({has} {}).", Human(since), clean(gauge, WORD_MAX));
+    Telling::new("🟡", fact, LOOK, details)
+}
+
+fn common_cause(what: &str, services: &[String], of: u32) -> Telling {
+    let named: Vec<_> = services.iter().take(NAMES_MAX).map(|name| clean(name, WORD_MAX)).collect();
+    let more = match services.len().saturating_sub(named.len()) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let troubled = format!("{}{more}", named.join(", "));
+    let details = vec![
+        quote("What I saw", Some(what)),
+        quote("In trouble", Some(&troubled)),
+        "One common cause is likelier than that many at once: this machine, its network, or I.".into(),
+        "When it has passed I look anew, and restart one at a time. Until then a real fault waits.".into(),
+    ];
+    let fact = match services.len() {
+        0 | 1 => " restarts nothing for now: this machine itself seems to be in trouble.".into(),
+        red => format!(" restarts nothing for now: {red} of {of} services are in trouble at once."),
+    };
+    Telling::new("⚠️", fact, LOOK, details)
+}
+
+fn run_overdue(running: Duration, finish: Duration, skipped: u32) -> Telling {
+    let meanwhile = match skipped {
+        0 => String::new(),
+        1 => "1 later run was not started, because this one still runs.".into(),
+        more => format!("{more} later runs were not started, because this one still runs."),
+    };
+    let details =
+        vec![meanwhile, "I let it run: it may be stuck, or just need longer than it was given.".into()];
+    let fact = format!(" still runs after {}; it had {} to finish.", Human(running), Human(finish));
+    Telling::new("⏰", fact, LOOK, details)
+}
+
+fn run_missed(missed: u32, because: &str, catches_up: bool) -> Telling {
+    let (fact, next) = if catches_up {
+        (" was not started at its time. I make up for it now.", "It is made up for once, now.")
+    } else {
+        (" was not started at its time. It waits for its next time.", "It is not made up for.")
+    };
+    let details = vec![
+        format!("It was due {} and not started: {}", times(missed, "time"), sentence(because)),
+        next.into(),
+    ];
+    Telling::new("⏰", fact, LOOK, details)
+}
+
+fn demoted(subject: &str, detector: &str, right: u32, wrong: u32) -> Telling {
+    let restarts = right.saturating_add(wrong);
+    let details = vec![
+        format!(
+            "Of {} for this reason, {right} brought a service back for good.",
+            times(restarts, "restart")
+        ),
+        "From now on I only tell you of it. Is the deadline too short, or is the wrong thing asked?".into(),
+    ];
+    let seems = clean(detector, WORD_MAX);
+    let helped = format!("that helped {right} of {}", times(restarts, "time"));
+    let fact = match subject {
+        "horus" => format!(" no longer restarts what seems {seems}: {helped}."),
+        _ => format!(" is no longer restarted for seeming {seems}: {helped}."),
+    };
+    Telling::new("👀", fact, LOOK, details)
+}
+
+/// A quantity as a program gave it: whole numbers without a point, never longer than a word.
+fn number(value: f64) -> String {
+    clean(&value.to_string(), WORD_MAX)
 }
 
 fn stuck(stuck_for: Duration, how: &str) -> String {

@@ -137,9 +137,13 @@ proptest! {
             1 => Story::BreakerOpen { kills: 3, how: a.clone(), places: vec![b.clone(); 30], retry: None },
             2 => Story::Over { lasted: Duration::MAX, how: a.clone() },
             3 => Story::FunnelBlocked { funnel: a.clone(), from: b.clone(), moved: u64::MAX, to: a.clone() },
+            4 => Story::CommonCause { what: a.clone(), services: vec![b.clone(); 300], of: u32::MAX },
+            5 => Story::NothingToWorkOn { gauge: a.clone(), is: Some(f64::MAX), min: f64::MIN, since: Duration::MAX },
+            6 => Story::RunMissed { missed: u32::MAX, because: a.clone(), catches_up: false },
+            7 => Story::Demoted { detector: a.clone(), right: u32::MAX, wrong: u32::MAX },
             _ => Story::SinkDead { sink: a.clone(), fault: b.clone() },
         };
-        for which in 0..5 {
+        for which in 0..9 {
             let notice = Notice { incident: IncidentId::nth(7), version: 1, subject: subject.clone(),
                 kind: IncidentKind::CrashLoop, severity: Severity::Critical, needs_you, loud: true, story: story(which) };
             let zone = TimeZone::UTC;

@@ -4,10 +4,15 @@
 //! Texts that came from outside are cleaned by whoever lays the sentence out.
 
 use horus_core::event::{DeathCause, Outcome, What};
+use horus_core::ids::ServiceName;
 use horus_core::notice::{IncidentKind, Story};
 use horus_core::observation::{CaptureStage, Exit, Finding};
 use horus_core::plan::Severity;
+use horus_core::reason::Reason;
 use horus_core::time::Human;
+
+/// So many services are named in one line.
+const NAMES_MAX: usize = 8;
 
 /// What happened, as a sentence without a full stop.
 pub(crate) fn sentence(what: &What) -> String {
@@ -59,8 +64,34 @@ pub(crate) fn sentence(what: &What) -> String {
         What::OwnLateness { late } => {
             format!("horus was {} late; nothing is concluded from that time", Human(*late))
         }
+        What::GuardClosed { reason, services } => guard_closed(reason, services),
+        What::GuardOpened { reason } => format!("restarts are possible again: {reason}"),
+        What::Folded { into } => format!("told together with incident {into}"),
+        What::RunFinished { took } => format!("the run finished, after {}", Human(*took)),
+        What::RunSkipped { reason } => format!("a run was not started: {reason}"),
+        What::DetectorDemoted { detector, right, wrong } => {
+            format!("{} only tells from now on: {right} restarts helped, {wrong} did not", detector.word())
+        }
+        What::DetectorTrusted { detector, reason } => {
+            format!("{} may restart again: {reason}", detector.word())
+        }
+        What::Host { reason } => format!("the machine: {reason}"),
+        What::MaintenanceBegan { name, lasts } => {
+            format!("maintenance {name} began, for {}", Human(*lasts))
+        }
+        What::MaintenanceEnded { name } => format!("maintenance {name} ended"),
         What::Horus { text } => format!("horus {text}"),
     }
+}
+
+fn guard_closed(reason: &Reason, services: &[ServiceName]) -> String {
+    let names: Vec<_> = services.iter().take(NAMES_MAX).map(ServiceName::as_str).collect();
+    let more = match services.len().saturating_sub(names.len()) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let who = if names.is_empty() { String::new() } else { format!(" ({}{more})", names.join(", ")) };
+    format!("no restarts for now: {reason}{who}")
 }
 
 fn cause_words(cause: DeathCause) -> &'static str {
@@ -150,6 +181,11 @@ pub(crate) fn about(kind: IncidentKind) -> &'static str {
         IncidentKind::Store => "the state directory takes no writes",
         IncidentKind::SinkDead => "a sink takes no messages",
         IncidentKind::Halted => "it stopped itself on purpose",
+        IncidentKind::Expectation => "it has too little to work on",
+        IncidentKind::CommonCause => "many are in trouble at once",
+        IncidentKind::RunOverdue => "a run has not finished in time",
+        IncidentKind::RunMissed => "a run was not started at its time",
+        IncidentKind::Demoted => "a detector was wrong too often",
     }
 }
 
@@ -201,6 +237,20 @@ pub(crate) fn gist(story: &Story) -> String {
         Story::SinkDead { sink, fault } => format!("sink {sink} takes no messages: {fault}"),
         Story::Over { lasted, how } => format!("over after {}: {how}", Human(*lasted)),
         Story::Test => "test".into(),
+        Story::NothingToWorkOn { gauge, is: Some(is), min, .. } => {
+            format!("{gauge} is {is}, at least {min} is right")
+        }
+        Story::NothingToWorkOn { gauge, is: None, since, .. } => {
+            format!("{gauge} was not heard for {}", Human(*since))
+        }
+        Story::CommonCause { what, .. } => format!("no restarts for now: {what}"),
+        Story::RunOverdue { running, finish, .. } => {
+            format!("runs for {}, {} are allowed", Human(*running), Human(*finish))
+        }
+        Story::RunMissed { missed, because, .. } => format!("missed {missed} of its times: {because}"),
+        Story::Demoted { detector, right, wrong } => {
+            format!("{detector} only tells from now on: {right} right, {wrong} wrong")
+        }
     }
 }
 
@@ -208,8 +258,8 @@ pub(crate) fn gist(story: &Story) -> String {
 mod tests {
     use std::time::Duration;
 
-    use horus_core::ids::ProcessId;
-    use horus_core::reason::{Reason, Rule};
+    use horus_core::ids::{IncidentId, ProcessId};
+    use horus_core::reason::Rule;
     use horus_core::verdict::Verdict;
 
     use super::*;
@@ -228,6 +278,7 @@ mod tests {
             missing: vec!["no stacks: permission".into()],
             place: None,
             cpu_ns: None,
+            seen: None,
             last_lines: Vec::new(),
         }
     }
@@ -299,7 +350,28 @@ mod tests {
             Some(What::HoldEnded { .. }) => What::SaidStatus { text: "replaying bar 812".into() },
             Some(What::SaidStatus { .. }) => What::OwnLateness { late: SECONDS_12 },
             Some(What::OwnLateness { .. }) => What::Horus { text: "started 0.1.0".into() },
-            Some(What::Horus { .. }) => return None,
+            Some(What::Horus { .. }) => What::GuardClosed {
+                reason: why("5 of 8 services turned red within 40 s"),
+                services: ["pipeline", "trading"].map(|name| ServiceName::parse(name).unwrap()).into(),
+            },
+            Some(What::GuardClosed { .. }) => {
+                What::GuardOpened { reason: why("fresh ticks of all for 2 min") }
+            }
+            Some(What::GuardOpened { .. }) => What::Folded { into: IncidentId::nth(7) },
+            Some(What::Folded { .. }) => What::RunFinished { took: SECONDS_12 },
+            Some(What::RunFinished { .. }) => What::RunSkipped { reason: why("the run before is not done") },
+            Some(What::RunSkipped { .. }) => {
+                What::DetectorDemoted { detector: Rule::Silent, right: 1, wrong: 4 }
+            }
+            Some(What::DetectorDemoted { .. }) => {
+                What::DetectorTrusted { detector: Rule::Silent, reason: why("the plan changed") }
+            }
+            Some(What::DetectorTrusted { .. }) => What::Host { reason: why("suspended for 8 min 39 s") },
+            Some(What::Host { .. }) => {
+                What::MaintenanceBegan { name: "patching".into(), lasts: Duration::from_secs(7_200) }
+            }
+            Some(What::MaintenanceBegan { .. }) => What::MaintenanceEnded { name: "patching".into() },
+            Some(What::MaintenanceEnded { .. }) => return None,
         })
     }
 
@@ -367,7 +439,27 @@ mod tests {
             }
             Some(Story::SinkDead { .. }) => Story::Over { lasted: SECONDS_12, how: "working again".into() },
             Some(Story::Over { .. }) => Story::Test,
-            Some(Story::Test) => return None,
+            Some(Story::Test) => {
+                Story::NothingToWorkOn { gauge: "slots".into(), is: Some(0.0), min: 1.0, since }
+            }
+            Some(Story::NothingToWorkOn { is: Some(_), .. }) => {
+                Story::NothingToWorkOn { gauge: "slots".into(), is: None, min: 1.0, since }
+            }
+            Some(Story::NothingToWorkOn { is: None, .. }) => Story::CommonCause {
+                what: "5 of 8 services turned red within 40 s".into(),
+                services: vec!["pipeline".into(), "trading".into()],
+                of: 8,
+            },
+            Some(Story::CommonCause { .. }) => Story::RunOverdue {
+                running: Duration::from_secs(3_000),
+                finish: Duration::from_secs(1_800),
+                skipped: 2,
+            },
+            Some(Story::RunOverdue { .. }) => {
+                Story::RunMissed { missed: 2, because: "it was held".into(), catches_up: true }
+            }
+            Some(Story::RunMissed { .. }) => Story::Demoted { detector: "silent".into(), right: 1, wrong: 4 },
+            Some(Story::Demoted { .. }) => return None,
         })
     }
 

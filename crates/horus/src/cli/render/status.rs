@@ -29,10 +29,18 @@ impl Urgency {
         let verdict = match service.verdict {
             // A program without any beat is judged by its process alone, and that lives: `horus check` warns of it.
             Verdict::Unknown if service.pid.is_some() && service.beats.is_empty() => Self::Quiet,
-            Verdict::Silent | Verdict::Lying | Verdict::WorkStalled | Verdict::CrashLooping => Self::Bad,
-            Verdict::Valueless | Verdict::ProbePath | Verdict::Slow | Verdict::Unknown | Verdict::Halted => {
-                Self::Look
-            }
+            Verdict::Silent
+            | Verdict::Lying
+            | Verdict::Blocked
+            | Verdict::Spinning
+            | Verdict::WorkStalled
+            | Verdict::CrashLooping => Self::Bad,
+            Verdict::Valueless
+            | Verdict::ProbePath
+            | Verdict::Slow
+            | Verdict::Starved
+            | Verdict::Unknown
+            | Verdict::Halted => Self::Look,
             Verdict::Held | Verdict::Down | Verdict::Starting | Verdict::Stopping => Self::Quiet,
             Verdict::Busy | Verdict::Idle | Verdict::Healthy => Self::Fine,
         };

@@ -291,6 +291,7 @@ fn finding(phrase: &str) -> Finding {
         missing: Vec::new(),
         place: None,
         cpu_ns: None,
+        seen: None,
         last_lines: Vec::new(),
     }
 }
