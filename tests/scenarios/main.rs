@@ -10,6 +10,7 @@ mod alerts;
 mod bad_input;
 mod hang;
 mod holding;
+mod host;
 mod isolation;
 mod kill_loops;
 mod life;

@@ -8,6 +8,7 @@
 //!                     ├─ exec ──┘
 //!                     ├─ tcp
 //!                     └─ monitors (the same probes, up or down)
+//!   HostWatch ── what the machine does to everybody: sleep, set clocks, pressure; can Horus ask at all
 //!   EvidenceRoom ── what the kernel says of a process that is silent, before anything is touched
 //! ```
 //!
@@ -29,6 +30,7 @@ mod exec;
 mod file;
 #[doc(hidden)]
 pub mod fuzz;
+mod host;
 mod http;
 mod https;
 mod log;
@@ -44,6 +46,7 @@ mod tcp;
 mod text;
 
 pub use capture::{CaptureRequest, EvidenceRoom};
+pub use host::{ClockWatch, HostWatch};
 pub use notify::NotifyError;
 pub use outlet::Counts;
 pub use senses::Senses;

@@ -38,13 +38,15 @@ pub(crate) fn survey() -> Vec<(&'static str, Option<&'static str>)> {
 
 // ---- time -------------------------------------------------------------------------------------------------------
 
-/// `CLOCK_MONOTONIC` counts sleep on macOS; `CLOCK_UPTIME_RAW` does not.
+/// `mach_absolute_time`. The names mislead: `CLOCK_MONOTONIC` counts sleep on macOS.
 pub(crate) fn monotonic() -> Duration {
     clock::read(libc::CLOCK_UPTIME_RAW)
 }
 
+/// `mach_continuous_time`: the same oscillator, sleep included. Not `CLOCK_MONOTONIC`, which follows the slewing of the
+/// time of day, so that its distance to the other would grow without any sleep.
 pub(crate) fn since_boot() -> Duration {
-    clock::read(libc::CLOCK_MONOTONIC)
+    clock::read(libc::CLOCK_MONOTONIC_RAW)
 }
 
 pub(crate) fn boot_id() -> io::Result<String> {

@@ -3,6 +3,7 @@
 mod backend;
 mod config;
 mod evidence;
+mod host;
 mod journal;
 mod keeper_link;
 mod keeper_news;
@@ -31,7 +32,7 @@ use horus_core::observation::Input;
 use horus_core::plan::Plan;
 use horus_core::record::IncidentRecord;
 use horus_core::{Engine, Remembered};
-use horus_probe::{EvidenceRoom, Senses};
+use horus_probe::{EvidenceRoom, HostWatch, Senses};
 use horus_store::{Restored, Store, StoreOptions, Transaction};
 use horus_sys::files::ensure_private_dir;
 use horus_sys::lock::{FileLock, LockError};
@@ -274,6 +275,7 @@ async fn serve(
         inputs,
         unaccounted,
     };
+    let _host = HostWatch::start(parts.inputs.clone());
     let owner = Owner::new(parts);
     let backend = backend::Daemon {
         calls: calls.clone(),

@@ -28,6 +28,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::config::{Applied, Config};
+use super::host::Clocks;
 use super::keeper_link::{KeeperLink, News};
 use super::sinks::Sinks;
 use super::{evidence, keeper_news, launch};
@@ -101,6 +102,7 @@ pub(super) struct Owner {
     evidence: Arc<EvidenceRoom>,
     inputs: mpsc::Sender<Input>,
     started: Duration,
+    clocks: Clocks,
     pub(super) processes: BTreeMap<ServiceName, Instance>,
     /// Runs that an earlier life of Horus believed alive: if the keeper says that one has ended, its end was not
     /// accounted for yet.
@@ -140,6 +142,7 @@ impl Owner {
             evidence,
             inputs,
             started: clock::monotonic(),
+            clocks: Clocks::default(),
             processes: BTreeMap::new(),
             unaccounted,
             fifos: FifoHold::default(),
@@ -223,8 +226,16 @@ impl Owner {
         });
     }
 
-    /// Steps the engine once and carries out what it answers.
+    /// Steps the engine and carries out what it answers. It hears of a sleep and of a set clock first, so that it judges
+    /// nothing by a time that it misunderstands.
     pub(super) fn step(&mut self, input: Input) {
+        for told in self.clocks.look() {
+            self.step_once(told);
+        }
+        self.step_once(input);
+    }
+
+    fn step_once(&mut self, input: Input) {
         let commands = self.engine.step(self.now(), input);
         if commands.is_empty() {
             return;
