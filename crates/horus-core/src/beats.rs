@@ -266,11 +266,19 @@ mod tests {
             progress: None,
             state: None,
             lag: None,
+            gauges: None,
         })])
     }
 
     fn beat(tick: Option<u64>) -> Beat {
-        Beat { source: BeatKind::Http, tick, progress: BTreeMap::new(), declared: None, loop_lag_ms: None }
+        Beat {
+            source: BeatKind::Http,
+            tick,
+            progress: BTreeMap::new(),
+            declared: None,
+            gauges: BTreeMap::new(),
+            loop_lag_ms: None,
+        }
     }
 
     #[test]

@@ -170,6 +170,15 @@ pub struct Memory {
     /// A hang that was acted on and has not been answered by a fresh tick.
     #[serde(default)]
     pub hang: Option<MemoryHang>,
+    /// Stalls that ended by themselves, newest first.
+    #[serde(default)]
+    pub stalls: Vec<MemoryStall>,
+    /// A job: how long ago its last run was begun.
+    #[serde(rename = "job_started_ms", with = "crate::time::millis::option", default)]
+    pub job_started: Option<Duration>,
+    /// A job: the last time of its calendar that was served or skipped.
+    #[serde(default)]
+    pub job_slot: Option<jiff::Timestamp>,
 }
 
 /// The version that [`Memory`] is written with.
@@ -232,6 +241,28 @@ pub struct MemoryKill {
     pub age: Duration,
     /// Fresh ticks for `prove` followed.
     pub proven: bool,
+    /// A person has taken the responsibility since.
+    #[serde(default)]
+    pub forgiven: bool,
+    /// The detector that asked for it.
+    #[serde(default = "silent")]
+    pub rule: crate::reason::Rule,
+}
+
+/// What asked for a kill that was remembered before detectors had a record.
+fn silent() -> crate::reason::Rule {
+    crate::reason::Rule::Silent
+}
+
+/// A remembered stall that ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryStall {
+    /// How long ago it ended.
+    #[serde(rename = "age_ms", with = "crate::time::millis")]
+    pub age: Duration,
+    /// How long it lasted.
+    #[serde(rename = "lasted_ms", with = "crate::time::millis")]
+    pub lasted: Duration,
 }
 
 /// A remembered open incident.

@@ -26,6 +26,11 @@ const ENDED_BY_PROOF: [IncidentKind; 4] =
 impl Service {
     /// The exits ledger and the restart policy.
     pub(crate) fn count_exit(&mut self, turn: &mut Turn<'_>, exit: Exit, lifetime: Duration) {
+        if self.ends_well(exit) {
+            self.close_stuck_by_exit(turn);
+            self.finish_run(turn, lifetime);
+            return;
+        }
         self.exits.record(turn.now, lifetime);
         let ended = format!("{} ended with {exit} after {}", self.name, Human(lifetime));
         self.answer(turn, Goal::Up, &Answer::Failed(ended));
@@ -74,7 +79,8 @@ impl Service {
     }
 
     fn leave_down(&mut self, turn: &mut Turn<'_>, exit: Exit, lifetime: Duration) {
-        self.wanted = Wanted::Down(Why::Completed);
+        let waits = self.plan.schedule.is_some();
+        self.wanted = Wanted::Down(if waits { Why::NotDue } else { Why::Completed });
         let Some(incident) = self.incidents.find(IncidentKind::Exit) else { return };
         let id = incident.id;
         if exit.is_clean() {
@@ -211,7 +217,12 @@ impl Service {
         let Some(due) = self.proof_due() else { return };
         // Silence proves nothing: the last fresh tick has to lie past the bound, not only the clock.
         let seen = if self.beats.has_sources() { self.beats.last_fresh() } else { Some(turn.now) };
-        if self.spell.opened || seen.is_none_or(|seen| seen < due) {
+        if self.spell.opened || self.work_spell.opened || seen.is_none_or(|seen| seen < due) {
+            return;
+        }
+        // Whoever was restarted because its work stood still has to show that it moves.
+        let stalled = self.kills.last_rule() == Some(Rule::Stalled) && self.kills.unproven() > 0;
+        if stalled && !self.counters.work_used_to_move(&self.plan.progress) {
             return;
         }
         // A breaker that the day's limit opened would only open again.
@@ -232,6 +243,8 @@ impl Service {
             self.record(turn, None, What::BreakerClosed { reason });
         }
         self.kills.prove();
+        turn.shared.record_changed = true;
+        turn.shared.guard.proven(&self.name);
         self.exits.prove();
         self.places.clear();
         let how = format!("it has worked for {} without a fault", Human(after));

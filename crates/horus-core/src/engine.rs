@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use crate::command::{Answer, Command, Memory, MemoryIncident};
 use crate::event::{Outcome, What};
+use crate::guard::{LATENESS_MIN, SETTLE};
 use crate::ids::{Generation, MonitorName, ServiceName};
 use crate::incidents::Incidents;
 use crate::monitors::Monitor;
 use crate::notice::{IncidentKind, Story};
 use crate::observation::{Input, Observation, OperatorRequest};
 use crate::plan::{Mode, Plan, Severity};
-use crate::random::Random;
 use crate::reason::{Reason, Rule};
 use crate::service::{Facts, Phase, Service, StopCause, TICKETS_MAX, Wanted, Why};
 use crate::status::{STATUS_SCHEMA, SinkStatus, StatusReport};
@@ -43,11 +43,11 @@ pub struct Remembered {
 }
 
 /// The judge and everything that it knows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Engine {
-    shared: Shared,
+    pub(crate) shared: Shared,
     host: String,
-    services: BTreeMap<ServiceName, Service>,
+    pub(crate) services: BTreeMap<ServiceName, Service>,
     /// Services that left the plan and still live.
     leaving: BTreeSet<ServiceName>,
     monitors: BTreeMap<MonitorName, Monitor>,
@@ -58,9 +58,13 @@ pub struct Engine {
     /// Runs that the keeper knows of, of services that are not in the plan.
     floors: BTreeMap<ServiceName, Generation>,
     /// Incidents about Horus itself.
-    own: Incidents,
+    pub(crate) own: Incidents,
+    /// Limits are stretched to so many per cent, because the whole machine is short of something.
+    pub(crate) slow_percent: u32,
     store_fault: Option<String>,
     dead_sinks: BTreeMap<String, String>,
+    /// When something that concerns all services is due.
+    common_due: Option<Mono>,
     /// When the next step is due at the latest.
     expected: Option<Mono>,
 }
@@ -81,15 +85,7 @@ impl Engine {
     ) -> Self {
         let remembered = remembered.into_iter().map(|item| (item.service.clone(), (item, None))).collect();
         Self {
-            shared: Shared {
-                mode: Mode::Enforce,
-                random: Random::new(seed),
-                incidents,
-                shutting_down: false,
-                reconciled: false,
-                ready: BTreeSet::new(),
-                ready_changed: false,
-            },
+            shared: Shared::new(seed, incidents),
             host: String::new(),
             services: BTreeMap::new(),
             leaving: BTreeSet::new(),
@@ -98,8 +94,10 @@ impl Engine {
             orphans,
             floors: BTreeMap::new(),
             own: Incidents::new("horus"),
+            slow_percent: 100,
             store_fault: None,
             dead_sinks: BTreeMap::new(),
+            common_due: None,
             expected: None,
         }
     }
@@ -119,8 +117,10 @@ impl Engine {
             service.due = Some(now);
         }
         self.look_at_due(&mut turn);
+        self.tend_common(&mut turn);
         let commands = turn.commands;
         self.shared = shared;
+        self.common_due = self.common_due(now);
         self.leave_nothing_overdue(now);
         self.expected = self.next_deadline();
         commands
@@ -129,7 +129,8 @@ impl Engine {
     /// When [`Engine::step`] has to be called at the latest, if nothing happens before.
     pub fn next_deadline(&self) -> Option<Mono> {
         let services = self.services.values().filter_map(|service| service.due);
-        services.chain(self.monitors.values().filter_map(|monitor| monitor.due)).min()
+        let monitors = self.monitors.values().filter_map(|monitor| monitor.due);
+        services.chain(monitors).chain(self.common_due).min()
     }
 
     /// Services that have (or are about to have) a process, with its run. The shell compares this with what the keeper
@@ -201,6 +202,8 @@ impl Engine {
             }
             Input::StoreHealth { fault } => self.store_health(turn, fault),
             Input::SinkHealth { sink, fault } => self.sink_health(turn, &sink, fault),
+            Input::Wall(wall) => self.set_wall(turn, wall),
+            Input::Host(observation) => self.observe_host(turn, observation),
             Input::ShutDown => self.shut_down(turn),
         }
     }
@@ -210,6 +213,9 @@ impl Engine {
         turn.record("horus", None, None, What::OwnLateness { late });
         for service in self.services.values_mut() {
             service.excuse(turn.now, late);
+        }
+        if late >= LATENESS_MIN {
+            turn.shared.guard.close(turn.now, SETTLE);
         }
     }
 
@@ -250,6 +256,9 @@ impl Engine {
                 *due = Some(now + LOOK_AGAIN_MIN);
             }
         }
+        if self.common_due.is_some_and(|due| due <= now) {
+            self.common_due = Some(now + LOOK_AGAIN_MIN);
+        }
     }
 
     fn drop_the_left(&mut self, now: Mono) {
@@ -284,6 +293,7 @@ impl Engine {
             turn.shared.mode = plan.daemon.mode;
             for service in self.services.values_mut() {
                 service.spell.declined = false;
+                service.work_spell.declined = false;
                 service.due = Some(turn.now);
             }
         }
@@ -309,6 +319,9 @@ impl Engine {
             }
         }
         self.change_monitors(turn, plan.monitors);
+        let wall = turn.shared.wall_at(turn.now);
+        let ended = turn.shared.maintenance.retune(&plan.maintenance, turn.now, wall);
+        self.note_windows(turn, ended);
         let gone = |sink: &&String| !plan.sinks.keys().any(|name| name.as_str() == sink.as_str());
         for sink in self.dead_sinks.keys().filter(gone).cloned().collect::<Vec<_>>() {
             self.sink_health(turn, &sink, None);
@@ -318,6 +331,7 @@ impl Engine {
 
     fn add_service(&mut self, turn: &mut Turn<'_>, name: ServiceName, plan: crate::plan::ServicePlan) {
         let mut service = Service::new(name.clone(), plan, turn.now);
+        service.slow_percent = self.slow_percent;
         if let Some((item, left_at)) = self.remembered.remove(&name) {
             let away = left_at.map_or(Duration::ZERO, |at| turn.now.since(at));
             service.restore(turn.now, &item.memory, item.elapsed + away);
@@ -325,7 +339,10 @@ impl Engine {
         if let Some(floor) = self.floors.remove(&name) {
             service.raise_generation(floor);
         }
+        service.set_job_clock(turn.now, turn.shared.wall_at(turn.now));
+        service.due = Some(turn.now);
         service.react(turn, Trigger::Reconsider, Facts::None);
+        turn.shared.record_changed = true;
         self.services.insert(name, service);
     }
 
@@ -482,6 +499,8 @@ fn touched(input: &Input) -> Option<ServiceName> {
         | Input::IncidentStored { .. }
         | Input::StoreHealth { .. }
         | Input::SinkHealth { .. }
+        | Input::Wall(_)
+        | Input::Host(_)
         | Input::ShutDown => None,
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Generation, IncidentId, ProcessId};
+use crate::ids::{Generation, IncidentId, ProcessId, ServiceName};
 use crate::notice::{IncidentKind, Story};
 use crate::observation::{CaptureStage, Exit, Finding};
 use crate::plan::Severity;
-use crate::reason::Reason;
+use crate::reason::{Reason, Rule};
 use crate::verdict::Verdict;
 
 /// One row of the journal, before it has a number and a time of day (the store adds both).
@@ -211,6 +211,76 @@ pub enum What {
         /// By how much.
         #[serde(rename = "late_ms", with = "crate::time::millis")]
         late: Duration,
+    },
+    /// Half of the deadline or more passed without a fresh tick, and then one came.
+    Stalled {
+        /// How long.
+        #[serde(rename = "lasted_ms", with = "crate::time::millis")]
+        lasted: Duration,
+        /// The numbers.
+        reason: Reason,
+    },
+    /// Nothing is killed for now: several services turned red at once, or the machine is in trouble.
+    GuardClosed {
+        /// Why.
+        reason: Reason,
+        /// The services that are red.
+        services: Vec<ServiceName>,
+    },
+    /// Kills are possible again.
+    GuardOpened {
+        /// Why.
+        reason: Reason,
+    },
+    /// This incident is told of by another one.
+    Folded {
+        /// Which.
+        into: IncidentId,
+    },
+    /// A run of a job ended well.
+    RunFinished {
+        /// How long it took.
+        #[serde(rename = "took_ms", with = "crate::time::millis")]
+        took: Duration,
+    },
+    /// A job was not started at its time.
+    RunSkipped {
+        /// Why.
+        reason: Reason,
+    },
+    /// A detector was wrong too often: it only tells from now on.
+    DetectorDemoted {
+        /// Which.
+        detector: Rule,
+        /// Restarts that brought a service back for good.
+        right: u32,
+        /// Restarts that did not.
+        wrong: u32,
+    },
+    /// A demoted detector may act again.
+    DetectorTrusted {
+        /// Which.
+        detector: Rule,
+        /// Why.
+        reason: Reason,
+    },
+    /// Something about the machine: "suspended for 8 min 39 s", "the clock was set back by 1 h".
+    Host {
+        /// What.
+        reason: Reason,
+    },
+    /// A maintenance window began.
+    MaintenanceBegan {
+        /// Its name.
+        name: String,
+        /// How long it lasts.
+        #[serde(rename = "lasts_ms", with = "crate::time::millis")]
+        lasts: Duration,
+    },
+    /// A maintenance window ended.
+    MaintenanceEnded {
+        /// Its name.
+        name: String,
     },
     /// Horus began or ended.
     Horus {

@@ -12,7 +12,7 @@ use crate::time::Mono;
 use crate::turn::Turn;
 
 /// The open incidents of one service or monitor: at most one of a kind and detail.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Incidents {
     subject: String,
     open: Vec<Incident>,
@@ -135,6 +135,7 @@ impl Incidents {
         loud: bool,
         story: Story,
     ) {
+        let loud = loud && turn.shared.maintenance.covers(&self.subject).is_none();
         let Some(incident) = self.open.iter_mut().find(|incident| incident.id == id) else { return };
         incident.version = incident.version.saturating_add(1);
         incident.severity = incident.severity.max(severity);

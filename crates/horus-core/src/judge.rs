@@ -7,25 +7,28 @@
 //!                 (silent)         probe faster       evidence on disk         is all there is
 //! ```
 //!
-//! A kill needs absence against a tick that used to move, for twice the deadline (no death channel exists yet that
-//! could prove it sooner), no sign of life since, and no veto: startup, a declared long step, somebody who has
-//! stopped it, a hold, observe mode, the breaker. Between the decision and the first signal stand the evidence and the
-//! alert: both are on disk before anything is touched (guarantee G4), and a fresh tick in that time pardons.
+//! Ages become a place on each axis, [`crate::decision`] makes a verdict and an action of them, and what may forbid a restart
+//! is asked last. There are two tracks, judged apart: the *loop* (its fresh tick) and declared *work* (a counter that has
+//! to move); life on one says nothing about the other. Between the decision and the first signal stand the evidence and
+//! the alert: both are on disk before anything is touched (guarantee G4), and a sign of life on the same track pardons.
 
 use std::time::Duration;
 
 use crate::command::Command;
+use crate::decision::{Action, Axes, Decision, Instead, Proof, Veto, decide};
 use crate::event::{Outcome, What};
+use crate::ids::IncidentId;
 use crate::ledger::Allowance;
 use crate::notice::{IncidentKind, Story};
-use crate::observation::{CaptureStage, Declared, Finding};
+use crate::observation::{CaptureStage, Declared, Finding, LoopSeen};
 use crate::plan::{Mode, Severity};
 use crate::reason::{Reason, Rule};
-use crate::service::{Facts, LastHang, Phase, Running, Sentence, Service, StopCause};
+use crate::service::{Facts, Phase, Running, Sentence, Service};
 use crate::time::{Human, Mono};
 use crate::transition::Trigger;
 use crate::turn::Turn;
-use crate::verdict::LoopAxis;
+use crate::value::Stalled;
+use crate::verdict::{LoopAxis, Verdict};
 
 /// Evidence that has not come by then is given up; healing does not wait for it.
 pub(crate) const EVIDENCE_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -36,7 +39,14 @@ pub(crate) const STORE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Places of hangs that are kept for the breaker's alert.
 pub(crate) const PLACES_MAX: usize = 8;
 
-/// One stretch without a fresh tick: what was already done about it.
+/// What is judged: the loop, or declared work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Track {
+    Loop,
+    Work,
+}
+
+/// One stretch without a sign of life: what was already done about it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spell {
     pub(crate) early: bool,
@@ -45,7 +55,15 @@ pub(crate) struct Spell {
     pub(crate) opened: bool,
     /// The restart was due and did not happen (observe, hold, breaker): said once.
     pub(crate) declined: bool,
-    pub(crate) findings: Vec<(CaptureStage, Finding)>,
+    pub(crate) findings: Vec<Seen>,
+}
+
+/// A capture that came back.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) at: Mono,
+    pub(crate) stage: CaptureStage,
+    pub(crate) finding: Finding,
 }
 
 /// The thresholds in force.
@@ -57,17 +75,48 @@ pub(crate) struct Limits {
     pub(crate) act: Duration,
 }
 
+/// A standstill on one track, with its numbers.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    pub(crate) track: Track,
+    pub(crate) age: Duration,
+    pub(crate) limit: Duration,
+    pub(crate) act: Duration,
+    /// What was seen.
+    pub(crate) how: String,
+    pub(crate) rule: Rule,
+}
+
+impl Fault {
+    /// The numbers as a sentence fragment.
+    fn reason(&self) -> Reason {
+        let (age, limit) = (Human(self.age), Human(self.limit));
+        let text = match self.track {
+            Track::Loop => format!("no fresh tick for {age}, deadline {limit}; {}", self.how),
+            Track::Work => format!("{}, limit {limit}", self.how),
+        };
+        Reason::new(self.rule, text)
+    }
+}
+
 impl Service {
-    /// Thresholds with the deadline doubled for each unproven kill. The early ones keep clear of the poll period, so
-    /// that an ordinary gap between two polls is not taken for a beginning hang.
+    /// Thresholds with the deadline doubled for each unproven kill, and stretched while the whole machine is short of
+    /// something. The early ones keep clear of the poll period, so that an ordinary gap between two polls is not taken
+    /// for a beginning hang.
     pub(crate) fn limits(&self) -> Limits {
-        let deadline = self.kills.patience(self.plan.deadline, &self.plan.kills);
+        let deadline = self.stretched(self.plan.deadline);
         let poll = self.plan.beats.iter().map(crate::plan::BeatPlan::every).max().unwrap_or_default();
         // What is usual for this program is no suspicion: sd_notify asks for a beat at half of the deadline.
         let poll = poll.max(self.beats.usual_gap().min(deadline));
         let early = (deadline / 4).max(poll.saturating_add(poll / 4)).min(deadline);
         let late = (deadline / 2).max(poll.saturating_add(poll / 2)).min(deadline);
         Limits { early, late, deadline, act: deadline.saturating_mul(2) }
+    }
+
+    /// A limit of the plan, as it is in force.
+    pub(crate) fn stretched(&self, limit: Duration) -> Duration {
+        let patient = self.kills.patience(limit, &self.plan.kills);
+        patient.saturating_mul(self.slow_percent) / 100
     }
 
     /// Since when a fresh tick is missing; time that the program asked for does not count.
@@ -97,10 +146,54 @@ impl Service {
         self.age(now).map_or(LoopAxis::Unknown, |age| self.beats.axis(now, age, limits.late, limits.deadline))
     }
 
+    /// Where it stands on each axis.
+    pub(crate) fn axes(&self, now: Mono) -> Axes {
+        Axes {
+            process: self.process_is(),
+            loop_axis: self.loop_axis(now),
+            progress: self.progress_is(now),
+            value: self.counters.value_is(now, &self.plan.values),
+            proof: self.proof(),
+        }
+    }
+
+    /// What the captures of this stretch prove, taken together. Two that are compared lie a quarter of the deadline apart.
+    pub(crate) fn proof(&self) -> Proof {
+        let findings = &self.spell.findings;
+        let Some(last) = findings.last() else { return Proof::None };
+        if last.finding.seen == Some(LoopSeen::Home) {
+            return Proof::Home;
+        }
+        let apart = self.limits().deadline / 4;
+        let before = findings.iter().rev().find(|seen| last.at.since(seen.at) >= apart);
+        let Some(before) = before else { return Proof::None };
+        let (a, b) = (&before.finding, &last.finding);
+        match (a.seen, b.seen, a.cpu_ns, b.cpu_ns) {
+            (Some(LoopSeen::Blocked), Some(LoopSeen::Blocked), Some(was), Some(is))
+                if was == is && a.place.is_some() && a.place == b.place =>
+            {
+                Proof::Blocked
+            }
+            (Some(LoopSeen::Spinning), Some(LoopSeen::Spinning), Some(was), Some(is)) if is > was => {
+                Proof::Spinning
+            }
+            _ => Proof::None,
+        }
+    }
+
+    /// Declared work that stands still for longer than its limit in force.
+    pub(crate) fn stalled(&self, now: Mono) -> Option<Stalled> {
+        if self.plan.progress.is_empty() {
+            return None;
+        }
+        let stretched = |limit| self.stretched(limit);
+        self.counters.stalled(now, self.work_since(), &self.plan.progress, stretched)
+    }
+
     /// A fresh tick was heard, the one before `gap` ago.
     pub(crate) fn fresh_tick(&mut self, turn: &mut Turn<'_>, by: String, gap: Duration) {
+        self.show_life(turn, Track::Loop);
         self.react(turn, Trigger::FirstTick, Facts::By(by));
-        self.react(turn, Trigger::FreshTick, Facts::None);
         if let Phase::Running(running) = &mut self.phase
             && gap > self.plan.deadline
         {
@@ -110,12 +203,9 @@ impl Service {
         let spell = std::mem::take(&mut self.spell);
         if spell.second {
             turn.push(Command::Hasten { service: self.name.clone(), fast: false });
+            self.note_stall(turn, gap);
         }
-        if let Phase::Running(running) = &mut self.phase
-            && spell.opened
-        {
-            running.steady_since = turn.now;
-            running.proven = false;
+        if spell.opened {
             self.came_back(turn);
         }
         if std::mem::take(&mut self.recovers_on_tick) {
@@ -126,8 +216,33 @@ impl Service {
         }
     }
 
+    /// Declared work has moved.
+    pub(crate) fn work_moved(&mut self, turn: &mut Turn<'_>) {
+        if self.work_spell.opened && self.stalled(turn.now).is_none() {
+            self.show_life(turn, Track::Work);
+            self.work_spell = Spell::default();
+            self.came_back(turn);
+        }
+    }
+
+    /// A sign of life pardons whoever was condemned for the lack of it.
+    fn show_life(&mut self, turn: &mut Turn<'_>, track: Track) {
+        if matches!(&self.phase, Phase::Condemned { sentence, .. } if sentence.track == track) {
+            self.react(turn, Trigger::FreshTick, Facts::None);
+        }
+    }
+
     /// It was silent past its deadline and came back without our help.
     fn came_back(&mut self, turn: &mut Turn<'_>) {
+        if let Phase::Running(running) = &mut self.phase {
+            running.steady_since = turn.now;
+            running.proven = false;
+        }
+        self.dirty = true;
+        if self.spell.opened || self.work_spell.opened {
+            return;
+        }
+        turn.shared.guard.green(&self.name);
         if let Some(incident) = self.incidents.find(IncidentKind::Stuck)
             && self.last_hang.is_none()
             && !incident.needs_you
@@ -137,7 +252,6 @@ impl Service {
             self.incidents.close(turn, id, Outcome::CameBackAlone, "it came back by itself", story);
         }
         self.close_probe_path(turn);
-        self.dirty = true;
     }
 
     /// The probe path is well when a tick came through it and no source contradicts another.
@@ -150,12 +264,38 @@ impl Service {
 
     /// Looks at a running instance.
     pub(crate) fn judge_running(&mut self, turn: &mut Turn<'_>, running: Running) {
-        let (now, limits) = (turn.now, self.limits());
+        let now = turn.now;
         if self.declared == Declared::Halted {
             self.tell_halted(turn);
             return;
         }
-        let Some(age) = self.age(now) else { return };
+        self.look_closer(turn);
+        let decision = decide(self.axes(now));
+        if decision.verdict != Verdict::WorkStalled || decision.action == Action::Tell {
+            self.end_work_spell(turn);
+        }
+        match decision.action {
+            Action::Nothing | Action::Watch => {
+                if self.loop_axis(now) == LoopAxis::Beating {
+                    self.judge_disagreement(turn);
+                }
+            }
+            Action::Tell => self.tell_decision(turn, decision),
+            Action::RestartAtTwice | Action::Restart => {
+                let Some(fault) = self.fault(now, decision) else { return };
+                self.open_stuck(turn, &fault);
+                let due = if decision.action == Action::Restart { fault.limit } else { fault.act };
+                if fault.age >= due && !self.spell_of(fault.track).declined {
+                    self.consider_kill(turn, running, fault);
+                }
+            }
+        }
+    }
+
+    /// The captures and the faster probes of a beginning silence.
+    fn look_closer(&mut self, turn: &mut Turn<'_>) {
+        let limits = self.limits();
+        let Some(age) = self.age(turn.now) else { return };
         if age >= limits.early && !self.spell.early {
             self.spell.early = true;
             self.capture(turn, CaptureStage::Early);
@@ -165,32 +305,37 @@ impl Service {
             self.capture(turn, CaptureStage::Second);
             turn.push(Command::Hasten { service: self.name.clone(), fast: true });
         }
-        match self.loop_axis(now) {
-            LoopAxis::Unknown | LoopAxis::Late => {}
-            LoopAxis::Beating => self.judge_disagreement(turn, limits),
-            LoopAxis::Unreachable if age >= limits.act => self.open_probe_path(turn, age),
-            LoopAxis::Unreachable => {}
-            // It says that it has nothing to do, so its tick may stand still; it says so within its deadline.
-            LoopAxis::Lying if self.declared == Declared::Idle => {}
-            LoopAxis::Silent | LoopAxis::Lying => {
-                self.open_stuck(turn, age, limits);
-                if age >= limits.act && !self.spell.declined {
-                    self.consider_kill(turn, running, age, limits);
+    }
+
+    /// What is told, and touches nothing. Values and funnels are told by [`crate::usefulness`].
+    fn tell_decision(&mut self, turn: &mut Turn<'_>, decision: Decision) {
+        let Some(age) = self.age(turn.now) else { return };
+        match self.loop_axis(turn.now) {
+            LoopAxis::Unreachable => {
+                if age >= self.limits().act {
+                    let heard = self.beats.heard();
+                    self.tell_probe_path(turn, age, heard);
                 }
             }
+            LoopAxis::Silent | LoopAxis::Lying => {
+                let Some(fault) = self.fault(turn.now, decision) else { return };
+                self.open_stuck(turn, &fault);
+                if age >= fault.act && !self.spell.declined {
+                    let because = format!("A restart would be wrong: {}.", decision.because);
+                    let what = format!("restart it, but {}", decision.because);
+                    self.decline(turn, &fault, what, because);
+                }
+            }
+            LoopAxis::Beating => self.judge_disagreement(turn),
+            LoopAxis::Unknown | LoopAxis::Late => {}
         }
     }
 
-    fn judge_disagreement(&mut self, turn: &mut Turn<'_>, limits: Limits) {
+    fn judge_disagreement(&mut self, turn: &mut Turn<'_>) {
         match self.disagreement(turn.now) {
-            Some(text) => self.tell_probe_path(turn, limits.act, text),
+            Some(text) => self.tell_probe_path(turn, self.limits().act, text),
             None => self.close_probe_path(turn),
         }
-    }
-
-    fn open_probe_path(&mut self, turn: &mut Turn<'_>, age: Duration) {
-        let heard = self.beats.heard();
-        self.tell_probe_path(turn, age, heard);
     }
 
     fn tell_probe_path(&mut self, turn: &mut Turn<'_>, since: Duration, heard: String) {
@@ -204,7 +349,7 @@ impl Service {
         self.dirty = true;
     }
 
-    fn capture(&self, turn: &mut Turn<'_>, stage: CaptureStage) {
+    pub(crate) fn capture(&self, turn: &mut Turn<'_>, stage: CaptureStage) {
         turn.push(Command::Capture {
             service: self.name.clone(),
             generation: self.generation,
@@ -213,63 +358,100 @@ impl Service {
         });
     }
 
-    /// What the silence looks like, as a reason.
-    pub(crate) fn hang_reason(&self, now: Mono, age: Duration) -> Reason {
+    /// The standstill that a decision is about.
+    fn fault(&self, now: Mono, decision: Decision) -> Option<Fault> {
+        if decision.verdict == Verdict::WorkStalled {
+            let stalled = self.stalled(now)?;
+            let limit = stalled.limit;
+            let how = format!("`{}` has not moved for {}", stalled.counter, Human(stalled.age));
+            let (track, act, rule) = (Track::Work, limit.saturating_mul(2), Rule::Stalled);
+            return Some(Fault { track, age: stalled.age, limit, act, how, rule });
+        }
+        let (limits, age) = (self.limits(), self.age(now)?);
         let rule = match self.loop_axis(now) {
             LoopAxis::Lying => Rule::Lying,
             LoopAxis::Unreachable => Rule::ProbePath,
             LoopAxis::Unknown | LoopAxis::Beating | LoopAxis::Late | LoopAxis::Silent => Rule::Silent,
         };
-        let limits = self.limits();
-        let (age, deadline) = (Human(age), Human(limits.deadline));
-        Reason::new(rule, format!("no fresh tick for {age}, deadline {deadline}; {}", self.beats.heard()))
+        let how = self.beats.heard();
+        Some(Fault { track: Track::Loop, age, limit: limits.deadline, act: limits.act, how, rule })
     }
 
-    fn open_stuck(&mut self, turn: &mut Turn<'_>, age: Duration, limits: Limits) {
-        if self.spell.opened {
+    /// What the silence looks like, as a reason.
+    pub(crate) fn hang_reason(&self, now: Mono, decision: Decision) -> Reason {
+        let fault = self.fault(now, decision);
+        fault.map_or_else(|| Reason::new(Rule::Silent, decision.because), |fault| fault.reason())
+    }
+
+    pub(crate) fn spell_of(&mut self, track: Track) -> &mut Spell {
+        match track {
+            Track::Loop => &mut self.spell,
+            Track::Work => &mut self.work_spell,
+        }
+    }
+
+    /// A stall that was written down and is none any more, without the work having moved: it went idle, or is excused.
+    fn end_work_spell(&mut self, turn: &mut Turn<'_>) {
+        if self.work_spell.opened {
+            self.work_spell = Spell::default();
+            self.came_back(turn);
+        }
+    }
+
+    fn open_stuck(&mut self, turn: &mut Turn<'_>, fault: &Fault) {
+        if self.spell_of(fault.track).opened {
             return;
         }
-        self.spell.opened = true;
-        let reason = self.hang_reason(turn.now, age.max(limits.deadline));
+        self.spell_of(fault.track).opened = true;
+        turn.shared.guard.red(&self.name, turn.now, fault.act);
         let (generation, severity) = (Some(self.generation), Severity::Warning);
-        let id = self.incidents.open(turn, generation, IncidentKind::Stuck, "", severity, &reason);
-        for (stage, finding) in self.spell.findings.clone() {
+        let id = self.incidents.open(turn, generation, IncidentKind::Stuck, "", severity, &fault.reason());
+        for seen in self.spell.findings.clone() {
+            let (stage, finding) = (seen.stage, seen.finding);
             self.record(turn, Some(id), What::EvidenceCaptured { stage, finding });
+        }
+        if fault.track == Track::Work {
+            self.capture(turn, CaptureStage::Second);
         }
         self.dirty = true;
     }
 
-    fn consider_kill(&mut self, turn: &mut Turn<'_>, running: Running, age: Duration, limits: Limits) {
-        let Some(incident) = self.incidents.find(IncidentKind::Stuck) else { return };
-        let (id, how) = (incident.id, self.beats.heard());
-        let mut reason = self.hang_reason(turn.now, age);
-        reason.text = format!("{}; twice the deadline is {}", reason.text, Human(limits.act));
-        if !self.beats.used_to_move() {
-            self.spell.declined = true;
-            let text =
-                format!("{}; its tick was never seen to move, so its absence proves little", reason.text);
-            self.tell_probe_path(turn, age, text);
-            return;
+    fn consider_kill(&mut self, turn: &mut Turn<'_>, running: Running, fault: Fault) {
+        let Some(id) = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id) else { return };
+        let mut reason = fault.reason();
+        if fault.age >= fault.act {
+            reason.text = format!("{}; twice that is {}", reason.text, Human(fault.act));
+        } else {
+            reason.text = format!("{}; proven by two captures", reason.text);
         }
-        if let Some(hold) = &self.hold {
-            let what = format!("restart it, were it not held: {}", hold.reason);
-            let because = format!("It is held: {}.", hold.reason);
-            self.decline(turn, id, what, reason);
-            self.tell_declined(turn, id, age, how, because);
-            return;
+        match self.veto(turn, fault.track, fault.rule) {
+            Some((veto, why)) => self.heed(turn, veto, why, &fault),
+            None => self.decide_kill(turn, running, id, fault, reason),
         }
-        if self.observes(turn) {
-            self.decline(turn, id, "restart it, were it not in observe mode".into(), reason);
-            self.tell_declined(turn, id, age, how, "Observe mode.".into());
-            return;
-        }
+    }
+
+    fn decide_kill(
+        &mut self,
+        turn: &mut Turn<'_>,
+        running: Running,
+        id: IncidentId,
+        fault: Fault,
+        reason: Reason,
+    ) {
         match self.kills.allowance(turn.now, &self.plan.kills) {
             Allowance::Allowed { number } => {
                 let sentence = Sentence {
                     reason: reason.clone(),
                     incident: id,
-                    stuck_for: age,
-                    how,
+                    track: fault.track,
+                    rule: fault.rule,
+                    by_proof: fault.age < fault.act,
+                    watched_since: match self.phase {
+                        Phase::Starting { watched_since, .. } => Some(watched_since),
+                        _ => None,
+                    },
+                    stuck_for: fault.age,
+                    how: fault.how,
                     number,
                     told: false,
                     until: turn.now + EVIDENCE_WAIT_MAX,
@@ -279,12 +461,95 @@ impl Service {
                 self.sentence = Some((running, sentence));
                 self.react(turn, Trigger::KillDecided, Facts::None);
             }
-            Allowance::OpensBreaker(why) => self.open_breaker(turn, id, why, how),
+            Allowance::OpensBreaker(why) => self.open_breaker(turn, id, why, fault.how),
             Allowance::BreakerOpen { .. } => {
                 // Also after a try that seemed to cure: the last word must not be "healed".
                 if self.incidents.find(IncidentKind::Stuck).is_some_and(|incident| !incident.needs_you) {
-                    self.tell_breaker(turn, id, how);
+                    self.tell_breaker(turn, id, fault.how);
                 }
+            }
+        }
+    }
+
+    /// The proof of death of a program whose start is overdue: the only thing that may end it.
+    pub(crate) fn judge_overdue_start(&mut self, turn: &mut Turn<'_>, since: Mono) {
+        let axes = Axes { loop_axis: LoopAxis::Silent, ..self.axes(turn.now) };
+        let decision = decide(axes);
+        if decision.action != Action::Restart || self.spell.declined {
+            return;
+        }
+        let Some(alive) = self.alive() else { return };
+        let (age, limit) = (turn.now.since(since), self.plan.startup);
+        let how = format!("its start is not done; {}", decision.because);
+        // Proven by captures: `act` lies beyond its age.
+        let act = age.saturating_add(limit);
+        let fault = Fault { track: Track::Loop, age, limit, act, how, rule: Rule::StartOverdue };
+        self.open_stuck(turn, &fault);
+        let running = Running { alive, ready_at: turn.now, steady_since: turn.now, proven: false };
+        self.consider_kill(turn, running, fault);
+    }
+
+    /// What forbids a restart by this rule, the weightiest first.
+    pub(crate) fn veto(&self, turn: &Turn<'_>, track: Track, rule: Rule) -> Option<(Veto, String)> {
+        let say = |veto: Veto| Some((veto, veto.because().to_owned()));
+        if let Some(hold) = &self.hold {
+            return Some((Veto::Held, format!("it is held: {}", hold.reason)));
+        }
+        if self.observes(turn) {
+            return Some((Veto::Observed, "observe mode".to_owned()));
+        }
+        if self.declared == Declared::Halted {
+            return say(Veto::Halted);
+        }
+        let moved = match track {
+            Track::Loop => self.beats.used_to_move() || rule == Rule::StartOverdue,
+            Track::Work => self.counters.work_used_to_move(&self.plan.progress),
+        };
+        if !moved {
+            return say(Veto::NeverMoved);
+        }
+        if self.excused_until().is_some_and(|until| until > turn.now) {
+            return Some((Veto::Declared, "it declared a long step".to_owned()));
+        }
+        if let Some(fault) = turn.shared.canary.as_ref().filter(|_| self.is_asked_by_network()) {
+            return Some((Veto::ObserverVoid, format!("Horus's own prober is broken: {fault}")));
+        }
+        if let Some(window) = turn.shared.maintenance.covers(self.name.as_str()) {
+            return Some((Veto::Maintenance, format!("the maintenance window '{window}' is going on")));
+        }
+        if let Some((veto, reason)) = turn.shared.guard.forbids(&self.name, turn.now) {
+            return Some((veto, reason.text));
+        }
+        if turn.shared.demoted.contains(&rule) {
+            return Some((Veto::Demoted, format!("the detector '{}' was wrong too often", rule.word())));
+        }
+        None
+    }
+
+    fn is_asked_by_network(&self) -> bool {
+        use crate::plan::BeatPlan;
+        self.plan.beats.iter().any(|beat| matches!(beat, BeatPlan::Http(_) | BeatPlan::Tcp(_)))
+    }
+
+    /// Something forbids the restart.
+    fn heed(&mut self, turn: &mut Turn<'_>, veto: Veto, why: String, fault: &Fault) {
+        match (veto, veto.instead()) {
+            (_, Instead::Wait) => {}
+            (Veto::NeverMoved, _) => {
+                self.spell_of(fault.track).declined = true;
+                let text = format!(
+                    "{}; its tick was never seen to move, so its absence proves little",
+                    fault.reason().text
+                );
+                self.tell_probe_path(turn, fault.age, text);
+            }
+            (_, Instead::Tell | Instead::Ask) => {
+                let mut because = why.clone();
+                if let Some(first) = because.get_mut(..1) {
+                    first.make_ascii_uppercase();
+                }
+                let what = format!("restart it, but: {why}");
+                self.decline(turn, fault, what, format!("{because}."));
             }
         }
     }
@@ -294,10 +559,18 @@ impl Service {
         self.plan.observe || turn.shared.mode == Mode::Observe
     }
 
-    fn tell_declined(
+    /// The restart was due and does not happen: written down, told once.
+    fn decline(&mut self, turn: &mut Turn<'_>, fault: &Fault, what: String, because: String) {
+        let Some(id) = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id) else { return };
+        self.spell_of(fault.track).declined = true;
+        self.record(turn, Some(id), What::WouldHave { what, reason: fault.reason() });
+        self.tell_declined(turn, id, fault.age, fault.how.clone(), because);
+    }
+
+    pub(crate) fn tell_declined(
         &mut self,
         turn: &mut Turn<'_>,
-        id: crate::ids::IncidentId,
+        id: IncidentId,
         stuck_for: Duration,
         how: String,
         because: String,
@@ -307,19 +580,15 @@ impl Service {
         self.dirty = true;
     }
 
-    fn decline(&mut self, turn: &mut Turn<'_>, id: crate::ids::IncidentId, what: String, reason: Reason) {
-        self.spell.declined = true;
-        self.record(turn, Some(id), What::WouldHave { what, reason });
-    }
-
-    fn open_breaker(&mut self, turn: &mut Turn<'_>, id: crate::ids::IncidentId, why: String, how: String) {
+    fn open_breaker(&mut self, turn: &mut Turn<'_>, id: IncidentId, why: String, how: String) {
         self.kills.open_breaker(turn.now);
+        turn.shared.record_changed = true;
         self.dirty = true;
         self.record(turn, Some(id), What::BreakerOpened { reason: Reason::new(Rule::Breaker, why) });
         self.tell_breaker(turn, id, how);
     }
 
-    fn tell_breaker(&mut self, turn: &mut Turn<'_>, id: crate::ids::IncidentId, how: String) {
+    fn tell_breaker(&mut self, turn: &mut Turn<'_>, id: IncidentId, how: String) {
         let story = Story::BreakerOpen {
             kills: self.kills.unproven().max(self.kills.today(turn.now)),
             how,
@@ -327,151 +596,5 @@ impl Service {
             retry: self.plan.kills.retry,
         };
         self.incidents.tell(turn, id, Severity::Critical, true, true, story);
-    }
-
-    /// Evidence first: nothing is touched yet.
-    pub(crate) fn condemn(&mut self, turn: &mut Turn<'_>) {
-        let Some((running, sentence)) = self.sentence.take() else { return };
-        self.phase = Phase::Condemned { running, sentence };
-        self.capture(turn, CaptureStage::Verdict);
-    }
-
-    /// It showed life between the decision and the signal.
-    pub(crate) fn pardon(&mut self, turn: &mut Turn<'_>) {
-        self.spare(turn, "a fresh tick came before the signal");
-    }
-
-    /// Drops a restart that was decided and not begun.
-    pub(crate) fn spare(&mut self, turn: &mut Turn<'_>, why: &str) {
-        let Phase::Condemned { running, sentence } = self.phase.clone() else { return };
-        let reason = Reason::new(sentence.reason.rule, format!("{why}: the restart is dropped"));
-        let what = "restart it".to_owned();
-        self.record(turn, Some(sentence.incident), What::WouldHave { what, reason });
-        self.phase = Phase::Running(running);
-    }
-
-    /// Somebody has stopped it, on purpose or to debug it: its silence says nothing, and whoever did it is told.
-    fn spare_the_stopped(&mut self, turn: &mut Turn<'_>, why: &str) {
-        let Phase::Condemned { sentence, .. } = self.phase.clone() else { return };
-        self.spare(turn, why);
-        self.spell.declined = true;
-        let because = format!("Its silence proves nothing: {why}.");
-        self.tell_declined(turn, sentence.incident, sentence.stuck_for, sentence.how, because);
-    }
-
-    /// What forbids the restart that was decided, if anything has come about since.
-    pub(crate) fn veto(&self, turn: &Turn<'_>) -> Option<&'static str> {
-        if self.hold.is_some() {
-            Some("it is held now")
-        } else if self.observes(turn) {
-            Some("observe mode is on now")
-        } else if self.declared == Declared::Halted {
-            Some("it says that it stopped itself on purpose")
-        } else if self.excused_until().is_some_and(|until| until > turn.now) {
-            Some("it declared a long step")
-        } else {
-            None
-        }
-    }
-
-    /// Told once: it stopped itself on purpose, and still has a process.
-    fn tell_halted(&mut self, turn: &mut Turn<'_>) {
-        if self.incidents.find(IncidentKind::Halted).is_some() {
-            return;
-        }
-        let reason = Reason::new(Rule::Halted, "it says that it stopped itself on purpose");
-        let (generation, severity) = (Some(self.generation), Severity::Critical);
-        let id = self.incidents.open(turn, generation, IncidentKind::Halted, "", severity, &reason);
-        self.incidents.tell(turn, id, severity, true, true, Story::Halted);
-        self.dirty = true;
-    }
-
-    /// A capture of a living instance came back.
-    pub(crate) fn take_evidence(&mut self, turn: &mut Turn<'_>, stage: CaptureStage, finding: Finding) {
-        let incident = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id);
-        let stopped = finding.stopped.clone();
-        if self.spell.opened {
-            self.record(turn, incident, What::EvidenceCaptured { stage, finding: finding.clone() });
-        }
-        if self.spell.early {
-            self.spell.findings.retain(|(old, _)| *old != stage);
-            self.spell.findings.push((stage, finding));
-        }
-        if stage == CaptureStage::Verdict
-            && let Some(why) = stopped
-        {
-            self.spare_the_stopped(turn, &why);
-        }
-        if stage == CaptureStage::Verdict
-            && let Phase::Condemned { sentence, .. } = &self.phase
-            && !sentence.told
-        {
-            self.tell_restart(turn);
-        }
-    }
-
-    /// The one phrase that says where it hangs: that of the newest capture which saw anything.
-    pub(crate) fn place(&self) -> Option<String> {
-        let phrases = self.spell.findings.iter().rev().map(|(_, finding)| &finding.phrase);
-        phrases.into_iter().find(|phrase| !phrase.is_empty()).cloned()
-    }
-
-    /// The alert goes into the outbox; the signal waits for its confirmation.
-    fn tell_restart(&mut self, turn: &mut Turn<'_>) {
-        let place = self.place();
-        let Phase::Condemned { sentence, .. } = &mut self.phase else { return };
-        sentence.told = true;
-        sentence.until = turn.now + STORE_WAIT_MAX;
-        let sentence = sentence.clone();
-        let story = Story::StuckRestarting {
-            stuck_for: sentence.stuck_for,
-            how: sentence.how,
-            place,
-            kill: sentence.number,
-            limit: self.plan.kills.limit,
-        };
-        self.incidents.tell(turn, sentence.incident, Severity::Warning, false, true, story);
-        self.dirty = true;
-        turn.push(Command::Confirm { incident: sentence.incident });
-    }
-
-    /// Evidence or store keep us waiting for too long: say so and go on.
-    pub(crate) fn hurry(&mut self, turn: &mut Turn<'_>) {
-        if let Some(why) = self.veto(turn) {
-            self.spare(turn, why);
-        }
-        let Phase::Condemned { sentence, .. } = &self.phase else { return };
-        if turn.now < sentence.until {
-            return;
-        }
-        if sentence.told {
-            self.execute(turn);
-        } else {
-            let missing = vec![format!("no evidence within {}", Human(EVIDENCE_WAIT_MAX))];
-            let finding = Finding { missing, ..Finding::default() };
-            let incident = Some(sentence.incident);
-            let stage = CaptureStage::Verdict;
-            self.record(turn, incident, What::EvidenceCaptured { stage, finding });
-            self.tell_restart(turn);
-        }
-    }
-
-    /// Everything that has to come before the first signal has come.
-    pub(crate) fn execute(&mut self, turn: &mut Turn<'_>) {
-        if let Some(why) = self.veto(turn) {
-            self.spare(turn, why);
-        }
-        let Phase::Condemned { sentence, .. } = self.phase.clone() else { return };
-        let place = self.place();
-        self.places.push(place.clone().unwrap_or_else(|| sentence.how.clone()));
-        if self.places.len() > PLACES_MAX {
-            self.places.remove(0);
-        }
-        let first_sign = turn.now.before(sentence.stuck_for);
-        let (stuck_for, how) = (sentence.stuck_for, sentence.how);
-        self.last_hang = Some(LastHang { first_sign, stuck_for, how, place });
-        self.kills.record(turn.now);
-        self.dirty = true;
-        self.react(turn, Trigger::EvidenceStored, Facts::Because(StopCause::Kill, sentence.reason));
     }
 }

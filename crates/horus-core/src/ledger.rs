@@ -9,8 +9,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::command::{MemoryDeath, MemoryKill};
+use crate::detectors::{RECORD_WINDOW, Turned};
 use crate::plan::{KillPlan, RestartPlan};
 use crate::random::Random;
+use crate::reason::Rule;
 use crate::time::{Human, Mono};
 
 /// Deaths that are kept per service.
@@ -117,6 +119,10 @@ pub(crate) struct KillLedger {
 struct Kill {
     at: Mono,
     proven: bool,
+    /// A person took the responsibility: it says nothing about the detector.
+    forgiven: bool,
+    /// Which detector asked for it.
+    rule: Rule,
 }
 
 /// May the judge kill?
@@ -160,8 +166,8 @@ impl KillLedger {
         Allowance::Allowed { number: self.unproven.saturating_add(1) }
     }
 
-    pub(crate) fn record(&mut self, now: Mono) {
-        self.kills.push_front(Kill { at: now, proven: false });
+    pub(crate) fn record(&mut self, now: Mono, rule: Rule) {
+        self.kills.push_front(Kill { at: now, proven: false, forgiven: false, rule });
         self.kills.truncate(KILLS_KEPT_MAX);
         self.unproven = self.unproven.saturating_add(1);
     }
@@ -173,6 +179,11 @@ impl KillLedger {
 
     pub(crate) fn unproven(&self) -> u32 {
         self.unproven
+    }
+
+    /// What asked for the last kill.
+    pub(crate) fn last_rule(&self) -> Option<Rule> {
+        self.kills.front().map(|kill| kill.rule)
     }
 
     pub(crate) fn open_breaker(&mut self, now: Mono) {
@@ -196,6 +207,22 @@ impl KillLedger {
     pub(crate) fn forgive(&mut self) {
         self.unproven = 0;
         self.open = None;
+        for kill in &mut self.kills {
+            kill.forgiven = true;
+        }
+    }
+
+    /// How the kills of the last days turned out, for the record of their detectors.
+    pub(crate) fn outcomes(&self, now: Mono) -> impl Iterator<Item = (Rule, Turned)> {
+        let recent =
+            self.kills.iter().enumerate().take_while(move |(_, kill)| now.since(kill.at) < RECORD_WINDOW);
+        let judged = recent.filter(|(_, kill)| !kill.forgiven);
+        judged.filter_map(|(index, kill)| match (kill.proven, index > 0 || self.is_open()) {
+            (true, _) => Some((kill.rule, Turned::Right)),
+            (false, true) => Some((kill.rule, Turned::Wrong)),
+            // The last one is on trial.
+            (false, false) => None,
+        })
     }
 
     /// Each unproven kill doubles the deadline for the next, as often as kills are allowed at all.
@@ -205,8 +232,16 @@ impl KillLedger {
     }
 
     pub(crate) fn remember(&self, now: Mono) -> (Vec<MemoryKill>, Option<Duration>) {
-        let kills =
-            self.kills.iter().map(|k| MemoryKill { age: now.since(k.at), proven: k.proven }).collect();
+        let kills = self
+            .kills
+            .iter()
+            .map(|k| MemoryKill {
+                age: now.since(k.at),
+                proven: k.proven,
+                forgiven: k.forgiven,
+                rule: k.rule,
+            })
+            .collect();
         (kills, self.open.map(|since| now.since(since)))
     }
 
@@ -214,7 +249,7 @@ impl KillLedger {
         let kills: VecDeque<Kill> = kills
             .iter()
             .take(KILLS_KEPT_MAX)
-            .map(|k| Kill { at: now.before(k.age), proven: k.proven })
+            .map(|k| Kill { at: now.before(k.age), proven: k.proven, forgiven: k.forgiven, rule: k.rule })
             .collect();
         Self { unproven, kills, open: open.map(|age| now.before(age)) }
     }
@@ -286,7 +321,7 @@ mod tests {
         let (plan, mut ledger) = (kill_plan(), KillLedger::default());
         for n in 1..=3 {
             assert_eq!(ledger.allowance(at(n), &plan), Allowance::Allowed { number: n as u32 });
-            ledger.record(at(n));
+            ledger.record(at(n), Rule::Silent);
         }
         assert!(matches!(ledger.allowance(at(4), &plan), Allowance::OpensBreaker(_)));
         ledger.open_breaker(at(4));
@@ -305,7 +340,7 @@ mod tests {
         let (plan, mut ledger) = (KillPlan { daily: 5, ..kill_plan() }, KillLedger::default());
         for n in 0..5 {
             assert!(matches!(ledger.allowance(at(n * 1000), &plan), Allowance::Allowed { number: 1 }));
-            ledger.record(at(n * 1000));
+            ledger.record(at(n * 1000), Rule::Silent);
             ledger.prove();
         }
         assert!(matches!(ledger.allowance(at(5000), &plan), Allowance::OpensBreaker(_)));
@@ -318,7 +353,7 @@ mod tests {
         let mut seen = Vec::new();
         for n in 0..4 {
             seen.push(ledger.patience(10 * SECOND, &plan).as_secs());
-            ledger.record(at(n));
+            ledger.record(at(n), Rule::Silent);
         }
         assert_eq!(seen, [10, 20, 40, 40]);
     }

@@ -18,16 +18,24 @@
 #![forbid(unsafe_code)]
 
 mod beats;
+pub mod calendar;
 pub mod command;
 mod deaths;
+pub mod decision;
+pub mod detectors;
+pub mod digest;
 pub mod engine;
 pub mod event;
+pub mod guard;
+pub mod host;
 pub mod ids;
 mod incidents;
+pub mod jobs;
 mod judge;
 pub mod ledger;
 mod lifecycle;
 mod look;
+mod maintenance;
 mod monitors;
 pub mod notice;
 pub mod observation;
@@ -38,7 +46,9 @@ mod random;
 pub mod reason;
 pub mod record;
 mod report;
+mod sentence;
 mod service;
+pub mod stalls;
 pub mod status;
 pub mod time;
 pub mod transition;

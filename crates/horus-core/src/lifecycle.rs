@@ -36,6 +36,7 @@ impl Service {
                     Why::Halted => Rule::Halted,
                     Why::Removed => Rule::Reload,
                     Why::ShutDown => Rule::ShutDown,
+                    Why::NotDue => Rule::Schedule,
                     Why::NotAutostart | Why::Completed => Rule::Wanted,
                 },
                 why.words(),
@@ -148,14 +149,15 @@ impl Service {
         let (since, was_ready, moved) = remembered.unwrap_or((turn.now, false, Vec::new()));
         self.launched_in_this_life = true;
         // What lives and was not stopped is wanted, whoever started it.
-        if self.wanted == Wanted::Down(Why::NotAutostart) {
+        if matches!(self.wanted, Wanted::Down(Why::NotAutostart | Why::NotDue)) {
             self.wanted = Wanted::Up;
         }
         self.record(turn, None, What::Adopted { process: instance.process });
         self.begin_instance(turn, instance, since);
         if !self.beats.has_sources() || (was_ready && self.beats.assume_moving(turn.now, &moved)) {
             let alive = Alive { process: instance.process, since };
-            self.phase = Phase::Running(Running { alive, steady_since: turn.now, proven: false });
+            self.phase =
+                Phase::Running(Running { alive, ready_at: turn.now, steady_since: turn.now, proven: false });
             self.mark_ready(turn);
             if self.incidents.any() {
                 self.recovers_on_tick = self.beats.has_sources();
@@ -171,6 +173,8 @@ impl Service {
         self.beats = Beats::new(&self.plan.beats);
         self.counters.forget_instance();
         self.spell = Spell::default();
+        self.work_spell = Spell::default();
+        self.idle_at = None;
         self.declared = Declared::Ok;
         self.busy_until = None;
         self.extended_until = None;
@@ -208,7 +212,7 @@ impl Service {
         let Phase::Starting { alive, .. } = self.phase else { return };
         let now = turn.now;
         let took = now.since(alive.since);
-        self.phase = Phase::Running(Running { alive, steady_since: now, proven: false });
+        self.phase = Phase::Running(Running { alive, ready_at: now, steady_since: now, proven: false });
         self.overdue_starts = 0;
         self.dirty = true;
         self.record(turn, self.fault_incident(), What::BecameReady { took, by });
@@ -302,6 +306,7 @@ impl Service {
         let incident = match cause {
             DeathCause::Kill => self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id),
             DeathCause::Planned => None,
+            DeathCause::Itself if self.ends_well(exit) => None,
             DeathCause::Itself => Some(self.open_exit(turn, exit, lifetime)),
         };
         self.record(turn, incident, What::Exited { exit, lifetime, cause });
@@ -311,6 +316,10 @@ impl Service {
         self.recovers_at = None;
         self.ended = self.ended.max(self.generation);
         self.dirty = true;
+        turn.shared.guard.green(&self.name);
+        if cause != DeathCause::Kill {
+            turn.shared.guard.failed(&self.name);
+        }
         if let Some(lasted) =
             self.incidents.close_kind(turn, IncidentKind::WillNotDie, Outcome::CameBackAlone, "gone")
         {

@@ -120,8 +120,12 @@ impl Service {
                 self.incidents.close_kind(turn, kind, outcome, "it works again");
             }
         }
+        if self.declared == Declared::Idle {
+            self.idle_at = Some(turn.now);
+        }
         let before = self.beats.last_fresh();
-        self.counters.hear(turn.now, beat, &self.plan.values, &self.plan.funnels);
+        self.counters.hear(turn.now, beat, &self.plan);
+        self.work_moved(turn);
         if self.beats.hear(turn.now, beat) {
             let by = match beat.tick {
                 Some(tick) => format!("{} tick moved to {tick}", beat.source.word()),
@@ -163,6 +167,7 @@ impl Service {
     /// Time in which Horus itself did not look is held against nobody, and proves nothing.
     pub(crate) fn excuse(&mut self, now: Mono, late: Duration) {
         self.beats.excuse(now, late);
+        self.counters.excuse(now, late);
         for until in [&mut self.busy_until, &mut self.extended_until].into_iter().flatten() {
             *until = *until + late;
         }
@@ -175,10 +180,18 @@ impl Service {
         }
     }
 
+    /// Work counts from here at the earliest: what it declared, or was not asked, is not held against it.
+    pub(crate) fn work_since(&self) -> Mono {
+        let excused = self.excused_until().unwrap_or_default();
+        self.judged_since.max(excused).max(self.idle_at.unwrap_or_default())
+    }
+
     /// Time has passed, or something has changed: do what is due.
     pub(crate) fn look(&mut self, turn: &mut Turn<'_>) {
         self.expire_hold(turn);
+        self.tend_job(turn);
         self.look_at_phase(turn);
+        self.end_recurrence(turn);
         if self.recovers_at.is_some_and(|at| at <= turn.now) && matches!(self.phase, Phase::Running(_)) {
             self.recover(turn);
         }
@@ -196,6 +209,7 @@ impl Service {
             self.hold = None;
             self.dirty = true;
             self.spell.declined = false;
+            self.work_spell.declined = false;
             self.record(turn, None, What::HoldEnded { how: "it expired".into() });
             self.launch_reason = Some(Reason::new(Rule::Held, "the hold expired"));
             self.react(turn, Trigger::Reconsider, Facts::None);
@@ -254,11 +268,39 @@ impl Service {
     fn look_at_start(&mut self, turn: &mut Turn<'_>) {
         let Phase::Starting { watched_since, .. } = &self.phase else { return };
         let since = *watched_since;
-        let told = self.incidents.find(IncidentKind::StartOverdue).is_some();
-        if told || turn.now < self.overdue_at(since) {
+        if turn.now < self.start_overdue_since(since) {
             return;
         }
-        self.tell_overdue(turn, turn.now.since(since), self.beats.heard());
+        if self.incidents.find(IncidentKind::StartOverdue).is_none() {
+            self.tell_overdue(turn, turn.now.since(since), self.beats.heard());
+        }
+        self.look_closer_at_start(turn, since);
+        self.judge_overdue_start(turn, since);
+    }
+
+    /// Since when the start is overdue. The cap in force has doubled by the telling of it.
+    fn start_overdue_since(&self, since: Mono) -> Mono {
+        match self.incidents.find(IncidentKind::StartOverdue) {
+            Some(_) => since,
+            None => self.overdue_at(since),
+        }
+    }
+
+    /// Only a proof of death may end an overdue start: two captures, a quarter of the deadline apart.
+    fn look_closer_at_start(&mut self, turn: &mut Turn<'_>, since: Mono) {
+        if !self.spell.early {
+            self.spell.early = true;
+            self.start_looked_at = turn.now;
+            self.capture(turn, CaptureStage::Early);
+        } else if !self.spell.second && turn.now >= self.second_look_at() {
+            self.spell.second = true;
+            self.capture(turn, CaptureStage::Second);
+        }
+        let _ = since;
+    }
+
+    fn second_look_at(&self) -> Mono {
+        self.start_looked_at + self.limits().deadline / 4
     }
 
     fn tell_overdue(&mut self, turn: &mut Turn<'_>, waited: Duration, heard: String) {
@@ -275,8 +317,8 @@ impl Service {
     }
 
     fn note_verdict(&mut self, turn: &mut Turn<'_>) {
-        let (verdict, reason) = self.conclude(turn.now, &turn.shared.ready);
-        if verdict != self.verdict {
+        if self.verdict_is(turn.now) != self.verdict {
+            let (verdict, reason) = self.conclude(turn.now, &turn.shared.ready);
             let from = std::mem::replace(&mut self.verdict, verdict);
             let incident = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id);
             self.record(turn, incident, What::Judged { from, to: verdict, reason });
@@ -291,6 +333,10 @@ impl Service {
         due.extend(self.proof_due().filter(|at| !self.spell.opened && *at > now));
         due.extend(self.tickets.iter().map(|(_, _, until)| *until));
         due.extend(self.last_words.as_ref().map(|words| words.until));
+        due.extend(self.job_due());
+        if self.incidents.find(IncidentKind::Recurrence).is_some() {
+            due.extend(self.stalls.over_at());
+        }
         match &self.phase {
             Phase::Down | Phase::Waiting => {}
             Phase::Launching { overdue_at } => due.extend(*overdue_at),
@@ -300,12 +346,17 @@ impl Service {
             Phase::Starting { watched_since, .. } => {
                 if self.incidents.find(IncidentKind::StartOverdue).is_none() {
                     due.push(self.overdue_at(*watched_since));
+                } else if self.spell.early && !self.spell.second {
+                    due.push(self.second_look_at());
                 }
             }
             Phase::Condemned { sentence, .. } => due.push(sentence.until),
             Phase::Running(_) => {
                 due.extend(self.next_threshold(now));
                 due.extend(self.counters.next_bound(now, &self.plan.values));
+                due.extend(self.counters.next_missing(now, &self.plan.expects));
+                let stretched = |limit| self.stretched(limit);
+                due.extend(self.counters.next_stall(now, self.work_since(), &self.plan.progress, stretched));
                 if !self.plan.values.is_empty() {
                     due.push(self.remembered_at + REMEMBER_EVERY);
                 }
@@ -369,6 +420,9 @@ impl Service {
             started: self.alive().map(|alive| now.since(alive.since)),
             was_ready: matches!(self.phase, Phase::Running(_) | Phase::Condemned { .. }),
             moved: self.beats.moved(),
+            stalls: self.stalls.remember(now),
+            job_started: self.job.started.map(|at| now.since(at)),
+            job_slot: self.job.slot,
             hang: self.last_hang.as_ref().map(|hang| MemoryHang {
                 first_sign: now.since(hang.first_sign),
                 stuck_for: hang.stuck_for,
@@ -402,6 +456,9 @@ impl Service {
         let instance =
             memory.started.map(|age| (written.before(age), memory.was_ready, memory.moved.clone()));
         self.remembered_instance = instance;
+        self.stalls = crate::stalls::Stalls::restore(&memory.stalls, written);
+        self.job.started = memory.job_started.map(|age| written.before(age));
+        self.job.slot = memory.job_slot;
         self.last_hang = memory.hang.as_ref().map(|hang| LastHang {
             first_sign: written.before(hang.first_sign),
             stuck_for: hang.stuck_for,
@@ -433,11 +490,14 @@ impl Service {
         let notified = |plan: &crate::plan::ServicePlan| plan.beats.contains(&crate::plan::BeatPlan::Notify);
         let launch_changed = plan.launch != self.plan.launch || notified(&plan) != notified(&self.plan);
         let beats_changed = plan.beats != self.plan.beats;
-        let rules_changed =
-            beats_changed || plan.deadline != self.plan.deadline || plan.kills != self.plan.kills;
+        let rules_changed = beats_changed
+            || plan.deadline != self.plan.deadline
+            || plan.kills != self.plan.kills
+            || plan.progress != self.plan.progress;
         let observe_changed = plan.observe != self.plan.observe;
         self.plan = plan;
-        self.counters.retune(turn.now, &self.plan.values, &self.plan.funnels);
+        self.counters.retune(turn.now, &self.plan);
+        self.set_job_clock(turn.now, turn.shared.wall_at(turn.now));
         if rules_changed {
             // What was lawful under the old rules is not held against it.
             self.judged_since = turn.now;
@@ -445,12 +505,13 @@ impl Service {
         }
         if rules_changed || observe_changed {
             self.spell.declined = false;
+            self.work_spell.declined = false;
         }
         if beats_changed {
             self.change_beats(turn);
         }
-        if matches!(self.wanted, Wanted::Down(Why::NotAutostart)) && self.plan.autostart {
-            self.wanted = Wanted::Up;
+        if matches!(self.wanted, Wanted::Down(Why::NotAutostart | Why::NotDue)) && self.plan.autostart {
+            self.wanted = Wanted::by_default(&self.plan);
         }
         if self.alive().is_some() {
             turn.push(Command::Watch { service: self.name.clone(), generation: self.generation });
@@ -489,7 +550,7 @@ impl Service {
 
     /// It is in the plan again while it stops.
     pub(crate) fn rejoin(&mut self) {
-        let default = if self.plan.autostart { Wanted::Up } else { Wanted::Down(Why::NotAutostart) };
+        let default = Wanted::by_default(&self.plan);
         self.wanted = self.before_removal.take().unwrap_or(default);
     }
 

@@ -13,7 +13,7 @@ use crate::time::{Human, Mono};
 use crate::turn::Turn;
 
 /// One monitor.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Monitor {
     name: MonitorName,
     pub(crate) plan: MonitorPlan,
@@ -22,7 +22,7 @@ pub(crate) struct Monitor {
     pub(crate) due: Option<Mono>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum State {
     NotAsked,
     Up { since: Mono, because: String },

@@ -42,6 +42,18 @@ pub enum IncidentKind {
     SinkDead,
     /// It stopped itself on purpose.
     Halted,
+    /// It has less to work on than it ought to.
+    Expectation,
+    /// Several services turned red at once.
+    CommonCause,
+    /// A job has not finished in time.
+    RunOverdue,
+    /// A job was not started at its time.
+    RunMissed,
+    /// A detector was wrong too often.
+    Demoted,
+    /// The same stall, day after day at the same time.
+    Recurrence,
 }
 
 impl IncidentKind {
@@ -62,6 +74,12 @@ impl IncidentKind {
             Self::Store => "store",
             Self::SinkDead => "sink-dead",
             Self::Halted => "halted",
+            Self::Expectation => "expectation",
+            Self::CommonCause => "common-cause",
+            Self::RunOverdue => "run-overdue",
+            Self::RunMissed => "run-missed",
+            Self::Demoted => "demoted",
+            Self::Recurrence => "recurrence",
         }
     }
 }
@@ -294,4 +312,63 @@ pub enum Story {
     },
     /// `horus alerts test`.
     Test,
+    /// It has less to work on than it ought to.
+    NothingToWorkOn {
+        /// The gauge (or counter).
+        gauge: String,
+        /// What it shows; `None`: it was never heard.
+        #[serde(default)]
+        is: Option<f64>,
+        /// The least that is right.
+        min: f64,
+        /// Since when it is under that.
+        #[serde(rename = "since_ms", with = "crate::time::millis")]
+        since: Duration,
+    },
+    /// Several services turned red at once, or the machine itself is in trouble: nothing is restarted for now.
+    CommonCause {
+        /// What is suspected, as a sentence fragment: "5 of 8 services stopped answering within 40 s".
+        what: String,
+        /// The services that are red, by name.
+        services: Vec<String>,
+        /// How many services are watched.
+        of: u32,
+    },
+    /// A job has not finished in time.
+    RunOverdue {
+        /// Since its start.
+        #[serde(rename = "running_ms", with = "crate::time::millis")]
+        running: Duration,
+        /// How long it may take.
+        #[serde(rename = "finish_ms", with = "crate::time::millis")]
+        finish: Duration,
+        /// Times at which it was to be started again and was not, because it still runs.
+        skipped: u32,
+    },
+    /// A job was not started at its time.
+    RunMissed {
+        /// How many times passed.
+        missed: u32,
+        /// Why, as a sentence fragment: "it was held".
+        because: String,
+        /// It is made up for now.
+        catches_up: bool,
+    },
+    /// It stalls every day at the same time, and comes back by itself.
+    Recurs {
+        /// How many days in a row.
+        days: u64,
+        /// The last stall.
+        #[serde(rename = "lasted_ms", with = "crate::time::millis")]
+        lasted: Duration,
+    },
+    /// A detector was wrong too often: it only tells from now on.
+    Demoted {
+        /// The detector's word ("silent").
+        detector: String,
+        /// Restarts that brought the service back for good.
+        right: u32,
+        /// Restarts that did not.
+        wrong: u32,
+    },
 }

@@ -12,7 +12,8 @@ use crate::ids::{Generation, IncidentId, Instance, MonitorName, ServiceName};
 use crate::plan::{BeatKind, Plan};
 
 /// Everything that can be told to `Engine::step`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Input {
     /// Nothing happened; time has passed.
     Wake,
@@ -52,8 +53,43 @@ pub enum Input {
         /// `None`: it works. `Some`: why it does not, without its URL.
         fault: Option<String>,
     },
+    /// The time of day: at the start, and whenever the clock was set. Calendars are followed by it.
+    Wall(jiff::Timestamp),
+    /// Something about the machine.
+    Host(HostObservation),
     /// Horus was asked to end: stop everything in reverse order.
     ShutDown,
+}
+
+/// Something seen of the machine that everybody runs on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostObservation {
+    /// It was suspended. The engine's clock does not count that time.
+    Suspended {
+        /// For how long.
+        #[serde(rename = "slept_ms", with = "crate::time::millis")]
+        slept: Duration,
+    },
+    /// The time of day was set, by more than clocks drift.
+    ClockStepped {
+        /// By how much; negative: back.
+        by_ms: i64,
+    },
+    /// How much of the last ten seconds tasks that could run had to wait (the kernel's "some" figures), 0 to 1.
+    Pressure {
+        /// For a processor.
+        cpu: f64,
+        /// For memory.
+        memory: f64,
+        /// For disks.
+        io: f64,
+    },
+    /// Horus's own echo port was asked by the same prober that asks the programs.
+    Canary {
+        /// `None`: it answered. `Some`: what was heard instead; then a missing answer of a program proves nothing.
+        fault: Option<String>,
+    },
 }
 
 /// Something seen of a service.
@@ -195,6 +231,9 @@ pub struct Beat {
     /// What the program says of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declared: Option<Declared>,
+    /// Quantities that go up and down, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gauges: BTreeMap<String, f64>,
     /// Its own measure of how late its loop runs, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loop_lag_ms: Option<f64>,
@@ -263,9 +302,24 @@ pub struct Finding {
     /// CPU time of the process so far, nanoseconds, to be compared between captures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_ns: Option<u64>,
+    /// What the kernel's view says of its main loop. `None`: not looked, or no rights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<LoopSeen>,
     /// The last lines of its output.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
+}
+
+/// Where a capture saw the thread that runs the main loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoopSeen {
+    /// In the call in which it waits for work: a sign of life.
+    Home,
+    /// In another call. Twice in the same one, without a nanosecond of CPU between: a proof of death.
+    Blocked,
+    /// Burning CPU outside of its poll call. Twice: a proof of death of a loop that shows no tick.
+    Spinning,
 }
 
 /// Something seen of a monitor.

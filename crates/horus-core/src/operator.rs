@@ -124,9 +124,14 @@ impl Service {
             done.push("its breaker is closed");
         }
         self.kills.forgive();
+        turn.shared.record_changed = true;
         self.spell.declined = false;
+        self.work_spell.declined = false;
         if matches!(self.wanted, Wanted::Down(Why::Halted | Why::Operator | Why::Completed)) {
-            self.wanted = Wanted::Up;
+            self.wanted = match self.plan.schedule {
+                Some(_) => Wanted::Down(Why::NotDue),
+                None => Wanted::Up,
+            };
             done.push("it is wanted up");
         }
         self.delay = None;

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::calendar::Calendar;
 use crate::ids::{MonitorName, ServiceName, SinkName};
 
 /// Everything that Horus was asked to do.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Settings of Horus itself.
     pub daemon: DaemonPlan,
@@ -22,6 +23,9 @@ pub struct Plan {
     pub monitors: BTreeMap<MonitorName, MonitorPlan>,
     /// Where alerts go.
     pub sinks: BTreeMap<SinkName, SinkPlan>,
+    /// Times in which a person works on services, by name.
+    #[serde(default)]
+    pub maintenance: BTreeMap<String, MaintenancePlan>,
 }
 
 /// Does Horus act, or only say what it would do?
@@ -36,7 +40,7 @@ pub enum Mode {
 }
 
 /// Settings of Horus itself.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DaemonPlan {
     /// Enforce, or observe everything.
     pub mode: Mode,
@@ -66,7 +70,7 @@ impl Default for DaemonPlan {
 }
 
 /// One service.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServicePlan {
     /// What is started, and how. A change here takes effect by a restart.
     pub launch: LaunchPlan,
@@ -94,10 +98,59 @@ pub struct ServicePlan {
     pub values: BTreeMap<String, ValuePlan>,
     /// Chains of counters where each stage feeds the next, by name.
     pub funnels: BTreeMap<String, FunnelPlan>,
+    /// Work that has to move while the program does not declare itself idle, by name. Its standstill is a fault.
+    #[serde(default)]
+    pub progress: BTreeMap<String, ProgressPlan>,
+    /// What it ought to have to work on after its start, by name.
+    #[serde(default)]
+    pub expects: BTreeMap<String, ExpectPlan>,
+    /// It is a job: started at these times, and it has to finish.
+    #[serde(default)]
+    pub schedule: Option<SchedulePlan>,
+}
+
+impl ServicePlan {
+    /// A service with Horus's own defaults: judged by its process alone, as no beat is declared.
+    pub fn plain(command: Vec<String>) -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            launch: LaunchPlan {
+                command,
+                directory: PathBuf::from("/"),
+                environment: BTreeMap::new(),
+                user: None,
+                group: None,
+                limits: Limits::default(),
+                log: LogPlan::default(),
+            },
+            after: Vec::new(),
+            ready: Ready::Process,
+            beats: Vec::new(),
+            deadline: seconds(30),
+            startup: seconds(60),
+            stop: StopPlan { signal: "SIGTERM".into(), grace: seconds(10) },
+            restart: RestartPlan {
+                on: RestartOn::Failure,
+                first: Duration::ZERO,
+                next: seconds(1),
+                max: seconds(300),
+                crash_loop: 5,
+                within: seconds(600),
+            },
+            kills: KillPlan { limit: 3, prove: seconds(300), retry: Some(seconds(6 * 3600)), daily: 24 },
+            observe: false,
+            autostart: true,
+            values: BTreeMap::new(),
+            funnels: BTreeMap::new(),
+            progress: BTreeMap::new(),
+            expects: BTreeMap::new(),
+            schedule: None,
+        }
+    }
 }
 
 /// What is started. All of it is fixed while an instance lives.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LaunchPlan {
     /// Program and arguments; the program is looked up in the child's `PATH`.
     pub command: Vec<String>,
@@ -105,7 +158,7 @@ pub struct LaunchPlan {
     pub directory: PathBuf,
     /// The whole environment apart from what Horus adds (`NOTIFY_SOCKET`, `HORUS_*`). Values may be secret: they are
     /// never printed.
-    #[serde(serialize_with = "names_only")]
+    #[serde(serialize_with = "names_only", deserialize_with = "without_values")]
     pub environment: BTreeMap<String, Secret>,
     /// Run as this user (name or number). `None`: as Horus itself.
     pub user: Option<String>,
@@ -121,8 +174,14 @@ fn names_only<S: serde::Serializer>(map: &BTreeMap<String, Secret>, out: S) -> R
     out.collect_seq(map.keys())
 }
 
+/// What was written without its values is read without them: a recorded plan is for judging, not for starting.
+fn without_values<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Secret>, D::Error> {
+    let names = Vec::<String>::deserialize(from)?;
+    Ok(names.into_iter().map(|name| (name, Secret::new(String::new()))).collect())
+}
+
 /// Resource limits (`setrlimit`). `None`: inherited.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Address space, bytes.
     pub memory_bytes: Option<u64>,
@@ -135,7 +194,7 @@ pub struct Limits {
 }
 
 /// Output files: `NAME.log`, `NAME.log.1` ...
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPlan {
     /// A file is rotated at the first line end after so many bytes.
     pub max_bytes: u64,
@@ -162,7 +221,7 @@ pub enum Ready {
 }
 
 /// One source of beats.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BeatPlan {
     /// Polled over HTTP.
@@ -252,7 +311,7 @@ impl BeatKind {
 }
 
 /// `heartbeat.http`: `GET url` returns 200 and, if any pointer is set, JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpBeat {
     /// `http://host:port/path`; TLS is for monitors, not for a beat on the same machine.
     pub url: String,
@@ -268,10 +327,13 @@ pub struct HttpBeat {
     pub state: Option<String>,
     /// JSON pointer to the loop lag in milliseconds.
     pub lag: Option<String>,
+    /// JSON pointer to an object of gauges.
+    #[serde(default)]
+    pub gauges: Option<String>,
 }
 
 /// `heartbeat.file`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileBeat {
     /// The file.
     pub path: PathBuf,
@@ -292,14 +354,14 @@ pub enum FileTick {
 }
 
 /// `heartbeat.log`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogBeat {
     /// A line of the service's output that matches this regular expression counts.
     pub pattern: String,
 }
 
 /// `heartbeat.tcp`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TcpBeat {
     /// `host:port`
     pub address: String,
@@ -310,7 +372,7 @@ pub struct TcpBeat {
 }
 
 /// `heartbeat.exec`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecBeat {
     /// Program and arguments; exit status 0 is a beat, the first line of its output is the tick if `seq` is set.
     pub command: Vec<String>,
@@ -323,7 +385,7 @@ pub struct ExecBeat {
 }
 
 /// How a service is stopped: soft signal, grace, then SIGKILL for the whole tree.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopPlan {
     /// Name of the soft signal.
     pub signal: String,
@@ -344,7 +406,7 @@ pub enum RestartOn {
 }
 
 /// The exits ledger's limits: first restart, then geometric backoff, for ever slower, never given up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestartPlan {
     /// After which ends.
     pub on: RestartOn,
@@ -361,7 +423,7 @@ pub struct RestartPlan {
 }
 
 /// The kills ledger's limits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KillPlan {
     /// Unproven kills until the breaker opens.
     pub limit: u32,
@@ -374,7 +436,7 @@ pub struct KillPlan {
 }
 
 /// A product whose absence is worth an alert (and never a restart).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ValuePlan {
     /// Name of the progress counter.
     pub counter: String,
@@ -385,7 +447,7 @@ pub struct ValuePlan {
 }
 
 /// Counters in the order in which work passes through them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunnelPlan {
     /// Counter names, first stage first. At least two.
     pub stages: Vec<String>,
@@ -393,8 +455,61 @@ pub struct FunnelPlan {
     pub blocked_after: u64,
 }
 
+/// Work that has to move. The difference to a [`ValuePlan`]: here a standstill means that the program hangs, and a
+/// restart is a lawful answer to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgressPlan {
+    /// Name of the progress counter.
+    pub counter: String,
+    /// No increase for so long, while it declares neither "idle" nor "busy", is a hang of this stage.
+    pub stalled: Duration,
+}
+
+/// An inventory that may not be empty: "at least one slot within two minutes of the start".
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExpectPlan {
+    /// Name of the gauge; a counter of that name counts, too.
+    pub gauge: String,
+    /// The least that is right.
+    pub min: f64,
+    /// From readiness, and from each fall under `min`, so long is allowed.
+    pub within: Duration,
+}
+
+/// When a job is started, and how long it may take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchedulePlan {
+    /// When.
+    pub when: When,
+    /// A run has to finish within so long of its start.
+    pub finish: Duration,
+    /// A time that passed while nothing could be started is made up for, once.
+    pub catch_up: bool,
+}
+
+/// Times at which a job is started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum When {
+    /// So often, counted from the start before.
+    Every(Duration),
+    /// By the calendar.
+    Cron(Calendar),
+}
+
+/// A time in which a person works on services: nothing is signalled by a rule, and messages make no noise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintenancePlan {
+    /// For these services. Empty: for all.
+    pub services: Vec<ServiceName>,
+    /// When it begins.
+    pub when: Calendar,
+    /// How long it lasts.
+    pub lasts: Duration,
+}
+
 /// Something that Horus only watches.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MonitorPlan {
     /// How it is asked.
     pub check: MonitorCheck,
@@ -403,7 +518,7 @@ pub struct MonitorPlan {
 }
 
 /// How a monitor is asked.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MonitorCheck {
     /// `check.http`
@@ -456,7 +571,7 @@ pub enum Severity {
 }
 
 /// Where alerts go.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SinkPlan {
     /// What speaks there.
     pub kind: SinkKind,
@@ -481,7 +596,7 @@ pub enum SinkKind {
 }
 
 /// Where a secret comes from. Never from the config file itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretSource {
     /// An environment variable of the daemon.

@@ -56,9 +56,77 @@ pub enum Rule {
     Strays,
     /// The whole machine or Horus itself was late; nothing is concluded.
     OwnLateness,
+    /// A counter of work that has to move stands still.
+    Stalled,
+    /// It has less to work on than it ought to.
+    Expect,
+    /// Several services turned red at once: something that they share is suspected.
+    CommonCause,
+    /// The machine was suspended.
+    Suspended,
+    /// The time of day was set.
+    ClockStepped,
+    /// Everybody on the machine waits for something.
+    HostPressure,
+    /// Horus's own echo port does not answer its own prober.
+    Canary,
+    /// The detector was wrong too often.
+    Demoted,
+    /// A person works on it by plan.
+    Maintenance,
+    /// The calendar of a job.
+    Schedule,
+    /// A job has not finished in time.
+    RunOverdue,
+    /// A job was not started at its time.
+    RunMissed,
+    /// The same stall, day after day at the same time.
+    Recurrence,
 }
 
 impl Rule {
+    /// All rules.
+    pub const ALL: [Self; 38] = [
+        Self::Wanted,
+        Self::Operator,
+        Self::Held,
+        Self::After,
+        Self::Exit,
+        Self::Halted,
+        Self::StartFailed,
+        Self::StartOverdue,
+        Self::Silent,
+        Self::Lying,
+        Self::ProbePath,
+        Self::Breaker,
+        Self::CrashLoop,
+        Self::SameAge,
+        Self::WillNotDie,
+        Self::Value,
+        Self::Funnel,
+        Self::MonitorDown,
+        Self::Reload,
+        Self::ShutDown,
+        Self::Store,
+        Self::Sink,
+        Self::Proof,
+        Self::Strays,
+        Self::OwnLateness,
+        Self::Stalled,
+        Self::Expect,
+        Self::CommonCause,
+        Self::Suspended,
+        Self::ClockStepped,
+        Self::HostPressure,
+        Self::Canary,
+        Self::Demoted,
+        Self::Maintenance,
+        Self::Schedule,
+        Self::RunOverdue,
+        Self::RunMissed,
+        Self::Recurrence,
+    ];
+
     /// The rule's word, as it is serialised.
     pub fn word(self) -> &'static str {
         match self {
@@ -87,6 +155,19 @@ impl Rule {
             Self::Proof => "proof",
             Self::Strays => "strays",
             Self::OwnLateness => "own-lateness",
+            Self::Stalled => "stalled",
+            Self::Expect => "expect",
+            Self::CommonCause => "common-cause",
+            Self::Suspended => "suspended",
+            Self::ClockStepped => "clock-stepped",
+            Self::HostPressure => "host-pressure",
+            Self::Canary => "canary",
+            Self::Demoted => "demoted",
+            Self::Maintenance => "maintenance",
+            Self::Schedule => "schedule",
+            Self::RunOverdue => "run-overdue",
+            Self::RunMissed => "run-missed",
+            Self::Recurrence => "recurrence",
         }
     }
 }

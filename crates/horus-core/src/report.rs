@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::decision::{Action, Decision, decide};
 use crate::event::What;
 use crate::ids::ServiceName;
 use crate::notice::IncidentKind;
@@ -10,48 +11,58 @@ use crate::reason::{Reason, Rule};
 use crate::service::{Phase, Service, StopCause, Wanted, Why};
 use crate::status::{AxisStatus, BeatStatus, HoldStatus, ServiceStatus};
 use crate::time::{Human, Mono};
-use crate::verdict::{LoopAxis, ProcessAxis, ProgressAxis, ValueAxis, Verdict};
-
-/// A counter that moved within so many deadlines counts as advancing.
-pub(crate) const ADVANCING_DEADLINES: u32 = 10;
+use crate::verdict::{LoopAxis, ProcessAxis, ProgressAxis, Verdict};
 
 fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Service {
-    /// The verdict with its reason. Total over all phases and axes.
+    /// The verdict alone, cheap: it is asked at every step. Total over all phases and axes.
+    pub(crate) fn verdict_is(&self, now: Mono) -> Verdict {
+        match &self.phase {
+            Phase::Down if self.hold.is_some() => Verdict::Held,
+            Phase::Down if self.wanted == Wanted::Down(Why::Halted) => Verdict::Halted,
+            Phase::Down | Phase::Waiting => Verdict::Down,
+            Phase::Backoff { .. } => self.crashing().unwrap_or(Verdict::Down),
+            Phase::Launching { .. } => Verdict::Starting,
+            Phase::Starting { .. } => self.crashing().unwrap_or(Verdict::Starting),
+            Phase::Running(_) | Phase::Condemned { .. } => self.verdict_running(now).0,
+            Phase::Stopping { .. } | Phase::Sweeping { .. } => Verdict::Stopping,
+        }
+    }
+
+    /// The verdict with its reason.
     pub(crate) fn conclude(&self, now: Mono, ready: &BTreeSet<ServiceName>) -> (Verdict, Reason) {
+        (self.verdict_is(now), self.reason_is(now, ready))
+    }
+
+    fn reason_is(&self, now: Mono, ready: &BTreeSet<ServiceName>) -> Reason {
         let wanted = |text: String| Reason::new(Rule::Wanted, text);
         match &self.phase {
             Phase::Down => {
-                let reason = self.stays_down().unwrap_or_else(|| wanted("not started yet".into()));
-                let verdict = match reason.rule {
-                    Rule::Held => Verdict::Held,
-                    Rule::Halted => Verdict::Halted,
-                    _ => Verdict::Down,
-                };
-                (verdict, reason)
+                let mut reason = self.stays_down().unwrap_or_else(|| wanted("not started yet".into()));
+                if let Some(next) = self.job.next.filter(|_| reason.rule == Rule::Schedule) {
+                    reason.text = format!("{}: next in {}", reason.text, Human(next.since(now)));
+                }
+                reason
             }
             Phase::Waiting => {
                 let waits = self.waits_for(ready).map_or("the keeper", |name| name.as_str());
-                (Verdict::Down, Reason::new(Rule::After, format!("waits for {waits} to be ready")))
+                Reason::new(Rule::After, format!("waits for {waits} to be ready"))
             }
             Phase::Backoff { until } => {
                 let left = Human(until.since(now));
                 let why = self.delay.as_ref().map_or("restart", |(_, reason)| reason.text.as_str());
-                (
-                    self.crashing().unwrap_or(Verdict::Down),
-                    Reason::new(Rule::Exit, format!("next start in {left}; {why}")),
-                )
+                Reason::new(Rule::Exit, format!("next start in {left}; {why}"))
             }
-            Phase::Launching { .. } => (Verdict::Starting, wanted("the keeper is starting it".into())),
+            Phase::Launching { .. } => wanted("the keeper is starting it".into()),
             Phase::Starting { alive, .. } => {
                 let (age, cap) = (Human(now.since(alive.since)), Human(self.startup_cap()));
                 let text = format!("no first fresh tick for {age}, cap {cap}; {}", self.beats.heard());
-                (self.crashing().unwrap_or(Verdict::Starting), Reason::new(Rule::StartOverdue, text))
+                Reason::new(Rule::StartOverdue, text)
             }
-            Phase::Running(_) | Phase::Condemned { .. } => self.conclude_running(now),
+            Phase::Running(_) | Phase::Condemned { .. } => self.reason_running(now),
             Phase::Stopping { hard, until, cause, .. } => {
                 let left = Human(until.since(now));
                 let text = if *hard {
@@ -59,11 +70,9 @@ impl Service {
                 } else {
                     format!("{} sent, {left} of grace left", self.plan.stop.signal)
                 };
-                (Verdict::Stopping, Reason::new(self.stop_rule(*cause), text))
+                Reason::new(self.stop_rule(*cause), text)
             }
-            Phase::Sweeping { .. } => {
-                (Verdict::Stopping, Reason::new(Rule::Strays, "what it left behind is being killed"))
-            }
+            Phase::Sweeping { .. } => Reason::new(Rule::Strays, "what it left behind is being killed"),
         }
     }
 
@@ -81,67 +90,102 @@ impl Service {
         self.incidents.find(IncidentKind::CrashLoop).map(|_| Verdict::CrashLooping)
     }
 
-    fn conclude_running(&self, now: Mono) -> (Verdict, Reason) {
-        let Some(age) = self.age(now) else {
-            return (
-                Verdict::Unknown,
-                Reason::new(Rule::Wanted, "its process lives; it has no beat to judge by"),
-            );
+    /// The table's word for a running instance, with what the program says of itself.
+    fn verdict_running(&self, now: Mono) -> (Verdict, Decision) {
+        let decision = decide(self.axes(now));
+        let verdict = match decision.verdict {
+            Verdict::Slow if self.slow_percent > 100 => Verdict::Starved,
+            Verdict::Healthy | Verdict::Idle | Verdict::Valueless | Verdict::WorkStalled => {
+                if decision.action != Action::RestartAtTwice && self.disagreement(now).is_some() {
+                    Verdict::ProbePath
+                } else if self.declared == Declared::Halted {
+                    Verdict::Halted
+                } else if matches!(decision.verdict, Verdict::Healthy | Verdict::Idle)
+                    && self.excused_until().is_some_and(|until| until > now)
+                {
+                    Verdict::Busy
+                } else {
+                    decision.verdict
+                }
+            }
+            other => other,
         };
-        let axis = self.loop_axis(now);
-        let verdict = match axis {
-            LoopAxis::Unknown => Verdict::Unknown,
-            LoopAxis::Late => Verdict::Slow,
-            LoopAxis::Silent => Verdict::Silent,
-            LoopAxis::Lying if self.declared == Declared::Idle => return self.conclude_beating(now),
-            LoopAxis::Lying => Verdict::Lying,
-            LoopAxis::Unreachable => Verdict::ProbePath,
-            LoopAxis::Beating => return self.conclude_beating(now),
-        };
-        let mut reason = self.hang_reason(now, age);
-        if self.kills.is_open() {
-            reason.text.push_str("; the breaker is open");
-        }
-        (verdict, reason)
+        (verdict, decision)
     }
 
-    fn conclude_beating(&self, now: Mono) -> (Verdict, Reason) {
-        if let Some(disagreement) = self.disagreement(now) {
-            return (Verdict::ProbePath, Reason::new(Rule::ProbePath, disagreement));
+    fn reason_running(&self, now: Mono) -> Reason {
+        if self.age(now).is_none() && self.beats.has_sources() {
+            return Reason::new(Rule::Wanted, "its process lives; no fresh tick was heard yet");
         }
-        if self.declared == Declared::Halted {
-            return (Verdict::Halted, Reason::new(Rule::Halted, "it says that it stopped itself on purpose"));
-        }
-        let (value, text) = self.counters.axis(now, &self.plan.values);
-        if matches!(value, ValueAxis::Stale | ValueAxis::Dead) {
-            return (Verdict::Valueless, Reason::new(Rule::Value, text));
-        }
-        if let Some(blocked) = self.counters.blocked(&self.plan.funnels).first() {
-            let text = format!("`{}` moved by {}, `{}` by 0", blocked.from, blocked.moved, blocked.to);
-            return (Verdict::WorkStalled, Reason::new(Rule::Funnel, text));
-        }
-        let busy = self.excused_until().filter(|until| *until > now);
-        match (self.declared, busy) {
-            (_, Some(until)) => {
-                let text = format!("it declared a long step, {} left", Human(until.since(now)));
-                (Verdict::Busy, Reason::new(Rule::Proof, text))
+        let (verdict, decision) = self.verdict_running(now);
+        let plain = |text: &str| Reason::new(Rule::Proof, text);
+        match verdict {
+            Verdict::ProbePath if decision.verdict != Verdict::ProbePath => {
+                Reason::new(Rule::ProbePath, self.disagreement(now).unwrap_or_default())
             }
-            (Declared::Idle, None) => {
-                (Verdict::Idle, Reason::new(Rule::Proof, "it declares that it has nothing to do"))
+            Verdict::Halted => Reason::new(Rule::Halted, "it says that it stopped itself on purpose"),
+            Verdict::Valueless => Reason::new(Rule::Value, self.counters.axis(now, &self.plan.values).1),
+            Verdict::WorkStalled if decision.action == Action::Tell => {
+                Reason::new(Rule::Funnel, self.blocked_text().unwrap_or_default())
             }
-            (Declared::Ok | Declared::Busy(_) | Declared::Halted, None) => {
-                (Verdict::Healthy, Reason::new(Rule::Proof, "fresh ticks within the deadline"))
+            Verdict::Busy => {
+                let left = self.excused_until().map(|until| until.since(now)).unwrap_or_default();
+                plain(&format!("it declared a long step, {} left", Human(left)))
+            }
+            Verdict::Idle | Verdict::Healthy => plain(decision.because),
+            Verdict::Unknown => Reason::new(Rule::Wanted, "its process lives; it has no beat to judge by"),
+            _ => {
+                let mut reason = self.hang_reason(now, decision);
+                if verdict == Verdict::Starved {
+                    reason =
+                        Reason::new(Rule::HostPressure, format!("{}; the whole machine waits", reason.text));
+                }
+                if self.kills.is_open() {
+                    reason.text.push_str("; the breaker is open");
+                }
+                reason
             }
         }
     }
 
-    fn process_axis(&self, now: Mono) -> AxisStatus<ProcessAxis> {
-        let is = match &self.phase {
+    fn blocked_text(&self) -> Option<String> {
+        let blocked = self.counters.blocked(&self.plan.funnels);
+        let first = blocked.first()?;
+        Some(format!("`{}` moved by {}, `{}` by 0", first.from, first.moved, first.to))
+    }
+
+    /// The process axis without its numbers.
+    pub(crate) fn process_is(&self) -> ProcessAxis {
+        match &self.phase {
             Phase::Down | Phase::Waiting | Phase::Backoff { .. } => ProcessAxis::Absent,
             Phase::Launching { .. } | Phase::Starting { .. } => ProcessAxis::Starting,
             Phase::Running(_) | Phase::Condemned { .. } => ProcessAxis::Running,
             Phase::Stopping { .. } | Phase::Sweeping { .. } => ProcessAxis::Stopping,
-        };
+        }
+    }
+
+    /// The progress axis without its numbers.
+    pub(crate) fn progress_is(&self, now: Mono) -> ProgressAxis {
+        if self.alive().is_none() {
+            return ProgressAxis::Unknown;
+        }
+        if self.declared == Declared::Idle {
+            return ProgressAxis::Idle;
+        }
+        if self.stalled(now).is_some() {
+            return ProgressAxis::Stalled;
+        }
+        if self.counters.is_blocked(&self.plan.funnels) {
+            return ProgressAxis::Blocked;
+        }
+        match self.counters.moved_at() {
+            Some(at) if now.since(at) < self.limits().deadline => ProgressAxis::Advancing,
+            _ => ProgressAxis::Unknown,
+        }
+    }
+
+    fn process_axis(&self, now: Mono) -> AxisStatus<ProcessAxis> {
+        let is = self.process_is();
         let because = match (self.alive(), &self.last_death) {
             (Some(alive), _) => format!("{} for {}", alive.process, Human(now.since(alive.since))),
             (None, Some(last)) => format!("ended with {} {} ago", last.exit, Human(now.since(last.at))),
@@ -165,25 +209,22 @@ impl Service {
     }
 
     fn progress_axis(&self, now: Mono) -> AxisStatus<ProgressAxis> {
-        let window = self.plan.deadline.saturating_mul(ADVANCING_DEADLINES);
-        let (is, because) = if self.alive().is_none() {
-            (ProgressAxis::Unknown, "no process".to_owned())
-        } else if let Some(blocked) = self.counters.blocked(&self.plan.funnels).first() {
-            let text = format!("`{}` moved by {}, `{}` by 0", blocked.from, blocked.moved, blocked.to);
-            (ProgressAxis::Stalled, text)
-        } else if self.declared == Declared::Idle {
-            (ProgressAxis::Idle, "declared".to_owned())
-        } else {
-            match self.counters.moved_at() {
-                Some(at) if now.since(at) <= window => {
-                    (ProgressAxis::Advancing, format!("a counter moved {} ago", Human(now.since(at))))
-                }
-                Some(at) => (ProgressAxis::Stalled, format!("no counter moved for {}", Human(now.since(at)))),
-                None if self.counters.known() => {
-                    (ProgressAxis::Unknown, "no counter has moved yet".to_owned())
-                }
-                None => (ProgressAxis::Unknown, "no counter is heard".to_owned()),
+        let is = self.progress_is(now);
+        let moved = self.counters.moved_at().map(|at| Human(now.since(at)));
+        let because = match (is, moved) {
+            _ if self.alive().is_none() => "no process".to_owned(),
+            (ProgressAxis::Idle, _) => "declared".to_owned(),
+            (ProgressAxis::Stalled, _) => self.stalled(now).map_or(String::new(), |stalled| {
+                let (age, limit) = (Human(stalled.age), Human(stalled.limit));
+                format!("`{}` has not moved for {age}, limit {limit}", stalled.counter)
+            }),
+            (ProgressAxis::Blocked, _) => self.blocked_text().unwrap_or_default(),
+            (ProgressAxis::Advancing, Some(ago)) => format!("a declared counter moved {ago} ago"),
+            (ProgressAxis::Unknown, Some(ago)) => format!("a declared counter last moved {ago} ago"),
+            (ProgressAxis::Unknown | ProgressAxis::Advancing, None) if self.counters.known() => {
+                "no declared counter has moved".to_owned()
             }
+            (ProgressAxis::Unknown | ProgressAxis::Advancing, None) => "no counter is heard".to_owned(),
         };
         AxisStatus { is, because }
     }

@@ -11,12 +11,14 @@ use crate::command::{Answer, Command};
 use crate::event::What;
 use crate::ids::{Generation, IncidentId, Instance, ProcessId, ServiceName};
 use crate::incidents::Incidents;
-use crate::judge::Spell;
+use crate::jobs::Job;
+use crate::judge::{Spell, Track};
 use crate::ledger::{ExitLedger, KillLedger};
 use crate::notice::{IncidentKind, Story};
 use crate::observation::{CaptureStage, Declared, Exit, Finding};
 use crate::plan::ServicePlan;
-use crate::reason::Reason;
+use crate::reason::{Reason, Rule};
+use crate::stalls::Stalls;
 use crate::time::Mono;
 use crate::transition::{PhaseKind, Step, Trigger, next_step};
 use crate::turn::Turn;
@@ -42,11 +44,24 @@ pub(crate) enum Wanted {
     Down(Why),
 }
 
+impl Wanted {
+    /// What the plan wants, before anybody has said or done anything.
+    pub(crate) fn by_default(plan: &ServicePlan) -> Self {
+        match (plan.autostart, &plan.schedule) {
+            (false, _) => Self::Down(Why::NotAutostart),
+            (true, Some(_)) => Self::Down(Why::NotDue),
+            (true, None) => Self::Up,
+        }
+    }
+}
+
 /// Why it is wanted down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     /// The plan does not start it by itself.
     NotAutostart,
+    /// It is a job, and waits for its time.
+    NotDue,
     /// A person stopped it.
     Operator,
     /// It ended, and its policy says that this is all.
@@ -63,6 +78,7 @@ impl Why {
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::NotAutostart => "not started by itself (autostart = false)",
+            Self::NotDue => "a job that waits for its time",
             Self::Operator => "stopped by a person",
             Self::Completed => "ended, and its restart policy leaves it down",
             Self::Halted => "it stopped itself on purpose",
@@ -116,6 +132,8 @@ pub(crate) enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Running {
     pub(crate) alive: Alive,
+    /// It became ready.
+    pub(crate) ready_at: Mono,
     /// Fresh without a break since then: what proof is counted from.
     pub(crate) steady_since: Mono,
     pub(crate) proven: bool,
@@ -126,6 +144,13 @@ pub(crate) struct Running {
 pub(crate) struct Sentence {
     pub(crate) reason: Reason,
     pub(crate) incident: IncidentId,
+    pub(crate) track: Track,
+    /// The detector.
+    pub(crate) rule: Rule,
+    /// By a proof of death, before absence alone would have done.
+    pub(crate) by_proof: bool,
+    /// It was starting, watched since then.
+    pub(crate) watched_since: Option<Mono>,
     pub(crate) stuck_for: Duration,
     pub(crate) how: String,
     pub(crate) number: u32,
@@ -196,7 +221,7 @@ pub(crate) enum Facts {
 }
 
 /// One service.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Service {
     pub(crate) name: ServiceName,
     pub(crate) plan: ServicePlan,
@@ -213,6 +238,17 @@ pub(crate) struct Service {
     pub(crate) kills: KillLedger,
     pub(crate) incidents: Incidents,
     pub(crate) spell: Spell,
+    /// The same for declared work.
+    pub(crate) work_spell: Spell,
+    /// Limits are stretched to so many per cent, because the whole machine is short of something.
+    pub(crate) slow_percent: u32,
+    /// The last instant at which it was known to have nothing to do, or not to be asked.
+    pub(crate) idle_at: Option<Mono>,
+    /// Half-deadline stalls that ended by themselves.
+    pub(crate) stalls: Stalls,
+    pub(crate) job: Job,
+    /// When an overdue start was first looked at closely.
+    pub(crate) start_looked_at: Mono,
     /// A kill on its way from the decision to the phase that carries it.
     pub(crate) sentence: Option<(Running, Sentence)>,
     pub(crate) declared: Declared,
@@ -259,9 +295,9 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(name: ServiceName, plan: ServicePlan, now: Mono) -> Self {
-        let wanted = if plan.autostart { Wanted::Up } else { Wanted::Down(Why::NotAutostart) };
+        let wanted = Wanted::by_default(&plan);
         let mut counters = Counters::default();
-        counters.retune(now, &plan.values, &plan.funnels);
+        counters.retune(now, &plan);
         Self {
             incidents: Incidents::new(name.as_str()),
             beats: Beats::new(&plan.beats),
@@ -276,6 +312,12 @@ impl Service {
             exits: ExitLedger::default(),
             kills: KillLedger::default(),
             spell: Spell::default(),
+            work_spell: Spell::default(),
+            slow_percent: 100,
+            idle_at: None,
+            stalls: Stalls::default(),
+            job: Job::default(),
+            start_looked_at: now,
             sentence: None,
             declared: Declared::Ok,
             busy_until: None,

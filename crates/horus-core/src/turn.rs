@@ -2,15 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+
 use crate::command::Command;
 use crate::event::{Event, What};
+use crate::guard::Guard;
 use crate::ids::{Generation, IncidentId, ServiceName};
+use crate::maintenance::Maintenance;
 use crate::plan::Mode;
 use crate::random::Random;
+use crate::reason::Rule;
 use crate::time::Mono;
 
 /// What all services share.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) mode: Mode,
     pub(crate) random: Random,
@@ -24,9 +29,30 @@ pub(crate) struct Shared {
     pub(crate) ready: BTreeSet<ServiceName>,
     /// `ready` has changed in this turn: those that wait are to be reconsidered.
     pub(crate) ready_changed: bool,
+    pub(crate) guard: Guard,
+    /// Horus's own echo port does not answer its own prober: what was heard instead.
+    pub(crate) canary: Option<String>,
+    pub(crate) maintenance: Maintenance,
+    /// Detectors that only tell, because they were wrong too often.
+    pub(crate) demoted: BTreeSet<Rule>,
+    /// A kill was recorded, proven or forgiven: the record of the detectors has changed.
+    pub(crate) record_changed: bool,
+    /// The time of day at an instant.
+    pub(crate) wall: Option<(Mono, Timestamp)>,
 }
 
 impl Shared {
+    /// What a new engine begins with.
+    pub(crate) fn new(seed: u64, incidents: u64) -> Self {
+        Self { mode: Mode::Enforce, random: Random::new(seed), incidents, ..Self::empty() }
+    }
+
+    /// The time of day.
+    pub(crate) fn wall_at(&self, now: Mono) -> Option<Timestamp> {
+        let (then, wall) = self.wall?;
+        wall.checked_add(now.since(then)).ok()
+    }
+
     /// Stands in for the real one while a turn has it.
     pub(crate) fn empty() -> Self {
         Self {
@@ -37,6 +63,12 @@ impl Shared {
             reconciled: false,
             ready: BTreeSet::new(),
             ready_changed: false,
+            guard: Guard::default(),
+            canary: None,
+            maintenance: Maintenance::default(),
+            demoted: BTreeSet::new(),
+            record_changed: false,
+            wall: None,
         }
     }
 }

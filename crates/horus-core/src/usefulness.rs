@@ -1,18 +1,58 @@
-//! Telling about usefulness: values past their bounds and blocked funnels. Alerts only; nothing here signals (G8).
+//! Telling about usefulness: values past their bounds, blocked funnels, empty inventories. Alerts only; nothing here
+//! signals (G8).
 
 use crate::event::Outcome;
 use crate::notice::{IncidentKind, Story};
 use crate::plan::Severity;
 use crate::reason::{Reason, Rule};
-use crate::service::Service;
+use crate::service::{Phase, Service};
 use crate::time::Human;
 use crate::turn::Turn;
 
 impl Service {
     /// Looks at values and funnels of a running instance.
     pub(crate) fn judge_usefulness(&mut self, turn: &mut Turn<'_>) {
-        self.judge_values(turn);
-        self.judge_funnels(turn);
+        if !self.plan.values.is_empty() || self.incidents.any() {
+            self.judge_values(turn);
+        }
+        if !self.plan.funnels.is_empty() || self.incidents.any() {
+            self.judge_funnels(turn);
+        }
+        if !self.plan.expects.is_empty() || self.incidents.any() {
+            self.judge_expectations(turn);
+        }
+    }
+
+    fn judge_expectations(&mut self, turn: &mut Turn<'_>) {
+        let Phase::Running(running) = &self.phase else { return };
+        let since = running.ready_at.max(self.judged_since);
+        let missing = self.counters.missing(turn.now, since, &self.plan.expects);
+        for lack in &missing {
+            if self.incidents.find_detail(IncidentKind::Expectation, &lack.name).is_some() {
+                continue;
+            }
+            let is = lack.is.map_or("was never heard".to_owned(), |is| format!("is {is}"));
+            let text =
+                format!("{} {is}, at least {} is expected, for {}", lack.gauge, lack.min, Human(lack.since));
+            let reason = Reason::new(Rule::Expect, text);
+            let (generation, kind) = (Some(self.generation), IncidentKind::Expectation);
+            let id = self.incidents.open(turn, generation, kind, &lack.name, Severity::Warning, &reason);
+            let (gauge, is, min, since) = (lack.gauge.clone(), lack.is, lack.min, lack.since);
+            let story = Story::NothingToWorkOn { gauge, is, min, since };
+            self.incidents.tell(turn, id, Severity::Warning, false, true, story);
+            self.dirty = true;
+        }
+        let over: Vec<_> = self
+            .incidents
+            .all()
+            .filter(|incident| incident.kind == IncidentKind::Expectation)
+            .filter(|incident| !missing.iter().any(|lack| lack.name == incident.detail))
+            .map(|incident| incident.id)
+            .collect();
+        for id in over {
+            self.incidents.close(turn, id, Outcome::CameBackAlone, "it has something to work on", None);
+            self.dirty = true;
+        }
     }
 
     fn judge_values(&mut self, turn: &mut Turn<'_>) {

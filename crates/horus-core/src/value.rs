@@ -1,15 +1,18 @@
-//! Usefulness: counters that ought to grow, and funnels whose stages feed each other.
+//! Counters and gauges: what a program produces, what passes through it, what it has to work on, and what has to move.
 //!
-//! A program may be alive, on time, green in all tests, and not have done its work for three weeks. That is measured
-//! here and only ever told: no path leads from this module to a signal (guarantee G8). Ages belong to the service, not
-//! to the instance: a restart makes a counter smaller, and nothing better.
+//! A program may be alive, on time, green in all tests, and not have done its work for three weeks. Values, funnels and
+//! expectations measure that and are only ever told: no path leads from them to a signal (guarantee G8). Ages of values
+//! belong to the service, not to the instance: a restart makes a counter smaller, and nothing better.
+//!
+//! *Work* (`progress.*`) is another matter: its standstill means that a part of the program hangs. Its ages belong to the
+//! instance, and they only grow while the counter is heard: a beat that does not come says nothing about work.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::command::MemoryValue;
 use crate::observation::Beat;
-use crate::plan::{FunnelPlan, ValuePlan};
+use crate::plan::{ExpectPlan, FunnelPlan, ProgressPlan, ServicePlan, ValuePlan};
 use crate::time::{Human, Mono};
 use crate::verdict::ValueAxis;
 
@@ -17,23 +20,38 @@ use crate::verdict::ValueAxis;
 pub(crate) const COUNTERS_MAX: usize = 256;
 
 /// The counters of one service.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Counters {
     last: BTreeMap<String, u64>,
-    /// When any counter last grew.
+    gauges: BTreeMap<String, f64>,
+    /// When a counter that the plan names last grew.
     moved: Option<Mono>,
     values: BTreeMap<String, Value>,
     funnels: BTreeMap<String, Funnel>,
+    work: BTreeMap<String, Work>,
+    /// Expectations that are not met, since when.
+    missing: BTreeMap<String, Mono>,
 }
 
-#[derive(Debug)]
+/// Work that has to move, in this instance.
+#[derive(Clone, Debug, Default)]
+struct Work {
+    /// Its counter was first heard.
+    first: Option<Mono>,
+    /// Its counter last grew.
+    moved: Option<Mono>,
+    /// Its counter was last heard.
+    heard: Option<Mono>,
+}
+
+#[derive(Clone, Debug)]
 struct Value {
     /// The last increase; before the first one, since when it is watched.
     since: Mono,
     ever: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Funnel {
     /// How much each stage has grown since the stage after it last did.
     ahead: Vec<u64>,
@@ -58,14 +76,34 @@ pub(crate) struct Blocked {
     pub(crate) to: String,
 }
 
+/// Declared work that stands still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stalled {
+    pub(crate) counter: String,
+    pub(crate) age: Duration,
+    /// The limit in force.
+    pub(crate) limit: Duration,
+}
+
+/// An expectation that is not met.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Missing {
+    pub(crate) name: String,
+    pub(crate) gauge: String,
+    pub(crate) is: Option<f64>,
+    pub(crate) min: f64,
+    pub(crate) since: Duration,
+}
+
 impl Counters {
-    /// Follows the values and funnels of a plan; keeps the ages of those that stay.
-    pub(crate) fn retune(
-        &mut self,
-        now: Mono,
-        values: &BTreeMap<String, ValuePlan>,
-        funnels: &BTreeMap<String, FunnelPlan>,
-    ) {
+    /// Follows what a plan names; keeps the ages of what stays.
+    pub(crate) fn retune(&mut self, now: Mono, plan: &ServicePlan) {
+        let ServicePlan { values, funnels, progress, expects, .. } = plan;
+        self.work.retain(|name, _| progress.contains_key(name));
+        for name in progress.keys() {
+            self.work.entry(name.clone()).or_default();
+        }
+        self.missing.retain(|name, _| expects.contains_key(name));
         self.values.retain(|name, _| values.contains_key(name));
         for name in values.keys() {
             self.values.entry(name.clone()).or_insert(Value { since: now, ever: false });
@@ -93,42 +131,62 @@ impl Counters {
     /// A new instance counts from zero again. What was ahead in a funnel stays ahead.
     pub(crate) fn forget_instance(&mut self) {
         self.last.clear();
+        self.gauges.clear();
         self.moved = None;
+        self.work.values_mut().for_each(|work| *work = Work::default());
+        self.missing.clear();
+    }
+
+    /// Time in which Horus itself did not look is not held against the program.
+    pub(crate) fn excuse(&mut self, now: Mono, late: Duration) {
+        for work in self.work.values_mut() {
+            for at in [&mut work.first, &mut work.moved, &mut work.heard].into_iter().flatten() {
+                *at = (*at + late).min(now);
+            }
+        }
+        for since in self.missing.values_mut() {
+            *since = (*since + late).min(now);
+        }
     }
 
     /// Takes the counters of a beat. A counter that is smaller than before was reset: that is no progress, but the
     /// base of the next comparison. True if any grew.
-    pub(crate) fn hear(
-        &mut self,
-        now: Mono,
-        beat: &Beat,
-        values: &BTreeMap<String, ValuePlan>,
-        funnels: &BTreeMap<String, FunnelPlan>,
-    ) -> bool {
+    pub(crate) fn hear(&mut self, now: Mono, beat: &Beat, plan: &ServicePlan) -> bool {
+        self.hear_gauges(beat);
+        let mut known = self.last.len();
         let mut grown: BTreeMap<&str, u64> = BTreeMap::new();
         for (name, count) in &beat.progress {
-            if !self.last.contains_key(name) && self.last.len() >= COUNTERS_MAX {
-                continue;
-            }
-            if let Some(before) = self.last.insert(name.clone(), *count)
-                && *count > before
-            {
-                grown.insert(name, *count - before);
+            match self.last.get_mut(name) {
+                Some(before) => {
+                    if *count > *before {
+                        grown.insert(name, *count - *before);
+                    }
+                    *before = *count;
+                }
+                None if known < COUNTERS_MAX => {
+                    self.last.insert(name.clone(), *count);
+                    known += 1;
+                }
+                None => {}
             }
         }
+        self.hear_work(now, beat, &grown, &plan.progress);
         if grown.is_empty() {
             return false;
         }
-        self.moved = Some(now);
+        let ServicePlan { values, funnels, .. } = plan;
+        let mut named = plan.progress.values().any(|work| grown.contains_key(work.counter.as_str()));
         for (name, plan) in values {
             if grown.contains_key(plan.counter.as_str()) {
                 self.values.insert(name.clone(), Value { since: now, ever: true });
+                named = true;
             }
         }
         for (name, plan) in funnels {
             let Some(funnel) = self.funnels.get_mut(name) else { continue };
             for (index, stage) in plan.stages.iter().enumerate() {
                 if let Some(by) = grown.get(stage.as_str()) {
+                    named = true;
                     funnel.ahead[index] = funnel.ahead[index].saturating_add(*by);
                     if index > 0 {
                         funnel.ahead[index - 1] = 0;
@@ -136,7 +194,139 @@ impl Counters {
                 }
             }
         }
+        if named {
+            self.moved = Some(now);
+        }
         true
+    }
+
+    fn hear_gauges(&mut self, beat: &Beat) {
+        for (name, value) in &beat.gauges {
+            if self.gauges.len() < COUNTERS_MAX || self.gauges.contains_key(name) {
+                self.gauges.insert(name.clone(), *value);
+            }
+        }
+    }
+
+    fn hear_work(
+        &mut self,
+        now: Mono,
+        beat: &Beat,
+        grown: &BTreeMap<&str, u64>,
+        plans: &BTreeMap<String, ProgressPlan>,
+    ) {
+        for (name, plan) in plans {
+            let Some(work) = self.work.get_mut(name) else { continue };
+            if beat.progress.contains_key(&plan.counter) {
+                work.heard = Some(now);
+                work.first.get_or_insert(now);
+            }
+            if grown.contains_key(plan.counter.as_str()) {
+                work.moved = Some(now);
+            }
+        }
+    }
+
+    /// The work that has stood still the longest beyond its limit: `since` is the earliest that counts.
+    pub(crate) fn stalled(
+        &self,
+        now: Mono,
+        since: Mono,
+        plans: &BTreeMap<String, ProgressPlan>,
+        stretched: impl Fn(Duration) -> Duration,
+    ) -> Option<Stalled> {
+        let stands = plans.iter().filter_map(|(name, plan)| {
+            let work = self.work.get(name)?;
+            let from = work.moved.or(work.first)?.max(since);
+            let heard = work.heard?;
+            let age = heard.min(now).since(from);
+            let limit = stretched(plan.stalled);
+            (age >= limit).then(|| Stalled { counter: plan.counter.clone(), age, limit })
+        });
+        stands.max_by_key(|stalled| stalled.age)
+    }
+
+    /// Every counter of work that is heard has moved in this instance: only then does a standstill prove anything.
+    pub(crate) fn work_used_to_move(&self, plans: &BTreeMap<String, ProgressPlan>) -> bool {
+        plans.keys().filter_map(|name| self.work.get(name)).any(|work| work.moved.is_some())
+    }
+
+    /// When work that does not move will be past a limit, if it is heard until then.
+    pub(crate) fn next_stall(
+        &self,
+        now: Mono,
+        since: Mono,
+        plans: &BTreeMap<String, ProgressPlan>,
+        stretched: impl Fn(Duration) -> Duration,
+    ) -> Option<Mono> {
+        let ends = plans.iter().filter_map(|(name, plan)| {
+            let work = self.work.get(name)?;
+            let from = work.moved.or(work.first)?.max(since);
+            let limit = stretched(plan.stalled);
+            [from + limit, from + limit.saturating_mul(2)].into_iter().find(|at| *at > now)
+        });
+        ends.min()
+    }
+
+    /// Looks at what it has to work on. `since`: when it became ready.
+    pub(crate) fn missing(
+        &mut self,
+        now: Mono,
+        since: Mono,
+        plans: &BTreeMap<String, ExpectPlan>,
+    ) -> Vec<Missing> {
+        let mut missing = Vec::new();
+        for (name, plan) in plans {
+            let is = self.inventory(&plan.gauge);
+            if is.is_some_and(|is| is >= plan.min) {
+                self.missing.remove(name);
+                continue;
+            }
+            // What was never heard counts from readiness, what fell under its bound from then on.
+            let from = *self.missing.entry(name.clone()).or_insert(if is.is_none() { since } else { now });
+            let lasted = now.since(from.max(since));
+            if lasted >= plan.within {
+                let (name, gauge) = (name.clone(), plan.gauge.clone());
+                missing.push(Missing { name, gauge, is, min: plan.min, since: lasted });
+            }
+        }
+        missing
+    }
+
+    fn inventory(&self, gauge: &str) -> Option<f64> {
+        let counted = || self.last.get(gauge).map(|count| *count as f64);
+        self.gauges.get(gauge).copied().or_else(counted)
+    }
+
+    /// When an expectation that is not met becomes worth telling.
+    pub(crate) fn next_missing(&self, now: Mono, plans: &BTreeMap<String, ExpectPlan>) -> Option<Mono> {
+        let ends = plans.iter().filter_map(|(name, plan)| Some(*self.missing.get(name)? + plan.within));
+        ends.filter(|at| *at > now).min()
+    }
+
+    /// The value axis without its numbers.
+    pub(crate) fn value_is(&self, now: Mono, plans: &BTreeMap<String, ValuePlan>) -> ValueAxis {
+        let mut worst = if plans.is_empty() { ValueAxis::Unknown } else { ValueAxis::Fresh };
+        for (name, plan) in plans {
+            let Some(value) = self.values.get(name) else { continue };
+            let since = now.since(value.since);
+            if plan.dead.is_some_and(|dead| since >= dead) {
+                return ValueAxis::Dead;
+            }
+            if since >= plan.stale {
+                worst = ValueAxis::Stale;
+            }
+        }
+        worst
+    }
+
+    /// Does a stage of a funnel let nothing through?
+    pub(crate) fn is_blocked(&self, plans: &BTreeMap<String, FunnelPlan>) -> bool {
+        plans.iter().any(|(name, plan)| {
+            let ahead = self.funnels.get(name).map(|funnel| funnel.ahead.as_slice()).unwrap_or_default();
+            let stages = ahead.iter().take(plan.stages.len().saturating_sub(1));
+            plan.blocked_after > 0 && stages.into_iter().any(|ahead| *ahead >= plan.blocked_after)
+        })
     }
 
     pub(crate) fn moved_at(&self) -> Option<Mono> {
@@ -224,7 +414,18 @@ mod tests {
 
     fn beat(counts: &[(&str, u64)]) -> Beat {
         let progress = counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
-        Beat { source: BeatKind::Http, tick: None, progress, declared: None, loop_lag_ms: None }
+        Beat {
+            source: BeatKind::Http,
+            tick: None,
+            progress,
+            declared: None,
+            gauges: BTreeMap::new(),
+            loop_lag_ms: None,
+        }
+    }
+
+    fn plain() -> ServicePlan {
+        ServicePlan::plain(vec!["bot".into()])
     }
 
     fn at(seconds: u64) -> Mono {
@@ -239,11 +440,12 @@ mod tests {
             ValuePlan { counter: "filled".into(), stale: hour, dead: None },
         )]);
         let mut counters = Counters::default();
-        counters.retune(at(0), &values, &BTreeMap::new());
-        assert!(!counters.hear(at(1), &beat(&[("filled", 40)]), &values, &BTreeMap::new()));
-        assert!(!counters.hear(at(3000), &beat(&[("filled", 0)]), &values, &BTreeMap::new()));
+        let plan = ServicePlan { values: values.clone(), ..plain() };
+        counters.retune(at(0), &plan);
+        assert!(!counters.hear(at(1), &beat(&[("filled", 40)]), &plan));
+        assert!(!counters.hear(at(3000), &beat(&[("filled", 0)]), &plan));
         assert_eq!(counters.overdue(at(3600), &values).len(), 1);
-        assert!(counters.hear(at(3700), &beat(&[("filled", 1)]), &values, &BTreeMap::new()));
+        assert!(counters.hear(at(3700), &beat(&[("filled", 1)]), &plan));
         assert!(counters.overdue(at(3701), &values).is_empty());
     }
 
@@ -251,11 +453,11 @@ mod tests {
     fn a_funnel_names_the_stage_that_lets_nothing_through() {
         let stages: Vec<String> = ["signals", "passed", "orders"].map(str::to_owned).to_vec();
         let funnels = BTreeMap::from([("entry".to_owned(), FunnelPlan { stages, blocked_after: 5 })]);
-        let values = BTreeMap::new();
+        let plan = ServicePlan { funnels: funnels.clone(), ..plain() };
         let mut counters = Counters::default();
-        counters.retune(at(0), &values, &funnels);
+        counters.retune(at(0), &plan);
         let mut hear = |counts: &[(&str, u64)]| {
-            counters.hear(at(1), &beat(counts), &values, &funnels);
+            counters.hear(at(1), &beat(counts), &plan);
             counters.blocked(&funnels)
         };
         assert!(hear(&[("signals", 0), ("passed", 0), ("orders", 0)]).is_empty());
@@ -266,5 +468,59 @@ mod tests {
             ("signals", 11, "passed")
         );
         assert!(hear(&[("signals", 11), ("passed", 1), ("orders", 0)]).is_empty());
+    }
+
+    #[test]
+    fn work_ages_only_while_its_counter_is_heard() {
+        let minute = Duration::from_secs(60);
+        let progress = BTreeMap::from([(
+            "cycles".to_owned(),
+            ProgressPlan { counter: "cycles".into(), stalled: minute },
+        )]);
+        let plan = ServicePlan { progress: progress.clone(), ..plain() };
+        let mut counters = Counters::default();
+        counters.retune(at(0), &plan);
+        let origin = at(0);
+        assert!(!counters.hear(at(10), &beat(&[("cycles", 3)]), &plan));
+        assert!(counters.hear(at(20), &beat(&[("cycles", 4)]), &plan));
+        assert_eq!(
+            counters.stalled(at(500), origin, &progress, |limit| limit),
+            None,
+            "nothing was heard since"
+        );
+        assert!(!counters.hear(at(79), &beat(&[("cycles", 4)]), &plan));
+        assert_eq!(counters.stalled(at(79), origin, &progress, |limit| limit), None);
+        assert!(!counters.hear(at(80), &beat(&[("cycles", 4)]), &plan));
+        assert_eq!(
+            counters.stalled(at(80), origin, &progress, |limit| limit).map(|stalled| stalled.age),
+            Some(minute)
+        );
+        assert_eq!(counters.stalled(at(80), at(21), &progress, |limit| limit), None, "excused until then");
+        counters.forget_instance();
+        assert_eq!(counters.stalled(at(200), origin, &progress, |limit| limit), None);
+    }
+
+    #[test]
+    fn an_inventory_has_to_be_there_in_time() {
+        let minute = Duration::from_secs(60);
+        let expects = BTreeMap::from([(
+            "slots".to_owned(),
+            ExpectPlan { gauge: "slots".into(), min: 1.0, within: minute },
+        )]);
+        let plan = ServicePlan { expects: expects.clone(), ..plain() };
+        let mut counters = Counters::default();
+        counters.retune(at(0), &plan);
+        assert_eq!(counters.missing(at(59), at(0), &expects), [], "never heard, and not yet due");
+        assert_eq!(counters.missing(at(60), at(0), &expects).len(), 1);
+        let gauge = |counters: &mut Counters, value: f64| {
+            let mut beat = beat(&[]);
+            beat.gauges.insert("slots".into(), value);
+            counters.hear(at(61), &beat, &plan);
+        };
+        gauge(&mut counters, 3.0);
+        assert_eq!(counters.missing(at(61), at(0), &expects), []);
+        gauge(&mut counters, 0.0);
+        assert_eq!(counters.missing(at(70), at(0), &expects), [], "it fell under its bound just now");
+        assert_eq!(counters.missing(at(130), at(0), &expects)[0].is, Some(0.0));
     }
 }

@@ -38,9 +38,38 @@ pub enum Verdict {
     Stopping,
     /// There is nothing to judge by.
     Unknown,
+    /// Late, while everybody on the machine waits: it was not given the chance.
+    Starved,
+    /// Its loop is stuck in one call: proven by two captures.
+    Blocked,
+    /// Its loop burns CPU and turns no more: proven by two captures.
+    Spinning,
 }
 
 impl Verdict {
+    /// All verdicts.
+    pub const ALL: [Self; 19] = [
+        Self::Healthy,
+        Self::Idle,
+        Self::Busy,
+        Self::Slow,
+        Self::Starting,
+        Self::Silent,
+        Self::Lying,
+        Self::ProbePath,
+        Self::WorkStalled,
+        Self::Valueless,
+        Self::CrashLooping,
+        Self::Halted,
+        Self::Held,
+        Self::Down,
+        Self::Stopping,
+        Self::Unknown,
+        Self::Starved,
+        Self::Blocked,
+        Self::Spinning,
+    ];
+
     /// The verdict's word, as it is serialised.
     pub fn word(self) -> &'static str {
         match self {
@@ -60,6 +89,9 @@ impl Verdict {
             Self::Down => "down",
             Self::Stopping => "stopping",
             Self::Unknown => "unknown",
+            Self::Starved => "starved",
+            Self::Blocked => "blocked",
+            Self::Spinning => "spinning",
         }
     }
 }
@@ -102,15 +134,20 @@ pub enum LoopAxis {
 pub enum ProgressAxis {
     /// No counter is declared, or none was heard yet.
     Unknown,
-    /// A counter moved lately.
+    /// A counter that the plan names moved within the deadline.
     Advancing,
     /// The program declares that it has nothing to do.
     Idle,
-    /// A stage of a funnel lets nothing through, or no counter moved lately.
+    /// A counter of work that has to move (`progress.*`) stands still for longer than its limit.
     Stalled,
+    /// A stage of a funnel lets nothing through.
+    Blocked,
 }
 
 impl ProgressAxis {
+    /// All values.
+    pub const ALL: [Self; 5] = [Self::Unknown, Self::Advancing, Self::Idle, Self::Stalled, Self::Blocked];
+
     /// The axis value's word.
     pub fn word(self) -> &'static str {
         match self {
@@ -118,6 +155,7 @@ impl ProgressAxis {
             Self::Advancing => "advancing",
             Self::Idle => "idle",
             Self::Stalled => "stalled",
+            Self::Blocked => "blocked",
         }
     }
 }
@@ -137,6 +175,9 @@ pub enum ValueAxis {
 }
 
 impl ProcessAxis {
+    /// All values.
+    pub const ALL: [Self; 4] = [Self::Absent, Self::Starting, Self::Running, Self::Stopping];
+
     /// The axis value's word.
     pub fn word(self) -> &'static str {
         match self {
@@ -149,6 +190,10 @@ impl ProcessAxis {
 }
 
 impl LoopAxis {
+    /// All values.
+    pub const ALL: [Self; 6] =
+        [Self::Unknown, Self::Beating, Self::Late, Self::Silent, Self::Lying, Self::Unreachable];
+
     /// The axis value's word.
     pub fn word(self) -> &'static str {
         match self {
@@ -163,6 +208,9 @@ impl LoopAxis {
 }
 
 impl ValueAxis {
+    /// All values.
+    pub const ALL: [Self; 4] = [Self::Unknown, Self::Fresh, Self::Stale, Self::Dead];
+
     /// The axis value's word.
     pub fn word(self) -> &'static str {
         match self {

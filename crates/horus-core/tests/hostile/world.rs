@@ -343,7 +343,7 @@ impl World {
         }
         truth.ticks_heard += u32::from(counts && !notify);
         let progress = BTreeMap::from([("filled".to_owned(), truth.tick / 3)]);
-        let beat = Beat { source, tick, progress, declared, loop_lag_ms: None };
+        let beat = Beat { source, tick, progress, declared, gauges: BTreeMap::new(), loop_lag_ms: None };
         self.see(&who, Observation::Beat { generation, beat });
     }
 

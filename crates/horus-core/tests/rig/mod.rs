@@ -90,6 +90,7 @@ pub(crate) fn service() -> ServicePlan {
             progress: Some("/progress".into()),
             state: None,
             lag: None,
+            gauges: None,
         })],
         deadline: 10 * SECOND,
         startup: 60 * SECOND,
@@ -107,6 +108,9 @@ pub(crate) fn service() -> ServicePlan {
         autostart: true,
         values: BTreeMap::new(),
         funnels: BTreeMap::new(),
+        progress: BTreeMap::new(),
+        expects: BTreeMap::new(),
+        schedule: None,
     }
 }
 
@@ -240,6 +244,7 @@ impl Rig {
                 tick: Some(tick),
                 progress,
                 declared: None,
+                gauges: BTreeMap::new(),
                 loop_lag_ms: None,
             },
         };

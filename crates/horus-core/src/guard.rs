@@ -1,0 +1,324 @@
+//! The fleet guard: self-suspicion.
+//!
+//! When many instruments fail at once, a pilot suspects the power supply before the engines. If several services turn red in
+//! one window, or the machine has just come back from somewhere, the likeliest explanation is not that all of them hang:
+//! it is something that they share, or the observer. So nothing is killed for a while, one thing is said of all of them, and
+//! what is still red afterwards is restarted *one at a time*, the next one only when the last one is proven or has failed
+//! (guarantee G3).
+//!
+//! ```text
+//!            share is red                   still red when the hold is over
+//!    open ----------------->  closed  -------------------------------------->  one at a time
+//!     ^                         |                                                    |
+//!     +---- fewer are red ------+------------------ fewer are red, nobody on trial --+
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::decision::Veto;
+use crate::ids::ServiceName;
+use crate::reason::{Reason, Rule};
+use crate::time::{Human, Mono};
+
+/// This share of the watched services is too many at once, in per cent.
+pub const SHARE_PERCENT: u32 = 30;
+
+/// So many are the least that is too many.
+pub const SHARE_MIN: u32 = 2;
+
+/// What turned red within this time of each other did so at once.
+pub const WINDOW: Duration = Duration::from_secs(60);
+
+/// Bounds of the time in which nothing is killed: two deadlines of the slowest red service, within these.
+pub const HOLD_MIN: Duration = Duration::from_secs(30);
+/// See [`HOLD_MIN`].
+pub const HOLD_MAX: Duration = Duration::from_secs(600);
+
+/// After a suspend, a clock step or its own long standstill Horus lets everybody settle for so long.
+pub const SETTLE: Duration = Duration::from_secs(30);
+
+/// Own lateness from which on everybody is let settle.
+pub const LATENESS_MIN: Duration = Duration::from_secs(5);
+
+/// The guard.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Guard {
+    red: BTreeMap<ServiceName, Red>,
+    /// Services that are judged at present.
+    watched: u32,
+    state: State,
+    /// Something has changed since it was last tended.
+    pub(crate) changed: bool,
+}
+
+/// A service past its deadline.
+#[derive(Clone, Copy, Debug)]
+struct Red {
+    since: Mono,
+    /// Its own time until a restart.
+    act: Duration,
+    /// It is green again, or its instance has ended.
+    over: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+enum State {
+    #[default]
+    Open,
+    Closed {
+        until: Mono,
+    },
+    OneAtATime {
+        /// Restarted, and neither proven nor failed.
+        on_trial: Option<ServiceName>,
+    },
+}
+
+/// What tending the guard has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Nothing is killed for so long.
+    Closed(Duration),
+    /// One at a time.
+    OneAtATime,
+    /// Kills are possible again.
+    Opened,
+}
+
+impl Guard {
+    /// A service is past its deadline and will be restarted after `act` of silence.
+    pub(crate) fn red(&mut self, name: &ServiceName, now: Mono, act: Duration) {
+        self.red.insert(name.clone(), Red { since: now, act, over: false });
+        // Red again: its restart has failed.
+        self.failed(name);
+        self.changed = true;
+    }
+
+    /// It is fine again, or there is nothing left to judge.
+    pub(crate) fn green(&mut self, name: &ServiceName) {
+        if let Some(red) = self.red.get_mut(name)
+            && !red.over
+        {
+            red.over = true;
+            self.changed = true;
+        }
+    }
+
+    /// Its restart has brought it back for good.
+    pub(crate) fn proven(&mut self, name: &ServiceName) {
+        self.failed(name);
+    }
+
+    /// Its restart has not, or nobody will know.
+    pub(crate) fn failed(&mut self, name: &ServiceName) {
+        if let State::OneAtATime { on_trial } = &mut self.state
+            && on_trial.as_ref() == Some(name)
+        {
+            *on_trial = None;
+            self.changed = true;
+        }
+    }
+
+    /// A restart was begun.
+    pub(crate) fn acted(&mut self, name: &ServiceName) {
+        if let State::OneAtATime { on_trial } = &mut self.state {
+            *on_trial = Some(name.clone());
+        }
+    }
+
+    /// Who is restarted and neither proven nor failed, while one at a time is allowed.
+    pub(crate) fn on_trial(&self) -> Option<&ServiceName> {
+        match &self.state {
+            State::OneAtATime { on_trial } => on_trial.as_ref(),
+            State::Open | State::Closed { .. } => None,
+        }
+    }
+
+    /// Nothing is killed before then.
+    pub(crate) fn close(&mut self, now: Mono, settle: Duration) {
+        let end = now + settle;
+        match &mut self.state {
+            State::Closed { until } => *until = end.max(*until),
+            State::Open | State::OneAtATime { .. } => self.state = State::Closed { until: end },
+        }
+        self.changed = true;
+    }
+
+    /// Horus's own time did not pass: neither did the hold.
+    pub(crate) fn count_watched(&mut self, watched: u32) {
+        self.watched = watched;
+    }
+
+    /// The number of red services from which on a common cause is suspected.
+    pub(crate) fn share(&self) -> u32 {
+        (self.watched.saturating_mul(SHARE_PERCENT)).div_ceil(100).max(SHARE_MIN)
+    }
+
+    /// Services that turned red in this window, or still are.
+    fn count_red(&self, now: Mono) -> u32 {
+        let count = self.red.values().filter(|red| !red.over || now.since(red.since) < WINDOW).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn is_common(&self, now: Mono) -> bool {
+        self.count_red(now) >= self.share()
+    }
+
+    /// Why a restart of this service may not be begun now.
+    pub(crate) fn forbids(&self, name: &ServiceName, now: Mono) -> Option<(Veto, Reason)> {
+        match &self.state {
+            State::Open if self.is_common(now) => Some((Veto::CommonCause, self.reason(now))),
+            State::Open => None,
+            State::Closed { until } => {
+                let text = format!("nothing is restarted for {}", Human(until.since(now)));
+                Some((Veto::CommonCause, Reason::new(Rule::CommonCause, text)))
+            }
+            State::OneAtATime { on_trial: Some(other) } if other != name => {
+                let text = format!("{other} was restarted and is not proven yet: one at a time");
+                Some((Veto::OneAtATime, Reason::new(Rule::CommonCause, text)))
+            }
+            State::OneAtATime { .. } => None,
+        }
+    }
+
+    /// What is suspected, with its numbers.
+    pub(crate) fn reason(&self, now: Mono) -> Reason {
+        let (red, watched) = (self.count_red(now), self.watched.max(self.count_red(now)));
+        let first = self.red.values().map(|red| red.since).min().unwrap_or(now);
+        let last = self.red.values().map(|red| red.since).max().unwrap_or(now);
+        let within = Human(last.since(first).max(Duration::from_secs(1)));
+        let text = format!("{red} of {watched} services stopped showing life within {within}");
+        Reason::new(Rule::CommonCause, text)
+    }
+
+    /// The red services, by name.
+    pub(crate) fn names(&self, now: Mono) -> Vec<ServiceName> {
+        let red = self.red.iter().filter(|(_, red)| !red.over || now.since(red.since) < WINDOW);
+        red.map(|(name, _)| name.clone()).collect()
+    }
+
+    pub(crate) fn watched(&self) -> u32 {
+        self.watched
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
+    /// Does what is due.
+    pub(crate) fn tend(&mut self, now: Mono) -> Option<Change> {
+        self.changed = false;
+        let common = self.is_common(now);
+        let change = match &self.state {
+            State::Open if common => {
+                let slowest = self.red.values().filter(|red| !red.over).map(|red| red.act).max();
+                let hold = slowest.unwrap_or_default().clamp(HOLD_MIN, HOLD_MAX);
+                self.state = State::Closed { until: now + hold };
+                Some(Change::Closed(hold))
+            }
+            State::Closed { until } if *until <= now && common => {
+                self.state = State::OneAtATime { on_trial: None };
+                Some(Change::OneAtATime)
+            }
+            State::Closed { until } if *until <= now => {
+                self.state = State::Open;
+                Some(Change::Opened)
+            }
+            State::OneAtATime { on_trial: None } if !common => {
+                self.state = State::Open;
+                Some(Change::Opened)
+            }
+            State::Open | State::Closed { .. } | State::OneAtATime { .. } => None,
+        };
+        self.red.retain(|_, red| !red.over || now.since(red.since) < WINDOW);
+        change
+    }
+
+    /// When it has to be tended, if nothing happens.
+    pub(crate) fn due(&self, now: Mono) -> Option<Mono> {
+        let hold = match &self.state {
+            State::Closed { until } => Some(*until),
+            State::Open | State::OneAtATime { .. } => None,
+        };
+        // A red one that is over leaves the count when its window is.
+        let leaves = self.red.values().filter(|red| red.over).map(|red| red.since + WINDOW);
+        let leaves = leaves.filter(|at| *at > now && !self.is_open()).min();
+        hold.into_iter().chain(leaves).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(number: u32) -> ServiceName {
+        ServiceName::parse(&format!("s{number}")).unwrap()
+    }
+
+    fn at(seconds: u64) -> Mono {
+        Mono::from_origin(Duration::from_secs(seconds))
+    }
+
+    const ACT: Duration = Duration::from_secs(20);
+
+    fn guard(watched: u32) -> Guard {
+        Guard { watched, ..Guard::default() }
+    }
+
+    #[test]
+    fn the_share_is_thirty_per_cent_and_at_least_two() {
+        let shares: Vec<u32> = [1, 2, 6, 7, 10, 11, 50].map(|watched| guard(watched).share()).to_vec();
+        assert_eq!(shares, [2, 2, 2, 3, 3, 4, 15]);
+    }
+
+    #[test]
+    fn one_red_service_of_two_is_its_own_affair_and_two_are_not() {
+        let mut guard = guard(2);
+        guard.red(&name(1), at(100), ACT);
+        assert_eq!(guard.tend(at(100)), None);
+        assert_eq!(guard.forbids(&name(1), at(100)), None);
+        guard.red(&name(2), at(130), ACT);
+        assert!(guard.forbids(&name(1), at(130)).is_some(), "even before it was tended");
+        assert_eq!(guard.tend(at(130)), Some(Change::Closed(HOLD_MIN)));
+        assert_eq!(guard.due(at(130)), Some(at(160)));
+    }
+
+    #[test]
+    fn afterwards_one_is_on_trial_at_a_time() {
+        let mut guard = guard(3);
+        for number in 1..=3 {
+            guard.red(&name(number), at(100), ACT);
+        }
+        let _ = guard.tend(at(100));
+        assert_eq!(guard.tend(at(130)), Some(Change::OneAtATime));
+        assert_eq!(guard.forbids(&name(1), at(130)), None);
+        guard.acted(&name(1));
+        guard.green(&name(1));
+        assert!(matches!(guard.forbids(&name(2), at(131)), Some((Veto::OneAtATime, _))));
+        // Two are red still, and the first has to be proven, however long that takes.
+        assert_eq!(guard.tend(at(1000)), None);
+        assert!(guard.forbids(&name(2), at(1000)).is_some());
+        guard.proven(&name(1));
+        assert_eq!(guard.forbids(&name(2), at(1001)), None);
+        guard.acted(&name(2));
+        guard.green(&name(2));
+        // One is red: fewer than the share, but somebody is on trial.
+        assert_eq!(guard.tend(at(2000)), None);
+        assert!(guard.forbids(&name(3), at(2000)).is_some());
+        guard.red(&name(2), at(2100), ACT);
+        assert_eq!(guard.forbids(&name(3), at(2100)), None, "red again is failed");
+        guard.green(&name(2));
+        assert_eq!(guard.tend(at(2200)), Some(Change::Opened));
+    }
+
+    #[test]
+    fn what_turned_red_within_the_window_counts_although_it_is_green_again() {
+        let mut guard = guard(2);
+        guard.red(&name(1), at(100), ACT);
+        guard.green(&name(1));
+        guard.red(&name(2), at(159), ACT);
+        assert!(guard.is_common(at(159)));
+        assert!(!guard.is_common(at(160)));
+    }
+}

@@ -1,0 +1,322 @@
+//! What the engine does about the machine, and about all services at once: the fleet guard, the time of day, pressure, the
+//! canary, maintenance windows, the record of the detectors.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::detectors::tally;
+use crate::engine::Engine;
+use crate::event::{Outcome, What};
+use crate::guard::{Change, SETTLE};
+use crate::maintenance::Turned;
+use crate::notice::{IncidentKind, Story};
+use crate::observation::HostObservation;
+use crate::plan::Severity;
+use crate::reason::{Reason, Rule};
+use crate::service::{Phase, Service};
+use crate::time::{Human, Mono};
+use crate::turn::Turn;
+
+/// Waiting below this share of the time is ordinary.
+pub const PRESSURE_MIN: f64 = 0.2;
+
+/// From this share on limits are stretched as far as they ever are.
+pub const PRESSURE_FULL: f64 = 0.8;
+
+/// Limits are stretched to so many per cent at most.
+pub const SLOW_PERCENT_MAX: u32 = 400;
+
+/// Limits are stretched in steps of so many per cent, so that a wavering pressure does not make them waver.
+const SLOW_PERCENT_STEP: u32 = 50;
+
+/// Detail of the incident about a broken prober; that of a common cause has none.
+const CANARY: &str = "prober";
+
+impl Engine {
+    pub(crate) fn observe_host(&mut self, turn: &mut Turn<'_>, observation: HostObservation) {
+        match observation {
+            HostObservation::Suspended { slept } => {
+                let text = format!("the machine was suspended for {}", Human(slept));
+                self.settle_all(turn, Reason::new(Rule::Suspended, text), true);
+            }
+            HostObservation::ClockStepped { by_ms } => {
+                let direction = if by_ms < 0 { "back" } else { "forward" };
+                let by = Human(Duration::from_millis(by_ms.unsigned_abs()));
+                let text = format!("the clock was set {direction} by {by}");
+                self.settle_all(turn, Reason::new(Rule::ClockStepped, text), false);
+            }
+            HostObservation::Pressure { cpu, memory, io } => self.feel_pressure(turn, cpu, memory, io),
+            HostObservation::Canary { fault } => self.hear_canary(turn, fault),
+        }
+    }
+
+    /// Everybody is let settle: nothing is killed, and (after a suspend) every silence is measured anew.
+    fn settle_all(&mut self, turn: &mut Turn<'_>, reason: Reason, anew: bool) {
+        turn.record("horus", None, None, What::Host { reason });
+        turn.shared.guard.close(turn.now, SETTLE);
+        if anew {
+            for service in self.services.values_mut() {
+                service.judge_anew(turn.now);
+            }
+        }
+    }
+
+    fn feel_pressure(&mut self, turn: &mut Turn<'_>, cpu: f64, memory: f64, io: f64) {
+        let worst = [cpu, memory, io].into_iter().filter(|share| share.is_finite()).fold(0.0, f64::max);
+        let percent = slow_percent(worst);
+        if percent == self.slow_percent {
+            return;
+        }
+        self.slow_percent = percent;
+        let share = |share: f64| (share.clamp(0.0, 1.0) * 100.0).round();
+        let (cpu, memory, io) = (share(cpu), share(memory), share(io));
+        let text = format!(
+            "programs wait {cpu} % of the time for a processor, {memory} % for memory, {io} % for disks: limits are \
+             stretched to {percent} %"
+        );
+        turn.record("horus", None, None, What::Host { reason: Reason::new(Rule::HostPressure, text) });
+        for service in self.services.values_mut() {
+            service.slow_percent = percent;
+            service.due = Some(turn.now);
+        }
+    }
+
+    fn hear_canary(&mut self, turn: &mut Turn<'_>, fault: Option<String>) {
+        let kind = IncidentKind::CommonCause;
+        match &fault {
+            Some(heard) => {
+                let what = format!("Horus's own prober hears nothing, not even of itself: {heard}");
+                let reason = Reason::new(Rule::Canary, what.clone());
+                let known = self.own.find_detail(kind, CANARY).is_some();
+                let id = self.own.open(turn, None, kind, CANARY, Severity::Warning, &reason);
+                if !known {
+                    let of = turn.shared.guard.watched();
+                    let story = Story::CommonCause { what, services: Vec::new(), of };
+                    self.own.tell(turn, id, Severity::Warning, false, true, story);
+                }
+            }
+            None => {
+                if let Some(id) = self.own.find_detail(kind, CANARY).map(|incident| incident.id) {
+                    let how = "the prober works again";
+                    self.own.close(turn, id, Outcome::CameBackAlone, how, None);
+                    // What it did not hear meanwhile proves nothing.
+                    for service in self.services.values_mut() {
+                        service.judge_anew(turn.now);
+                    }
+                }
+            }
+        }
+        turn.shared.canary = fault;
+    }
+
+    /// The time of day is known, or was set.
+    pub(crate) fn set_wall(&mut self, turn: &mut Turn<'_>, wall: Timestamp) {
+        turn.shared.wall = Some((turn.now, wall));
+        turn.shared.maintenance.set_clock(turn.now, Some(wall));
+        for service in self.services.values_mut().filter(|service| service.plan.schedule.is_some()) {
+            service.set_job_clock(turn.now, Some(wall));
+        }
+    }
+
+    /// What concerns all services at once, after each of them was looked at.
+    pub(crate) fn tend_common(&mut self, turn: &mut Turn<'_>) {
+        self.tend_maintenance(turn);
+        self.tend_guard(turn);
+        if std::mem::take(&mut turn.shared.record_changed) {
+            self.weigh_detectors(turn);
+        }
+    }
+
+    /// When something of that is due by itself.
+    pub(crate) fn common_due(&self, now: Mono) -> Option<Mono> {
+        self.shared.guard.due(now).into_iter().chain(self.shared.maintenance.due()).min()
+    }
+
+    fn tend_maintenance(&mut self, turn: &mut Turn<'_>) {
+        if turn.shared.maintenance.due().is_none_or(|due| due > turn.now) {
+            return;
+        }
+        let wall = turn.shared.wall_at(turn.now);
+        let turned = turn.shared.maintenance.tend(turn.now, wall);
+        self.note_windows(turn, turned);
+    }
+
+    pub(crate) fn note_windows(&mut self, turn: &mut Turn<'_>, turned: Vec<Turned>) {
+        for change in turned {
+            let what = match change {
+                Turned::Began(name, lasts) => What::MaintenanceBegan { name, lasts },
+                Turned::Ended(name) => {
+                    // What is still wrong is judged as if nobody had been there.
+                    for service in self.services.values_mut() {
+                        service.due = Some(turn.now);
+                    }
+                    What::MaintenanceEnded { name }
+                }
+            };
+            turn.record("horus", None, None, what);
+        }
+    }
+
+    fn tend_guard(&mut self, turn: &mut Turn<'_>) {
+        let due = turn.shared.guard.due(turn.now).is_some_and(|due| due <= turn.now);
+        if !turn.shared.guard.changed && !due {
+            return;
+        }
+        let judged =
+            |service: &&Service| matches!(service.phase, Phase::Running(_) | Phase::Condemned { .. });
+        let watched = self.services.values().filter(judged).count();
+        turn.shared.guard.count_watched(u32::try_from(watched).unwrap_or(u32::MAX));
+        self.end_trial(turn);
+        if let Some(change) = turn.shared.guard.tend(turn.now) {
+            self.guard_turned(turn, change);
+        }
+    }
+
+    /// Whoever is on trial and can prove nothing any more has failed: it left, was stopped, or is held.
+    fn end_trial(&self, turn: &mut Turn<'_>) {
+        let Some(name) = turn.shared.guard.on_trial().cloned() else { return };
+        let over = self.services.get(&name).is_none_or(|service| {
+            service.hold.is_some() || (service.is_at_rest() && service.stays_down().is_some())
+        });
+        if over {
+            turn.shared.guard.failed(&name);
+        }
+    }
+
+    fn guard_turned(&mut self, turn: &mut Turn<'_>, change: Change) {
+        let now = turn.now;
+        let (reason, services) = (turn.shared.guard.reason(now), turn.shared.guard.names(now));
+        let kind = IncidentKind::CommonCause;
+        match change {
+            Change::Closed(hold) => {
+                let id = self.own.open(turn, None, kind, "", Severity::Critical, &reason);
+                let (what, of) = (reason.text.clone(), turn.shared.guard.watched());
+                let names = services.iter().map(ToString::to_string).collect();
+                if self.own.find_detail(kind, "").is_some_and(|incident| incident.version == 0) {
+                    let story = Story::CommonCause { what, services: names, of };
+                    self.own.tell(turn, id, Severity::Critical, false, true, story);
+                }
+                for name in &services {
+                    if let Some(service) = self.services.get(name) {
+                        service.fold(turn, id);
+                    }
+                }
+                let text = format!("{reason}; nothing is restarted for {}", Human(hold));
+                let reason = Reason::new(Rule::CommonCause, text);
+                turn.record(
+                    "horus",
+                    None,
+                    Some(id),
+                    What::GuardClosed { reason, services: services.clone() },
+                );
+            }
+            Change::OneAtATime => {
+                let text = format!("{reason}, still; one is restarted at a time");
+                let what = What::GuardClosed {
+                    reason: Reason::new(Rule::CommonCause, text),
+                    services: services.clone(),
+                };
+                turn.record("horus", None, None, what);
+            }
+            Change::Opened => {
+                let reason = Reason::new(Rule::CommonCause, "fewer services than the guard's share are red");
+                turn.record("horus", None, None, What::GuardOpened { reason });
+                if let Some(id) = self.own.find_detail(kind, "").map(|incident| incident.id) {
+                    let how = "most services show life again";
+                    self.own.close(turn, id, Outcome::CameBackAlone, how, None);
+                }
+            }
+        }
+        for service in self.services.values_mut() {
+            if services.contains(&service.name) || change == Change::Opened {
+                service.due = Some(now);
+            }
+        }
+    }
+
+    /// Which detectors may act, after a kill has turned out one way or the other.
+    fn weigh_detectors(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        let outcomes = self.services.values().enumerate().flat_map(|(number, service)| {
+            service.kills.outcomes(now).map(move |(rule, turned)| (number, rule, turned))
+        });
+        let precisions = tally(outcomes);
+        let bad: BTreeSet<Rule> =
+            precisions.iter().filter(|(_, record)| record.is_bad()).map(|(rule, _)| *rule).collect();
+        let before = std::mem::replace(&mut turn.shared.demoted, bad.clone());
+        for detector in bad.difference(&before).copied() {
+            let record = &precisions[&detector];
+            let (right, wrong) = (record.right, record.wrong);
+            let text = format!("{wrong} of {} restarts by '{}' did not cure", right + wrong, detector.word());
+            let reason = Reason::new(Rule::Demoted, text);
+            let (kind, severity) = (IncidentKind::Demoted, Severity::Critical);
+            let id = self.own.open(turn, None, kind, detector.word(), severity, &reason);
+            turn.record("horus", None, Some(id), What::DetectorDemoted { detector, right, wrong });
+            let story = Story::Demoted { detector: detector.word().to_owned(), right, wrong };
+            self.own.tell(turn, id, severity, true, true, story);
+        }
+        for detector in before.difference(&bad).copied() {
+            let reason = Reason::new(Rule::Demoted, "its record of the last 7 days is good enough again");
+            turn.record("horus", None, None, What::DetectorTrusted { detector, reason });
+            if let Some(id) = self.own.find_detail(IncidentKind::Demoted, detector.word()).map(|i| i.id) {
+                self.own.close(turn, id, Outcome::CameBackAlone, "it may act again", None);
+            }
+            for service in self.services.values_mut() {
+                service.spell.declined = false;
+                service.work_spell.declined = false;
+                service.due = Some(now);
+            }
+        }
+    }
+}
+
+impl Service {
+    /// Every silence is measured anew: what lies before proves nothing.
+    pub(crate) fn judge_anew(&mut self, now: Mono) {
+        self.judged_since = now;
+        for spell in [&mut self.spell, &mut self.work_spell] {
+            (spell.early, spell.second) = (false, false);
+            spell.findings.clear();
+        }
+        if let Phase::Starting { watched_since, .. } = &mut self.phase {
+            *watched_since = now;
+        }
+        if let Phase::Running(running) | Phase::Condemned { running, .. } = &mut self.phase {
+            running.steady_since = now;
+        }
+        self.due = Some(now);
+    }
+
+    /// Its hang is told of by the common cause.
+    fn fold(&self, turn: &mut Turn<'_>, into: crate::ids::IncidentId) {
+        if let Some(id) = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id) {
+            self.record(turn, Some(id), What::Folded { into });
+        }
+    }
+}
+
+/// To how many per cent limits are stretched when everybody waits for such a share of the time.
+fn slow_percent(share: f64) -> u32 {
+    let over = ((share - PRESSURE_MIN) / (PRESSURE_FULL - PRESSURE_MIN)).clamp(0.0, 1.0);
+    let steps = (SLOW_PERCENT_MAX - 100) / SLOW_PERCENT_STEP;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 0 and a handful of steps; NaN becomes 0"
+    )]
+    let step = (over * f64::from(steps) + 1e-9).floor() as u32;
+    100 + step * SLOW_PERCENT_STEP
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_stretched_in_steps_up_to_four_times() {
+        let percents = [0.0, 0.2, 0.29, 0.3, 0.5, 0.8, 1.0, f64::NAN].map(slow_percent);
+        assert_eq!(percents, [100, 100, 100, 150, 250, 400, 400, 100]);
+    }
+}
