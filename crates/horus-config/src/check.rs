@@ -5,20 +5,28 @@
 //!            +-- launch      command, environment, user, limits      \
 //!            +-- policy      deadline, stop, restart, kills           } one service each, over [defaults]
 //!            +-- beats       where signs of life come from            |
-//!            +-- products    values, funnels                         /
+//!            +-- calendar    jobs, maintenance                        |
+//!            +-- work        progress                                 |
+//!            +-- products    values, funnels, inventories            /
 //!            +-- graph       what services say about each other
 //!            +-- timing      arithmetic on what came out: "would this kill a healthy program?"
+//!            +-- loops       "would it go round in circles?"
+//!            +-- switches    "do these two contradict each other?"
 //!            +-- watch       monitors and sinks
 //! ```
 
 mod beats;
+mod calendar;
 mod daemon;
 mod graph;
 mod launch;
+mod loops;
 mod policy;
 mod products;
+mod switches;
 mod timing;
 mod watch;
+mod work;
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -70,6 +78,14 @@ pub(crate) struct Outcome {
     pub(crate) timing: Vec<TimingRow>,
     /// Where each sink's secret is named.
     pub(crate) secret_places: BTreeMap<SinkName, Span>,
+    pub(crate) timing_places: BTreeMap<ServiceName, TimingPlaces>,
+}
+
+/// Where two numbers of a service stand, or its name where one stands nowhere: for lints that need a record.
+#[derive(Clone, Debug)]
+pub(crate) struct TimingPlaces {
+    pub(crate) startup: Span,
+    pub(crate) deadline: Span,
 }
 
 /// Judges `raw`. The plan is only to be used if the findings hold no fault.
@@ -84,7 +100,15 @@ pub(crate) fn check(
     let folder = absolute.parent().unwrap_or(Path::new("/")).to_path_buf();
     let short_name =
         file.file_name().map_or_else(|| file.display().to_string(), |n| n.to_string_lossy().into_owned());
-    let mut check = Check { cut, folder, short_name, environment, findings, timing: Vec::new() };
+    let mut check = Check {
+        cut,
+        folder,
+        short_name,
+        environment,
+        findings,
+        timing: Vec::new(),
+        timing_places: BTreeMap::new(),
+    };
     check.version(raw);
     let daemon = check.daemon(raw);
     let no_defaults = RawDefaults::default();
@@ -99,9 +123,10 @@ pub(crate) fn check(
     check.graph(raw);
     let monitors = check.monitors(&raw.monitor);
     let (sinks, secret_places) = check.sinks(&raw.sink);
-    let plan = Plan { daemon, services, monitors, sinks };
+    let maintenance = check.maintenance(raw);
+    let plan = Plan { daemon, services, monitors, sinks, maintenance };
     check.whole(raw);
-    Outcome { plan, timing: check.timing, secret_places }
+    Outcome { plan, timing: check.timing, secret_places, timing_places: check.timing_places }
 }
 
 /// The work on one file.
@@ -115,6 +140,7 @@ struct Check<'a> {
     environment: &'a dyn Environment,
     findings: &'a mut Findings,
     timing: Vec<TimingRow>,
+    timing_places: BTreeMap<ServiceName, TimingPlaces>,
 }
 
 /// A service while it is judged.
@@ -165,15 +191,24 @@ impl Check<'_> {
         let faults_before = self.findings.faults();
         let policy = self.policy(&subject, daemon);
         let beats = self.beats(&subject, &policy.deadline);
+        let job = self.schedule(&subject);
+        let job = job.as_ref();
         // Arithmetic on a value that was replaced because it could not be read would only confuse.
         if self.findings.faults() == faults_before && !self.was_cut(&["defaults"]) {
             self.judge_timing(&subject, &policy, &beats);
+            self.judge_switches(&subject, &policy, &beats, job, daemon);
         }
+        self.tabulate(&subject.name, &policy, &beats, job);
         let ready = self.ready(&subject, &beats);
-        let values = self.values(&subject, &beats);
+        let values = self.values(&subject, &beats, job);
         let funnels = self.funnels(&subject, &beats);
+        let progress = self.progress(&subject, &beats, job, &values);
+        let expects = self.expects(&subject, &beats, job);
         let after = self.after(raw);
-        self.tabulate(&subject.name, &policy, &beats);
+        let place = |span: &Option<Span>| span.clone().unwrap_or_else(|| subject.span.clone());
+        let places =
+            TimingPlaces { startup: place(&policy.startup.span), deadline: place(&policy.deadline.span) };
+        self.timing_places.insert(subject.name.clone(), places);
         let plan = ServicePlan {
             launch,
             after,
@@ -188,6 +223,9 @@ impl Check<'_> {
             autostart: policy.autostart,
             values,
             funnels,
+            progress,
+            expects,
+            schedule: job.map(|job| job.plan.clone()),
         };
         Some((subject.name, plan))
     }
@@ -199,7 +237,22 @@ impl Check<'_> {
                 .report(Code::NothingToDo, &(0..0), "there is neither a service nor a monitor")
                 .help("`horus init` writes a file with an example");
         }
-        if raw.sink.is_empty() && !nothing && !self.was_cut(&["sink"]) {
+        if !raw.sink.is_empty() || nothing || self.was_cut(&["sink"]) {
+            return;
+        }
+        if let Some(monitor) = raw.monitor.keys().next() {
+            self.findings
+                .report(
+                    Code::Unheard,
+                    &monitor.span,
+                    format!(
+                        "`{}` is only watched, and there is no sink: nobody would be told",
+                        monitor.value
+                    ),
+                )
+                .label("an alert is all that comes of a monitor")
+                .help("[sink.ops]\ndiscord = { url_env = \"HORUS_DISCORD_URL\" }");
+        } else {
             self.findings
                 .report(
                     Code::NoSink,

@@ -39,6 +39,9 @@ pub(crate) const LOG_KEEP: u32 = 4;
 
 pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(crate) const BLOCKED_AFTER: u64 = 5;
+pub(crate) const EXPECT_MIN: f64 = 1.0;
+pub(crate) const EXPECT_WITHIN: Duration = Duration::from_secs(120);
+pub(crate) const TIME_ZONE: &str = "UTC";
 pub(crate) const INHERIT_ENV: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "USER"];
 /// For a child that would have no `PATH` at all.
 pub(crate) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";

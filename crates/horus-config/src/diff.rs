@@ -31,6 +31,8 @@ pub struct PlanDiff {
     pub monitors: Vec<MonitorName>,
     /// Sinks that are new, changed or gone.
     pub sinks: Vec<SinkName>,
+    /// Maintenance windows that are new, changed or gone.
+    pub maintenance: Vec<String>,
     /// Settings of Horus that take effect at once.
     pub daemon: Vec<&'static str>,
     /// Settings of Horus that need a restart of Horus.
@@ -51,6 +53,7 @@ pub fn diff(old: &Plan, new: &Plan) -> PlanDiff {
         removed: old.services.keys().filter(|name| !new.services.contains_key(*name)).cloned().collect(),
         monitors: unequal(&old.monitors, &new.monitors),
         sinks: unequal(&old.sinks, &new.sinks),
+        maintenance: unequal(&old.maintenance, &new.maintenance),
         ..PlanDiff::default()
     };
     let (before, after) = (&old.daemon, &new.daemon);
@@ -123,8 +126,11 @@ fn policy_changes(before: &ServicePlan, after: &ServicePlan) -> Vec<&'static str
         ("kills", before.kills == after.kills),
         ("observe", before.observe == after.observe),
         ("autostart", before.autostart == after.autostart),
+        ("schedule", before.schedule == after.schedule),
+        ("progress", before.progress == after.progress),
         ("value", before.values == after.values),
         ("funnel", before.funnels == after.funnels),
+        ("expect", before.expects == after.expects),
     ])
 }
 
@@ -144,6 +150,9 @@ impl fmt::Display for PlanDiff {
         }
         lines.extend(self.monitors.iter().map(|name| format!("~ monitor {name}: takes effect at once")));
         lines.extend(self.sinks.iter().map(|name| format!("~ sink {name}: takes effect at once")));
+        lines.extend(
+            self.maintenance.iter().map(|name| format!("~ maintenance {name}: takes effect at once")),
+        );
         if !self.daemon.is_empty() {
             lines.push(format!("~ daemon: takes effect at once ({})", self.daemon.join(", ")));
         }

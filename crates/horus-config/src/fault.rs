@@ -120,6 +120,14 @@ codes! {
         BadFunnel = "config::bad-funnel",
         /// A healthy program would be judged silent.
         DeadlineTooShort = "config::deadline-too-short",
+        /// Not a cron pattern.
+        BadCalendar = "config::bad-calendar",
+        /// No such time zone on this machine.
+        UnknownTimeZone = "config::unknown-time-zone",
+        /// A calendar that names no time that ever comes.
+        NeverComes = "config::never-comes",
+        /// A maintenance that never ends.
+        AlwaysMaintenance = "config::always-maintenance",
         /// A hang could come back after it was called cured.
         ProveTooShort = "config::prove-too-short",
         /// The breaker's retry comes before its last kill can be proven.
@@ -154,6 +162,30 @@ codes! {
         NoProgram = "config::no-program",
         /// The working directory is not there.
         NoDirectory = "config::no-directory",
+        /// `startup` is shorter than starts that were recorded (only told by `lint_with_history`).
+        StartupBelowRecord = "config::startup-below-record",
+        /// The limits on kills would let a kill loop run.
+        KillLoop = "config::kill-loop",
+        /// `deadline` is shorter than pauses that were recorded (only told by `lint_with_pauses`).
+        DeadlineBelowRecord = "config::deadline-below-record",
+        /// A threshold that can never be reached.
+        NeverFires = "config::never-fires",
+        /// A threshold that a healthy program reaches.
+        AlwaysFires = "config::always-fires",
+        /// A quiet program could not say that it is idle, and would be killed for its quiet.
+        CannotDeclareIdle = "config::cannot-declare-idle",
+        /// A standstill is a hang only after it was told as a dead product.
+        StalledLate = "config::stalled-late",
+        /// So many kills that cure nothing before a person is asked.
+        LateBreaker = "config::late-breaker",
+        /// Never restarted when it ends, but restarted when it hangs.
+        NeverButKilled = "config::never-but-killed",
+        /// A run may take longer than the time to the next one.
+        Overlap = "config::overlap",
+        /// A service that waits for a job.
+        AfterJob = "config::after-job",
+        /// A monitor, and no sink: nobody is told.
+        Unheard = "config::unheard",
         /// A key that another one makes void.
         Void = "config::void",
         /// Neither services nor monitors.

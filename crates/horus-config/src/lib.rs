@@ -23,6 +23,7 @@ mod defaults;
 mod diff;
 mod environment;
 mod fault;
+mod history;
 mod raw;
 mod read;
 mod schema;
@@ -35,15 +36,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use horus_core::ids::SinkName;
+use horus_core::ids::{ServiceName, SinkName};
 use horus_core::plan::Plan;
 
 use crate::at::Span;
+use crate::check::TimingPlaces;
 use crate::fault::Findings;
 
 pub use crate::diff::{Changed, PlanDiff, diff};
 pub use crate::environment::{Environment, FileFacts, SystemEnvironment, UserFacts};
 pub use crate::fault::{Code, Fault, Related, Weight};
+pub use crate::history::{PauseHistory, StartHistory, lint_with_history, lint_with_pauses};
 pub use crate::schema::{reference, schema};
 pub use crate::secrets::resolve_secrets;
 pub use crate::starter::starter;
@@ -63,6 +66,7 @@ pub struct Checked {
     /// The text, secrets blotted out: later faults point into it.
     text: Arc<str>,
     secret_places: BTreeMap<SinkName, Span>,
+    timing_places: BTreeMap<ServiceName, TimingPlaces>,
 }
 
 impl Checked {
@@ -74,6 +78,16 @@ impl Checked {
     /// Where the sink names its secret.
     fn secret_place(&self, sink: &SinkName) -> Span {
         self.secret_places.get(sink).cloned().unwrap_or(0..0)
+    }
+
+    /// Where the startup cap of the service stands.
+    fn startup_place(&self, service: &ServiceName) -> Span {
+        self.timing_places.get(service).map_or(0..0, |places| places.startup.clone())
+    }
+
+    /// Where its deadline stands.
+    fn deadline_place(&self, service: &ServiceName) -> Span {
+        self.timing_places.get(service).map_or(0..0, |places| places.deadline.clone())
     }
 }
 
@@ -135,6 +149,7 @@ pub fn parse(text: &str, file: &Path, environment: &dyn Environment) -> Loaded {
         file: file.to_path_buf(),
         text: blotted,
         secret_places: outcome.secret_places,
+        timing_places: outcome.timing_places,
     });
     Loaded { faults, warnings, checked }
 }

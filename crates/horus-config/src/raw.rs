@@ -8,7 +8,9 @@
 //! check says if there are none or two.
 
 mod policy;
+mod products;
 mod texts;
+mod times;
 
 use std::collections::BTreeMap;
 
@@ -21,9 +23,12 @@ use crate::defaults as built_in;
 use crate::words::duration_text as text;
 
 pub(crate) use policy::{RawDefaults, RawKills, RawLimits, RawLog, RawRestart, RawStop};
+pub(crate) use products::{RawExpect, RawFunnel, RawProgress, RawValue};
 pub(crate) use texts::{
-    AccountText, CommandText, DurationText, PathText, RetryText, SecretText, SizeText, Text,
+    AccountText, CommandText, CronText, DurationText, PathText, RetryText, SecretText, SizeText, Text,
+    ZoneText,
 };
+pub(crate) use times::{RawMaintenance, RawSchedule};
 
 /// A table whose keys are names chosen by the person who writes the file.
 pub(crate) type Named<T> = BTreeMap<At<String>, At<T>>;
@@ -44,6 +49,8 @@ pub(crate) struct RawFile {
     pub(crate) service: Named<RawService>,
     /// Things that Horus only watches, by name.
     pub(crate) monitor: Named<RawMonitor>,
+    /// Times in which a person works on services, by name: nothing is signalled by a rule, and messages make no noise.
+    pub(crate) maintenance: Named<RawMaintenance>,
     /// Where alerts go, by name. Without one, alerts are only printed and kept in the journal.
     pub(crate) sink: Named<RawSink>,
 }
@@ -129,13 +136,24 @@ pub(crate) struct RawService {
     /// `"enforce"` or `"observe"`, for this service. `[daemon] mode = "observe"` outranks it. Default: as `observe`.
     #[schemars(with = "Option<ModeWord>")]
     pub(crate) mode: Option<At<Mode>>,
-    /// Start it when Horus starts.
+    /// Start it when Horus starts; for a job: follow its `schedule` from then on.
     #[schemars(extend("default" = true))]
     pub(crate) autostart: Option<At<bool>>,
+    /// Makes it a job: a program that is started at these times and has to *finish*. A run that takes longer than `finish`
+    /// is a fault, so is a time at which it could not be started, or had not yet finished the run before. A run that fails
+    /// is told and waits for the next time (`restart.on` is `"never"` for a job unless its own table says otherwise).
+    pub(crate) schedule: Option<At<RawSchedule>>,
+    /// Work that a healthy program cannot help moving, by name. Its standstill while the program declares neither `"idle"`
+    /// nor `"busy"` is a hang, and a restart is the lawful answer. What depends on the world (a market, a customer) belongs
+    /// into `value`, whose standstill is told and never answered by a restart.
+    pub(crate) progress: Named<RawProgress>,
     /// Products whose absence is worth an alert (and never a restart), by name.
     pub(crate) value: Named<RawValue>,
     /// Chains of counters where each stage feeds the next, by name. A blocked one is worth an alert, never a restart.
     pub(crate) funnel: Named<RawFunnel>,
+    /// What it has to have at hand to be of use ("at least one slot"), by name. Too little of it is worth an alert, never a
+    /// restart.
+    pub(crate) expect: Named<RawExpect>,
 }
 
 /// Where signs of life come from. Several may stand side by side.
@@ -177,8 +195,11 @@ pub(crate) struct RawHttpBeat {
     /// JSON pointer to the tick, the number that only moves when the program's own loop moved. Without it a 200 counts
     /// as a beat, and a 200 proves little.
     pub(crate) seq: Option<At<Text>>,
-    /// JSON pointer to an object of counters. Needed by `value` and `funnel`.
+    /// JSON pointer to an object of counters. Needed by `progress`, `value` and `funnel`.
     pub(crate) progress: Option<At<Text>>,
+    /// JSON pointer to an object of gauges (numbers that may fall), or to a list of those names in `progress` that are
+    /// gauges, as `horus-heartbeat` writes it: `gauges = "/gauges"`. Used by `expect`.
+    pub(crate) gauges: Option<At<Text>>,
     /// JSON pointer to the declared state (`"ok"`, `"busy"`, `"idle"`, `"halted"`).
     pub(crate) state: Option<At<Text>>,
     /// JSON pointer to the loop lag in milliseconds.
@@ -235,36 +256,6 @@ pub(crate) struct RawExecBeat {
     /// The first line of the output is a tick and has to change.
     #[schemars(extend("default" = false))]
     pub(crate) seq: Option<At<bool>>,
-}
-
-/// A product whose absence is worth an alert.
-#[derive(Clone, Default, Deserialize, JsonSchema)]
-#[serde(
-    default,
-    deny_unknown_fields,
-    expecting = "a table such as { counter = \"orders_filled\", stale = \"24h\" }"
-)]
-pub(crate) struct RawValue {
-    /// Name of the progress counter.
-    #[schemars(extend("x-required" = true))]
-    pub(crate) counter: Option<At<Text>>,
-    /// No increase for so long: warning.
-    #[schemars(extend("x-required" = true))]
-    pub(crate) stale: Option<At<DurationText>>,
-    /// No increase for so long: critical. Default: never.
-    pub(crate) dead: Option<At<DurationText>>,
-}
-
-/// Counters in the order in which work passes through them.
-#[derive(Clone, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, expecting = "a table such as { stages = [\"signals\", \"orders\"] }")]
-pub(crate) struct RawFunnel {
-    /// Counter names, first stage first. At least two.
-    #[schemars(extend("x-required" = true))]
-    pub(crate) stages: Option<At<Vec<At<Text>>>>,
-    /// A stage that moved by so much while the next stood still is blocked. Five lets a filter refuse a few in a row.
-    #[schemars(extend("default" = built_in::BLOCKED_AFTER))]
-    pub(crate) blocked_after: Option<At<u64>>,
 }
 
 /// Something that Horus only watches.

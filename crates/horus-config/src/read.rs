@@ -196,6 +196,7 @@ fn greatest_number(said: &str) -> Option<u64> {
 fn in_our_words(expected: &str) -> &str {
     match expected {
         "u8" | "u16" | "u32" | "u64" => "a whole number",
+        "f64" => "a number",
         "a boolean" => "true or false",
         "a sequence" => "a list such as [\"a\", \"b\"]",
         "a map" => "a table such as { KEY = \"value\" }",

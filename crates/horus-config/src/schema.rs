@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::raw::RawFile;
 
 /// Sub-tables that stand in the reference before others; the rest follows by name.
-const ORDER: [&str; 5] = ["daemon", "service", "defaults", "monitor", "sink"];
+const ORDER: [&str; 6] = ["daemon", "service", "defaults", "monitor", "maintenance", "sink"];
 
 /// The JSON Schema (draft 2020-12) of `watchdog.toml`, as it is committed.
 pub fn schema() -> String {
@@ -212,12 +212,13 @@ fn kind(schema: &Value) -> String {
     }
     if let Some(format) = schema.get("format").and_then(Value::as_str)
         && !format.starts_with("uint")
+        && format != "double"
     {
         return format.replace(" text", "");
     }
     match schema.get("type").and_then(Value::as_str) {
         Some("string") => "text",
-        Some("integer") => "number",
+        Some("integer" | "number") => "number",
         Some("boolean") => "`true` `false`",
         Some("array") => "list of texts",
         Some("object") => "table of texts",

@@ -50,6 +50,14 @@ pub(crate) fn duration_text(duration: Duration) -> String {
     if words.is_empty() { "0s".into() } else { words.join(" ") }
 }
 
+/// `129 s`, `0.5 s`: for arithmetic, where `2m 9s` would hide the sum.
+pub(crate) fn seconds_text(duration: Duration) -> String {
+    match duration.subsec_millis() {
+        0 => format!("{} s", duration.as_secs()),
+        _ => format!("{} s", (duration.as_secs_f64() * 1000.0).round() / 1000.0),
+    }
+}
+
 /// Reads `"64MiB"`, `"512"` (bytes), `"10 kB"`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let trimmed = text.trim();

@@ -61,7 +61,8 @@ impl Check<'_> {
     }
 
     fn no_beats(&mut self, subject: &Subject<'_>) {
-        if self.was_cut(&["service", subject.name.as_str(), "heartbeat"]) {
+        // A job that hangs is found by its `finish`.
+        if self.was_cut(&["service", subject.name.as_str(), "heartbeat"]) || self.is_job(subject) {
             return;
         }
         self.findings
@@ -118,6 +119,7 @@ impl Check<'_> {
         let progress = self.pointer(raw.progress.as_ref(), "progress");
         let state = self.pointer(raw.state.as_ref(), "state");
         let lag = self.pointer(raw.lag.as_ref(), "lag");
+        let gauges = self.pointer(raw.gauges.as_ref(), "gauges");
         let seq_was_cut = self.was_cut(&["service", subject.name.as_str(), "heartbeat", "http", "seq"]);
         if raw.seq.is_none() && !seq_was_cut {
             self.findings
@@ -142,6 +144,7 @@ impl Check<'_> {
             progress,
             state,
             lag,
+            gauges,
         };
         Some(Beat { plan: BeatPlan::Http(plan), span: at.span.clone(), polling: Some(polling) })
     }

@@ -37,34 +37,52 @@ impl Check<'_> {
         for (service, after) in &edges {
             for (name, span) in after {
                 if !places.contains_key(name) && !self.was_cut(&["service", name]) {
-                    self.dangling(
-                        service,
-                        name,
-                        span,
-                        places.keys().copied().filter(|known| known != service),
+                    let known: Vec<&str> = places.keys().copied().filter(|known| known != service).collect();
+                    let message = format!(
+                        "`{service}` is to start after `{}`, which does not exist",
+                        name.escape_debug()
                     );
+                    self.unknown_service(message, name, span, &known);
                 }
             }
         }
         self.cycles(&edges, &places);
+        self.waits_for_jobs(raw, &edges);
         self.shared_addresses(raw);
     }
 
-    fn dangling<'a>(&mut self, service: &str, name: &str, span: &Span, known: impl Iterator<Item = &'a str>) {
-        let known: Vec<&str> = known.collect();
+    /// A job runs when its time comes, which may be tomorrow.
+    fn waits_for_jobs(&mut self, raw: &RawFile, edges: &BTreeMap<&str, Vec<(&str, &Span)>>) {
+        for (name, job) in &raw.service {
+            let Some(schedule) = &job.value.schedule else {
+                continue;
+            };
+            for (service, span) in edges.iter().flat_map(|(service, after)| {
+                after
+                    .iter()
+                    .filter(|(target, _)| *target == name.value)
+                    .map(move |(_, span)| (service, *span))
+            }) {
+                self.findings
+                    .report(
+                        Code::AfterJob,
+                        span,
+                        format!("`{service}` is not started before the job `{}` has been", name.value),
+                    )
+                    .label("waits for a time of the schedule")
+                    .also(&schedule.span, "this one")
+                    .help("`after` is for services that are always there: take it out, unless the wait is meant");
+            }
+        }
+    }
+
+    pub(super) fn unknown_service(&mut self, message: String, name: &str, span: &Span, known: &[&str]) {
         let help = match nearest(name, known.iter().copied()) {
             Some(word) => format!("did you mean `{word}`?"),
             None if known.is_empty() => "there is no other service in this file".to_owned(),
             None => format!("services of this file: {}", known.join(", ")),
         };
-        self.findings
-            .report(
-                Code::UnknownService,
-                span,
-                format!("`{service}` is to start after `{}`, which does not exist", name.escape_debug()),
-            )
-            .label("no such service")
-            .help(help);
+        self.findings.report(Code::UnknownService, span, message).label("no such service").help(help);
     }
 
     /// Each circle is told once, at the reference that closes it.

@@ -95,7 +95,7 @@ impl Check<'_> {
         Policy {
             signal: self.signal(both!(subject, stop, signal), stop.signal),
             grace: self.zero_or_more(both!(subject, stop, grace), "grace", stop.grace),
-            on: self.take(both!(subject, restart, on), restart.on),
+            on: self.restart_on(subject, restart.on),
             first: self.zero_or_more(both!(subject, restart, first), "first", restart.first),
             next: self.above_zero(both!(subject, restart, next), "next", Sourced::built_in(restart.next)),
             max: self.above_zero(both!(subject, restart, max), "max", Sourced::built_in(restart.max)),
@@ -232,6 +232,16 @@ impl Check<'_> {
                 .also(&observe.span, "the other one")
                 .help("keep `mode`");
         }
+    }
+
+    /// A job waits for its next time, whatever `[defaults]` says for services that are always there.
+    fn restart_on(&mut self, subject: &Subject<'_>, fallback: RestartOn) -> Sourced<RestartOn> {
+        let (own, shared) = both!(subject, restart, on);
+        if self.is_job(subject) {
+            let waits = Sourced::derived(RestartOn::Never, "a job waits for its next time");
+            return self.pick(own, None, waits, |_, at| Some(at.value));
+        }
+        self.take((own, shared), fallback)
     }
 
     fn autostart(&mut self, subject: &Subject<'_>) -> bool {

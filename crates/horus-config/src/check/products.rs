@@ -1,21 +1,29 @@
-//! What a service is there for: values and funnels. Alerts only, never a restart.
+//! What a service is there for: values, funnels and inventories. Alerts only, never a restart.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use horus_core::plan::{BeatPlan, FunnelPlan, ValuePlan};
+use horus_core::plan::{BeatPlan, ExpectPlan, FunnelPlan, HttpBeat, ValuePlan};
 
 use super::beats::Beat;
+use super::calendar::Job;
 use super::{Check, Subject};
 use crate::at::{At, Span};
 use crate::defaults;
 use crate::fault::Code;
+use crate::raw::RawHttpBeat;
 use crate::words::duration_text;
 
 /// Stages of one funnel.
 const STAGES_MAX: usize = 32;
 
 impl Check<'_> {
-    pub(super) fn values(&mut self, subject: &Subject<'_>, beats: &[Beat]) -> BTreeMap<String, ValuePlan> {
+    pub(super) fn values(
+        &mut self,
+        subject: &Subject<'_>,
+        beats: &[Beat],
+        job: Option<&Job>,
+    ) -> BTreeMap<String, ValuePlan> {
         let mut plans = BTreeMap::new();
         for (name, at) in &subject.raw.value {
             let raw = &at.value;
@@ -53,6 +61,26 @@ impl Check<'_> {
                     .label(format!("{} is not longer than {}", duration_text(dead), duration_text(stale)))
                     .also(stale_span, "stale")
                     .help("`stale` warns, `dead` is critical and comes later");
+            }
+            if let (Some((stale, span)), Some(job)) = (stale, job)
+                && stale < job.longest
+            {
+                self.findings
+                    .report(
+                        Code::AlwaysFires,
+                        span,
+                        format!(
+                            "`{}` would be called stale between two runs of `{}`",
+                            name.value, subject.name
+                        ),
+                    )
+                    .label(format!("two starts are up to {} apart", duration_text(job.longest)))
+                    .help(format!(
+                        "write `stale = \"{}\"` or more",
+                        duration_text(job.longest + job.plan.finish)
+                    ));
+            } else if let Some((stale, span)) = stale {
+                self.reads_often_enough(beats, &name.value, ("stale", stale), span);
             }
             if let (Some(counter), Some((stale, _))) = (counter, stale) {
                 let dead = dead.map(|(duration, _)| duration);
@@ -105,40 +133,185 @@ impl Check<'_> {
         plans
     }
 
+    pub(super) fn expects(
+        &mut self,
+        subject: &Subject<'_>,
+        beats: &[Beat],
+        job: Option<&Job>,
+    ) -> BTreeMap<String, ExpectPlan> {
+        let mut plans = BTreeMap::new();
+        for (name, at) in &subject.raw.expect {
+            let raw = &at.value;
+            self.part_name("expect", name);
+            let Some(gauge_at) = &raw.gauge else {
+                let path = ["service", subject.name.as_str(), "expect", name.value.as_str(), "gauge"];
+                self.missing(
+                    &path,
+                    &name.span,
+                    "write `gauge = \"slots\"`: the name under which the program reports it",
+                );
+                continue;
+            };
+            let gauge = self.text(gauge_at, "gauge");
+            if let Some(gauge) = &gauge {
+                self.gauge_exists(subject, beats, gauge, &gauge_at.span);
+            }
+            let min = raw.min.as_ref().map_or(defaults::EXPECT_MIN, |at| self.least(&name.value, at));
+            let within = raw.within.as_ref().map_or(Some(defaults::EXPECT_WITHIN), |at| {
+                let within = self.time(at, "within")?;
+                self.reads_often_enough(beats, &name.value, ("within", within), &at.span);
+                self.outlives_a_run(job, &name.value, ("within", within), &at.span);
+                Some(within)
+            });
+            if let (Some(gauge), Some(within)) = (gauge, within) {
+                plans.insert(name.value.clone(), ExpectPlan { gauge, min, within });
+            }
+        }
+        plans
+    }
+
+    fn least(&mut self, name: &str, at: &At<f64>) -> f64 {
+        self.number(at.value.is_finite(), at, "`min` has to be a finite number".to_owned());
+        if at.value <= 0.0 {
+            self.findings
+                .report(
+                    Code::NeverFires,
+                    &at.span,
+                    format!("`{name}` may be empty: nothing is ever less than {}", at.value),
+                )
+                .label("can never be missed, unless it falls below zero")
+                .help("`min = 1`: that there is anything at all");
+        }
+        at.value
+    }
+
+    /// A threshold below the time between two reads is passed by a healthy program.
+    fn reads_often_enough(
+        &mut self,
+        beats: &[Beat],
+        name: &str,
+        (key, bound): (&str, Duration),
+        span: &Span,
+    ) {
+        if let Some(every) = slowest_read(beats)
+            && bound < every
+        {
+            self.findings
+                .report(
+                    Code::AlwaysFires,
+                    span,
+                    format!(
+                        "`{name}` is read every {}, so `{key}` ({}) passes before each read",
+                        duration_text(every),
+                        duration_text(bound)
+                    ),
+                )
+                .label("shorter than a poll")
+                .help(format!("write `{key} = \"{}\"` or more", duration_text(every.saturating_mul(3))));
+        }
+    }
+
+    /// A threshold that is no shorter than a run may be can never pass in one.
+    pub(super) fn outlives_a_run(
+        &mut self,
+        job: Option<&Job>,
+        name: &str,
+        (key, bound): (&str, Duration),
+        span: &Span,
+    ) {
+        if let Some(job) = job.filter(|job| job.plan.finish <= bound) {
+            self.findings
+                .report(
+                    Code::NeverFires,
+                    span,
+                    format!(
+                        "`{key}` ({}) of `{name}` can never pass: a run is over after {}",
+                        duration_text(bound),
+                        duration_text(job.plan.finish)
+                    ),
+                )
+                .label("longer than a run")
+                .also(&job.finish_span, "`finish` comes first")
+                .help("make it shorter, or leave it out: `finish` finds a run that hangs");
+        }
+    }
+
     /// Counters come from `progress` of a beat over HTTP, or from `X_HORUS_PROGRESS` on the notify socket.
-    fn counter_exists(&mut self, subject: &Subject<'_>, beats: &[Beat], counter: &str, span: &Span) {
-        let declares = |beat: &Beat| match &beat.plan {
-            BeatPlan::Http(http) => http.progress.is_some(),
-            BeatPlan::Notify => true,
-            _ => false,
-        };
-        let heartbeat = subject.raw.heartbeat.as_ref();
-        let unread = heartbeat
-            .is_some_and(|raw| raw.http.as_ref().is_some_and(|at| at.value.progress.is_some()))
-            || self.was_cut(&["service", subject.name.as_str(), "heartbeat"]);
-        if beats.iter().any(declares) || unread {
+    pub(super) fn counter_exists(
+        &mut self,
+        subject: &Subject<'_>,
+        beats: &[Beat],
+        counter: &str,
+        span: &Span,
+    ) {
+        let heartbeat = subject.raw.heartbeat.as_ref().and_then(|raw| raw.http.as_ref());
+        if heartbeat.is_some_and(|at| at.value.progress.is_some())
+            || carries(beats, |http| http.progress.is_some())
+        {
+            return;
+        }
+        let help = "add `progress = \"/progress\"` to `heartbeat.http`, or `heartbeat.notify = true` and X_HORUS_PROGRESS";
+        self.nobody_declares(subject, ("counter", counter, "progress"), span, "would never move", help);
+    }
+
+    /// Gauges come from `gauges` or `progress` of a beat over HTTP, or from `X_HORUS_GAUGE` on the notify socket.
+    fn gauge_exists(&mut self, subject: &Subject<'_>, beats: &[Beat], gauge: &str, span: &Span) {
+        let heartbeat = subject.raw.heartbeat.as_ref().and_then(|raw| raw.http.as_ref());
+        let written = |raw: &RawHttpBeat| raw.gauges.is_some() || raw.progress.is_some();
+        let planned = |http: &HttpBeat| http.gauges.is_some() || http.progress.is_some();
+        if heartbeat.is_some_and(|at| written(&at.value)) || carries(beats, planned) {
+            return;
+        }
+        let help =
+            "add `gauges = \"/gauges\"` to `heartbeat.http`, or `heartbeat.notify = true` and X_HORUS_GAUGE";
+        self.nobody_declares(subject, ("gauge", gauge, "gauges"), span, "would never be seen", help);
+    }
+
+    fn nobody_declares(
+        &mut self,
+        subject: &Subject<'_>,
+        (what, name, key): (&str, &str, &str),
+        span: &Span,
+        label: &str,
+        help: &str,
+    ) {
+        if self.was_cut(&["service", subject.name.as_str(), "heartbeat"]) {
             return;
         }
         let fault = self.findings.report(
             Code::NoCounter,
             span,
-            format!("no heartbeat of `{}` can declare the counter `{counter}`", subject.name),
+            format!("no heartbeat of `{}` can declare the {what} `{name}`", subject.name),
         );
-        fault
-            .label("would never move")
-            .help("add `progress = \"/progress\"` to `heartbeat.http`, or `heartbeat.notify = true` and X_HORUS_PROGRESS");
-        if let Some(http) = heartbeat.and_then(|raw| raw.http.as_ref()) {
-            fault.also(&http.span, "no `progress` here");
+        fault.label(label).help(help);
+        if let Some(http) = subject.raw.heartbeat.as_ref().and_then(|raw| raw.http.as_ref()) {
+            fault.also(&http.span, format!("no `{key}` here"));
         }
     }
 
-    /// Names of values and funnels follow the rules of service names, so that they can stand in metrics and alerts.
-    fn part_name(&mut self, table: &str, name: &At<String>) {
+    /// Names of parts follow the rules of service names, so that they can stand in metrics and alerts.
+    pub(super) fn part_name(&mut self, table: &str, name: &At<String>) {
         let parsed = horus_core::ids::ServiceName::parse(&name.value);
         self.name(table, name, parsed);
     }
 }
 
-fn with<'a>(path: &[&'a str], key: &'a str) -> Vec<&'a str> {
+/// Does a beat bring numbers along? One over HTTP does if it `has` them.
+fn carries(beats: &[Beat], has: impl Fn(&HttpBeat) -> bool) -> bool {
+    beats.iter().any(|beat| match &beat.plan {
+        BeatPlan::Http(http) => has(http),
+        BeatPlan::Notify => true,
+        _ => false,
+    })
+}
+
+/// How often numbers are read, if they only come by polls.
+pub(super) fn slowest_read(beats: &[Beat]) -> Option<Duration> {
+    let pushed = beats.iter().any(|beat| beat.plan == BeatPlan::Notify);
+    let polled = beats.iter().filter(|beat| matches!(beat.plan, BeatPlan::Http(_)));
+    polled.map(|beat| beat.plan.every()).max().filter(|_| !pushed)
+}
+
+pub(super) fn with<'a>(path: &[&'a str], key: &'a str) -> Vec<&'a str> {
     path.iter().copied().chain([key]).collect()
 }

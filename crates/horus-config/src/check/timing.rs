@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use horus_core::ids::ServiceName;
-use horus_core::plan::RestartOn;
+use horus_core::plan::{RestartOn, When};
 
 use super::beats::{Beat, Polling};
+use super::calendar::Job;
 use super::policy::Policy;
-use super::{Check, Sourced, Subject};
+use super::{Check, Sourced, Subject, Table};
 use crate::at::Span;
 use crate::defaults::DETECTION_SLACK;
 use crate::fault::Code;
 use crate::timing::{Amount, Origin, TimingRow};
-use crate::words::duration_text as text;
-
-const DAY: Duration = Duration::from_secs(24 * 3600);
+use crate::words::{duration_text as text, seconds_text};
 
 impl Check<'_> {
     pub(super) fn judge_timing(&mut self, subject: &Subject<'_>, policy: &Policy, beats: &[Beat]) {
@@ -79,17 +78,20 @@ impl Check<'_> {
         // Without a fresh sign for twice the deadline, absence alone is enough for a kill.
         let (kind, consequence) = if deadline.saturating_mul(2) <= every {
             (
-                "this would kill a healthy",
                 format!(
-                    "it is asked every {}, but {} without a sign are enough for a kill: about {} after each start",
-                    text(every),
-                    text(deadline.saturating_mul(2)),
-                    text(deadline.saturating_mul(2) + DETECTION_SLACK)
+                    "this would kill a healthy `{name}` about every {}",
+                    seconds_text(deadline.saturating_mul(2) + DETECTION_SLACK)
+                ),
+                format!(
+                    "it is asked every {}, but 2 x {} without a sign are enough for a kill, and within {} it is carried out",
+                    seconds_text(every),
+                    seconds_text(deadline),
+                    seconds_text(DETECTION_SLACK)
                 ),
             )
         } else if deadline <= every {
             (
-                "this would call a healthy",
+                format!("this would call a healthy `{name}` silent"),
                 format!(
                     "it is asked every {}, so its last sign is older than {} before each poll",
                     text(every),
@@ -98,7 +100,7 @@ impl Check<'_> {
             )
         } else {
             (
-                "one lost answer would condemn a healthy",
+                format!("one lost answer would condemn a healthy `{name}`"),
                 format!(
                     "it is asked every {}; with one answer lost its last sign is {} old, the deadline is {}",
                     text(every),
@@ -107,12 +109,7 @@ impl Check<'_> {
                 ),
             )
         };
-        let silent = if kind.ends_with("call a healthy") { " silent" } else { "" };
-        let fault = self.findings.report(
-            Code::DeadlineTooShort,
-            &span,
-            format!("{kind} `{name}`{silent}: {consequence}"),
-        );
+        let fault = self.findings.report(Code::DeadlineTooShort, &span, format!("{kind}: {consequence}"));
         fault.label("shorter than two polls").help(format!(
             "write `deadline = \"{}\"` or more, or poll at least every {}",
             text(every.saturating_mul(2) + timeout),
@@ -123,92 +120,21 @@ impl Check<'_> {
         }
     }
 
-    fn judge_kills(&mut self, subject: &Subject<'_>, policy: &Policy) {
-        let (deadline, prove) = (policy.deadline.value, policy.prove.value);
-        if prove < deadline.saturating_mul(2)
-            && let Some(span) = &policy.prove.span
-        {
-            // Life for `prove`, then a hang that is seen by absence, then the next start.
-            let period = prove + deadline.saturating_mul(2);
-            let a_day = (DAY.as_secs() / period.as_secs().max(1)).max(1);
-            self.once(
-                Code::ProveTooShort,
-                span,
-                format!(
-                    "`{}` would be called cured before the same hang could be seen again: {} of ticks, but a hang is only \
-                     certain after {}",
-                    subject.name,
-                    text(prove),
-                    text(deadline.saturating_mul(2))
-                ),
-                "a proven kill does not count for the breaker",
-                format!(
-                    "a hang that comes back every {} would be killed up to {} times a day: write `prove = \"{}\"` or more",
-                    text(period),
-                    a_day.min(u64::from(policy.daily.value)),
-                    text(crate::defaults::prove(deadline))
-                ),
-            );
-        }
-        if let (Some(retry), Some(span)) = (policy.retry.value, &policy.retry.span)
-            && retry < prove
-        {
-            self.once(
-                Code::RetryTooShort,
-                span,
-                format!(
-                    "the next try with the breaker open ({}) would come before the last one can be proven ({})",
-                    text(retry),
-                    text(prove)
-                ),
-                "shorter than `prove`",
-                "write `retry = \"6h\"`, or \"never\"".to_owned(),
-            );
-        }
-        let (limit, daily) = (&policy.limit, &policy.daily);
-        if let (true, Some(span)) = (daily.value < limit.value, daily.span.as_ref().or(limit.span.as_ref())) {
-            self.once(
-                Code::WrongOrder,
-                span,
-                format!("`daily` ({}) opens the breaker before `limit` ({}) can", daily.value, limit.value),
-                "smaller than `limit`",
-                "`daily` counts proven kills too: make it larger than `limit`".to_owned(),
-            );
-        }
-    }
-
-    fn judge_restart(&mut self, policy: &Policy) {
-        for (key, delay) in [("first", &policy.first), ("next", &policy.next)] {
-            if delay.value <= policy.max.value {
-                continue;
-            }
-            let Some(span) = delay.span.clone().or_else(|| policy.max.span.clone()) else {
-                continue;
-            };
-            let message = format!(
-                "`restart.{key}` ({}) is longer than `restart.max` ({})",
-                text(delay.value),
-                text(policy.max.value)
-            );
-            if self.findings.has(Code::WrongOrder, &span) {
-                continue;
-            }
-            let fault = self.findings.report(Code::WrongOrder, &span, message);
-            fault.label("the delay never exceeds `max`").help("the delays grow: first <= next <= max");
-            if let Some(max) = policy.max.span.as_ref().filter(|max| **max != span) {
-                fault.also(max, "max");
-            }
-        }
-    }
-
     /// Says it once for each place: a default is read for every service.
-    fn once(&mut self, code: Code, span: &Span, message: String, label: &str, help: String) {
+    pub(super) fn once(&mut self, code: Code, span: &Span, message: String, label: &str, help: String) {
         if !self.findings.has(code, span) {
             self.findings.report(code, span, message).label(label).help(help);
         }
     }
 
-    pub(super) fn tabulate(&mut self, service: &ServiceName, policy: &Policy, beats: &[Beat]) {
+    pub(super) fn tabulate(
+        &mut self,
+        service: &ServiceName,
+        policy: &Policy,
+        beats: &[Beat],
+        job: Option<&Job>,
+    ) {
+        let finish = job.map(|job| self.origin(Table::Own, &job.finish_span));
         let mut rows = Rows { service, rows: &mut self.timing };
         rows.time("deadline", &policy.deadline);
         let mut slowest = Duration::ZERO;
@@ -244,6 +170,14 @@ impl Check<'_> {
         let retry = policy.retry.value.map_or(Amount::Never, Amount::Time);
         rows.push("kills.retry", retry, policy.retry.origin.clone());
         rows.count("kills.daily", &policy.daily);
+        if let (Some(job), Some(finish)) = (job, finish) {
+            let (key, how) = match &job.plan.when {
+                When::Every(_) => ("schedule.every", "counted from the start before".to_owned()),
+                When::Cron(calendar) => ("schedule.cron", format!("the shortest gap of {calendar}")),
+            };
+            rows.derived(key, job.shortest, how);
+            rows.push("schedule.finish", Amount::Time(job.plan.finish), finish);
+        }
     }
 }
 

@@ -228,7 +228,7 @@ impl Check<'_> {
     }
 
     /// Exactly one of several keys has to be there.
-    fn exactly_one(
+    pub(super) fn exactly_one(
         &mut self,
         message: &str,
         path: &[&str],
@@ -254,7 +254,11 @@ impl Check<'_> {
                     .report(Code::ChooseOne, second_span, format!("{message}, not two"))
                     .label(format!("`{second}`"))
                     .also(first_span, format!("`{first}`"))
-                    .help("give each a table of its own");
+                    .help(if path.first() == Some(&"service") {
+                        "keep one of them"
+                    } else {
+                        "give each a table of its own"
+                    });
                 None
             }
         }

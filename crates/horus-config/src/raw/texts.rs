@@ -61,6 +61,16 @@ text! {
     json_schema!({ "type": "string", "format": "size text", "pattern": r"^\s*[0-9]+\s*([KMGT]?i?B?)\s*$" })
 }
 text! {
+    /// `"0 6 * * *"`
+    CronText, "a cron pattern such as \"0 6 * * *\"",
+    json_schema!({ "type": "string", "format": "cron pattern", "minLength": 1 })
+}
+text! {
+    /// `"Europe/Berlin"`
+    ZoneText, "the name of a time zone such as \"Europe/Berlin\"",
+    json_schema!({ "type": "string", "format": "time zone", "minLength": 1 })
+}
+text! {
     /// A path; relative ones start at the folder of the file.
     PathText, "a path in quotes",
     json_schema!({ "type": "string", "format": "path", "minLength": 1 })

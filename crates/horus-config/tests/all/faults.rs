@@ -62,7 +62,14 @@ fn each_valid_file_is_usable() {
 #[test]
 fn every_code_has_a_fixture() {
     // These cannot be told by a text alone; other tests in this folder do.
-    let elsewhere = [Code::Unreadable, Code::TooMany, Code::SecretMissing, Code::BadSecret];
+    let elsewhere = [
+        Code::Unreadable,
+        Code::TooMany,
+        Code::SecretMissing,
+        Code::BadSecret,
+        Code::StartupBelowRecord,
+        Code::DeadlineBelowRecord,
+    ];
     let mut seen: BTreeSet<Code> = elsewhere.into();
     for (name, text) in configs("invalid").into_iter().chain(configs("valid")) {
         seen.extend(findings_of(&name, &text).iter().map(|finding| finding.code));

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use horus_config::{
-    Amount, Checked, Code, Environment as _, Origin, SystemEnvironment, TimingRow, diff, load,
-    parse as parse_on, resolve_secrets,
+    Amount, Checked, Code, Environment as _, Origin, PauseHistory, StartHistory, SystemEnvironment,
+    TimingRow, diff, lint_with_history, lint_with_pauses, load, parse as parse_on, resolve_secrets,
 };
 use horus_core::ids::{ServiceName, SinkName};
-use horus_core::plan::{BeatPlan, Mode, MonitorCheck, Plan, Ready, RestartOn, SecretSource, ServicePlan};
+use horus_core::plan::{
+    BeatPlan, ExpectPlan, Mode, MonitorCheck, Plan, ProgressPlan, Ready, RestartOn, SecretSource,
+    ServicePlan, When,
+};
 
 use crate::machine::{Machine, configs, parse, parse_fixture};
 
@@ -35,6 +38,7 @@ fn every_key_reaches_the_plan() {
     let plan = fixture("everything").plan;
     assert_eq!(plan.daemon.state_directory, PathBuf::from("/srv/horus/state"));
     assert_eq!((plan.daemon.host.as_str(), plan.daemon.retention), ("mini", seconds(14 * 86_400)));
+    let bot_name = ServiceName::parse("bot").unwrap();
     let bot = service(&plan, "bot");
     assert_eq!(bot.launch.command, ["bot", "run"]);
     assert_eq!(bot.after, [ServiceName::parse("feed").unwrap()]);
@@ -43,12 +47,25 @@ fn every_key_reaches_the_plan() {
     assert_eq!((bot.restart.on, bot.restart.crash_loop), (RestartOn::Failure, 6));
     assert_eq!((bot.kills.retry, bot.kills.daily), (None, 12));
     assert_eq!((bot.launch.limits.memory_bytes, bot.launch.limits.core_bytes), (Some(1 << 30), Some(0)));
-    assert_eq!((bot.observe, bot.autostart), (true, false));
+    assert_eq!((service(&plan, "worker").observe, bot.autostart), (true, false));
     let BeatPlan::Http(http) = &bot.beats[0] else { panic!("{:?}", bot.beats) };
     assert_eq!((http.every, http.timeout), (Duration::from_millis(500), seconds(2)));
     assert_eq!(http.lag.as_deref(), Some("/loop_lag_ms"));
     assert_eq!(bot.values["orders"].dead, Some(seconds(72 * 3600)));
     assert_eq!((bot.funnels["entry"].stages.len(), bot.funnels["entry"].blocked_after), (3, 7));
+    let cycles = ProgressPlan { counter: "cycles".into(), stalled: seconds(300) };
+    assert_eq!(bot.progress, BTreeMap::from([("cycles".to_owned(), cycles)]));
+    let slots = ExpectPlan { gauge: "slots".into(), min: 2.0, within: seconds(180) };
+    assert_eq!(bot.expects, BTreeMap::from([("slots".to_owned(), slots)]));
+    assert_eq!((bot.schedule.as_ref(), http.gauges.as_deref()), (None, Some("/gauges")));
+    let report = service(&plan, "alpha").schedule.clone().unwrap();
+    assert!(matches!(&report.when, When::Cron(at) if at.to_string() == "0 6 * * * (Europe/Berlin)"));
+    assert_eq!((report.finish, report.catch_up), (seconds(1200), true));
+    let hourly = service(&plan, "beta").schedule.clone().unwrap();
+    assert_eq!((hourly.when, hourly.catch_up), (When::Every(seconds(3600)), false));
+    let sunday = &plan.maintenance["sunday"];
+    assert_eq!((sunday.services.as_slice(), sunday.lasts), ([bot_name].as_slice(), seconds(3600)));
+    assert_eq!(sunday.when.to_string(), "0 3 * * SUN (Europe/Berlin)");
     let monitors: Vec<_> = plan.monitors.values().map(|monitor| monitor.down_after).collect();
     assert_eq!(monitors, [seconds(2400), seconds(120), seconds(240), seconds(120)]);
     assert!(matches!(plan.monitors.values().last().unwrap().check, MonitorCheck::Http { status: 204, .. }));
@@ -67,6 +84,70 @@ fn defaults_are_merged_key_by_key() {
     // `keep` from the service, `max_size` from [defaults].
     assert_eq!((bot.launch.log.keep, bot.launch.log.max_bytes), (9, 8 << 20));
     assert_eq!(feed.beats[1].every(), seconds(1));
+}
+
+#[test]
+fn a_job_waits_for_its_next_time_unless_its_own_table_says_otherwise() {
+    let plan = fixture("jobs-and-maintenance").plan;
+    let on = |name: &str| service(&plan, name).restart.on;
+    assert_eq!(
+        (on("bot"), on("worker"), on("feed")),
+        (RestartOn::Always, RestartOn::Never, RestartOn::Failure)
+    );
+    assert!(plan.maintenance["sunday"].services.is_empty(), "for all of them");
+    assert_eq!(service(&plan, "feed").beats, [], "and nobody asks for a heartbeat of a job");
+}
+
+#[test]
+fn a_startup_cap_below_recorded_starts_is_told_with_its_place() {
+    let checked = parse(
+        "version = 1\n[service.bot]\ncommand = ['bot']\nheartbeat.notify = true\nstartup = '1m'\n\
+                         [service.feed]\ncommand = ['feed']\nheartbeat.notify = true\n",
+    )
+    .into_result()
+    .unwrap();
+    let told = |bot: StartHistory| {
+        let feed = StartHistory { count: 9, longest: seconds(119), p99: seconds(110) };
+        let name = |text: &str| ServiceName::parse(text).unwrap();
+        lint_with_history(
+            &checked,
+            &BTreeMap::from([(name("bot"), bot), (name("feed"), feed), (name("gone"), bot)]),
+        )
+    };
+    let history = |count, longest, p99| StartHistory { count, longest: seconds(longest), p99: seconds(p99) };
+    assert_eq!(told(history(0, 0, 0)).len(), 0);
+    assert_eq!(told(history(42, 60, 60)).len(), 0, "as long as the cap is in time");
+    let faults = told(history(42, 75, 50));
+    assert_eq!(
+        faults.iter().map(|fault| (fault.code, fault.line)).collect::<Vec<_>>(),
+        [(Code::StartupBelowRecord, 5)]
+    );
+    insta::assert_snapshot!(faults[0], @"`bot` has 1m for its first tick, but the longest of 42 recorded starts took 1m 15s: now and then a start would be told as one that is not done");
+    assert_eq!(faults[0].help.as_deref(), Some("write `startup = \"1m 53s\"`, half as long again"));
+    let often = told(history(1, 75, 75))[0].to_string();
+    assert!(
+        often.contains("the one recorded start") && often.contains("more than one start in a hundred"),
+        "{often}"
+    );
+}
+
+#[test]
+fn a_deadline_below_pauses_that_ended_by_themselves_is_told() {
+    let text = "version = 1\n[service.bot]\ncommand = ['bot']\nheartbeat.notify = true\ndeadline = '30s'\n";
+    let checked = parse(text).into_result().unwrap();
+    let told = |longest: u64| {
+        let history = PauseHistory { count: 7, longest: seconds(longest) };
+        lint_with_pauses(&checked, &BTreeMap::from([(ServiceName::parse("bot").unwrap(), history)]))
+    };
+    assert_eq!(told(15).len(), 0);
+    assert_eq!(told(16).len(), 1, "half a deadline is late");
+    insta::assert_snapshot!(told(16)[0], @"`bot` has paused for 16s and gone on by itself: more than half of its deadline of 30s");
+    insta::assert_snapshot!(told(64)[0], @"this would call a healthy `bot` silent: it has paused for 1m 4s and gone on by itself, and its deadline is 30s");
+    assert_eq!((told(64)[0].code, told(64)[0].line), (Code::DeadlineBelowRecord, 5));
+    assert_eq!(
+        told(64)[0].help.as_deref(),
+        Some("write `deadline = \"2m 8s\"`: its longest honest pause, times two")
+    );
 }
 
 #[test]
@@ -154,6 +235,26 @@ fn the_timing_table_says_where_each_number_comes_from() {
 }
 
 #[test]
+fn the_timing_table_knows_jobs_and_stages() {
+    let checked = fixture("everything");
+    let rows = |name: &str| {
+        let of = checked.timing.iter().filter(|row| row.service.as_str() == name);
+        let parts = of.filter(|row| row.what.starts_with("schedule") || row.what.starts_with("progress"));
+        table(&parts.cloned().collect::<Vec<_>>())
+    };
+    // 23 h: the night in which the clocks go forward.
+    insta::assert_snapshot!(rows("alpha"), @r"
+    alpha    schedule.cron          23h      the shortest gap of 0 6 * * * (Europe/Berlin)
+    alpha    schedule.finish        20m      watchdog.toml:54
+    ");
+    insta::assert_snapshot!(rows("beta"), @r"
+    beta     schedule.every         1h       counted from the start before
+    beta     schedule.finish        10m      watchdog.toml:58
+    ");
+    insta::assert_snapshot!(rows("bot"), @"bot      progress.cycles.stalled 5m       watchdog.toml:42");
+}
+
+#[test]
 fn the_timing_table_is_data() {
     let checked = fixture("everything");
     let row =
@@ -220,6 +321,12 @@ fn the_difference_of_two_plans_is_what_has_to_be_done() {
     let judged_anew = diff(&old, &plan(&base.replacen("true", "true\ndeadline = '40s'", 1)));
     assert_eq!(judged_anew.to_string(), "~ bot: takes effect at once (deadline, kills)");
     assert!(judged_anew.restart_needed.is_empty());
+    let work = "true\nprogress.x = { counter = 'c', stalled = '5m' }\nexpect.x.gauge = 'g'\n\
+                schedule = { every = '1h', finish = '5m' }\n[maintenance.night]\ncron = '0 3 * * *'\nlasts = '1h'";
+    insta::assert_snapshot!(diff(&old, &plan(&base.replacen("true", work, 1))), @r"
+    ~ bot: takes effect at once (restart, schedule, progress, expect)
+    ~ maintenance night: takes effect at once
+    ");
 }
 
 #[test]

@@ -143,6 +143,20 @@ fn documented_defaults_are_the_real_ones() {
         toml::Value::Table([("x".to_owned(), toml::Value::Table(table))].into_iter().collect())
     };
     service.insert("funnel".into(), named(funnel));
+    let mut expect = defaults("Expect");
+    assert_eq!(expect.len(), 2);
+    expect.insert("gauge".into(), "g".into());
+    service.insert("expect".into(), named(expect));
+    // A second service is the job.
+    let mut schedule = defaults("Schedule");
+    assert_eq!(schedule.len(), 2);
+    schedule.extend([("cron".to_owned(), "0 6 * * *".into()), ("finish".to_owned(), "20m".into())]);
+    let job: toml::Table =
+        [("command".to_owned(), vec!["bot"].into()), ("schedule".to_owned(), schedule.into())]
+            .into_iter()
+            .collect();
+    let mut maintenance = defaults("Maintenance");
+    maintenance.extend([("cron".to_owned(), "0 3 * * *".into()), ("lasts".to_owned(), "1h".into())]);
     let mut check = defaults("HttpCheck");
     check.insert("url".into(), "https://example.com".into());
     let monitor: toml::Table = [("check".to_owned(), named(check))].into_iter().collect();
@@ -156,7 +170,11 @@ fn documented_defaults_are_the_real_ones() {
     let whole: toml::Table = [
         ("version".to_owned(), toml::Value::Integer(1)),
         ("daemon".to_owned(), defaults("Daemon").into()),
-        ("service".to_owned(), named(service)),
+        (
+            "service".to_owned(),
+            toml::Table::from_iter([("x".to_owned(), service.into()), ("y".to_owned(), job.into())]).into(),
+        ),
+        ("maintenance".to_owned(), named(maintenance)),
         ("sink".to_owned(), named(sink)),
     ]
     .into_iter()
@@ -164,7 +182,8 @@ fn documented_defaults_are_the_real_ones() {
     let spelt_out = parse(&format!("{}\n{monitor_text}", toml::to_string(&whole).unwrap()));
     let silent = parse(
         "version = 1\n[service.x]\ncommand = ['bot']\nheartbeat.http = { url = 'http://127.0.0.1:1/', progress = '/p' }\n\
-         funnel.x = { stages = ['a', 'b'] }\n[monitor.x]\ncheck.http.url = 'https://example.com'\n[sink.x]\nslack.url_env = 'U'\n",
+         funnel.x = { stages = ['a', 'b'] }\nexpect.x.gauge = 'g'\n[service.y]\ncommand = ['bot']\n\
+         schedule = { cron = '0 6 * * *', finish = '20m' }\n[maintenance.x]\ncron = '0 3 * * *'\nlasts = '1h'\n[monitor.x]\ncheck.http.url = 'https://example.com'\n[sink.x]\nslack.url_env = 'U'\n",
     );
     let spelt_out = spelt_out.into_result().unwrap().plan;
     assert_eq!(spelt_out, silent.into_result().unwrap().plan);
