@@ -34,12 +34,13 @@ pub fn key(story: &Story) -> &'static str {
         Story::CommonCause { .. } => "common_cause",
         Story::RunOverdue { .. } => "run_overdue",
         Story::RunMissed { .. } => "run_missed",
+        Story::Recurs { .. } => "recurs",
         Story::Demoted { .. } => "demoted",
     }
 }
 
 /// How many stories there are: as many as [`key`] has arms.
-pub const STORIES: usize = 26;
+pub const STORIES: usize = 27;
 
 /// One notice of every story.
 pub fn notices() -> Vec<Notice> {
@@ -70,6 +71,7 @@ pub fn notices() -> Vec<Notice> {
         ("horus", Kind::CommonCause, Severity::Critical, true),
         ("svc-backup", Kind::RunOverdue, Severity::Warning, false),
         ("svc-backup", Kind::RunMissed, Severity::Warning, false),
+        ("trading", Kind::Recurrence, Severity::Warning, false),
         ("trading", Kind::Demoted, Severity::Warning, false),
     ];
     let mut tales = troubles();
@@ -189,6 +191,7 @@ fn work_and_judgement() -> Vec<Story> {
         },
         Story::RunOverdue { running: seconds(50 * 60), finish: seconds(30 * 60), skipped: 2 },
         Story::RunMissed { missed: 1, because: "it was held: migrating".into(), catches_up: true },
+        Story::Recurs { days: 3, lasted: seconds(200) },
         Story::Demoted { detector: "silent".into(), right: 1, wrong: 4 },
     ]
 }

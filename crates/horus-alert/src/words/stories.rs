@@ -76,6 +76,7 @@ pub(super) fn kind_words(kind: IncidentKind) -> &'static str {
         IncidentKind::RunOverdue => "job not finished",
         IncidentKind::RunMissed => "job not started",
         IncidentKind::Demoted => "restarts switched off",
+        IncidentKind::Recurrence => "stalls every day",
     }
 }
 
@@ -159,6 +160,7 @@ fn told(notice: &Notice, host: &str) -> Telling {
         Story::CommonCause { what, services, of } => common_cause(what, services, *of),
         Story::RunOverdue { running, finish, skipped } => run_overdue(*running, *finish, *skipped),
         Story::RunMissed { missed, because, catches_up } => run_missed(*missed, because, *catches_up),
+        Story::Recurs { days, lasted } => recurs(*days, *lasted),
         Story::Demoted { detector, right, wrong } => demoted(subject, detector, *right, *wrong),
     }
 }
@@ -382,6 +384,15 @@ fn run_missed(missed: u32, because: &str, catches_up: bool) -> Telling {
         next.into(),
     ];
     Telling::new("⏰", fact, LOOK, details)
+}
+
+fn recurs(days: u64, lasted: Duration) -> Telling {
+    let details = vec![
+        "It came back by itself each time, so I did nothing to it.".into(),
+        "Look for what happens at that time of day: a backup, a report, a cron job, a busy neighbour.".into(),
+    ];
+    let fact = format!(" stalls every day at this time: {days} days in a row, now for {}.", Human(lasted));
+    Telling::new("🔁", fact, LOOK, details)
 }
 
 fn demoted(subject: &str, detector: &str, right: u32, wrong: u32) -> Telling {

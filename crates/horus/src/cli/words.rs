@@ -79,6 +79,7 @@ pub(crate) fn sentence(what: &What) -> String {
         What::MaintenanceBegan { name, lasts } => {
             format!("maintenance {name} began, for {}", Human(*lasts))
         }
+        What::Stalled { reason, .. } => format!("stalled and came back: {reason}"),
         What::MaintenanceEnded { name } => format!("maintenance {name} ended"),
         What::Horus { text } => format!("horus {text}"),
     }
@@ -185,6 +186,7 @@ pub(crate) fn about(kind: IncidentKind) -> &'static str {
         IncidentKind::CommonCause => "many are in trouble at once",
         IncidentKind::RunOverdue => "a run has not finished in time",
         IncidentKind::RunMissed => "a run was not started at its time",
+        IncidentKind::Recurrence => "it stalls every day at the same time",
         IncidentKind::Demoted => "a detector was wrong too often",
     }
 }
@@ -248,6 +250,9 @@ pub(crate) fn gist(story: &Story) -> String {
             format!("runs for {}, {} are allowed", Human(*running), Human(*finish))
         }
         Story::RunMissed { missed, because, .. } => format!("missed {missed} of its times: {because}"),
+        Story::Recurs { days, lasted } => {
+            format!("stalls every day at this time, {days} days in a row, now for {}", Human(*lasted))
+        }
         Story::Demoted { detector, right, wrong } => {
             format!("{detector} only tells from now on: {right} right, {wrong} wrong")
         }
@@ -371,7 +376,10 @@ mod tests {
                 What::MaintenanceBegan { name: "patching".into(), lasts: Duration::from_secs(7_200) }
             }
             Some(What::MaintenanceBegan { .. }) => What::MaintenanceEnded { name: "patching".into() },
-            Some(What::MaintenanceEnded { .. }) => return None,
+            Some(What::MaintenanceEnded { .. }) => {
+                What::Stalled { lasted: SECONDS_12, reason: why("no fresh tick for 12.4 s, then one") }
+            }
+            Some(What::Stalled { .. }) => return None,
         })
     }
 
@@ -458,7 +466,8 @@ mod tests {
             Some(Story::RunOverdue { .. }) => {
                 Story::RunMissed { missed: 2, because: "it was held".into(), catches_up: true }
             }
-            Some(Story::RunMissed { .. }) => Story::Demoted { detector: "silent".into(), right: 1, wrong: 4 },
+            Some(Story::RunMissed { .. }) => Story::Recurs { days: 3, lasted: Duration::from_secs(200) },
+            Some(Story::Recurs { .. }) => Story::Demoted { detector: "silent".into(), right: 1, wrong: 4 },
             Some(Story::Demoted { .. }) => return None,
         })
     }
