@@ -6,6 +6,7 @@ use horus_core::ids::{Generation, IncidentId, ServiceName, SinkName};
 use horus_core::plan::Severity;
 use horus_core::record::{IncidentRecord, Recorded};
 use jiff::Timestamp;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -74,6 +75,14 @@ fn word<T: Serialize>(value: &T) -> String {
 
 fn from_word<T: DeserializeOwned>(word: &str) -> Option<T> {
     serde_json::from_value(serde_json::Value::String(word.to_owned())).ok()
+}
+
+/// A text, whatever its bytes: SQLite takes any for one, and a bit that a disk has turned must not hide the other rows.
+fn text(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Text(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        _ => None,
+    })
 }
 
 /// A stored text that this Horus cannot read.
@@ -225,8 +234,8 @@ pub(crate) fn memories(sql: &Connection) -> rusqlite::Result<Vec<(ServiceName, T
     let mut rows = select.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let service: String = row.get(0)?;
-        let memory: Result<Memory, _> = serde_json::from_str(&row.get::<_, String>(2)?);
+        let service = text(row, 0)?.unwrap_or_default();
+        let memory: Result<Memory, _> = serde_json::from_str(&text(row, 2)?.unwrap_or_default());
         match (ServiceName::parse(&service), memory) {
             (Ok(name), Ok(memory)) => found.push((name, instant(row.get(1)?), memory)),
             _ => tracing::warn!(
@@ -242,15 +251,15 @@ pub(crate) const EVENT_COLUMNS: &str = "seq, at_ms, subject, generation, inciden
 
 /// An event; content that this Horus does not know is shown as text.
 pub(crate) fn event(row: &SqlRow<'_>) -> rusqlite::Result<Recorded> {
-    let what: String = row.get(5)?;
+    let what = text(row, 5)?.unwrap_or_default();
     let what = serde_json::from_str(&what).unwrap_or(What::Horus { text: what });
     Ok(Recorded {
         seq: unsigned(row.get(0)?),
         at: instant(row.get(1)?),
         event: Event {
-            subject: row.get(2)?,
+            subject: text(row, 2)?.unwrap_or_default(),
             generation: row.get::<_, Option<i64>>(3)?.map(|number| Generation(unsigned(number))),
-            incident: row.get::<_, Option<String>>(4)?.and_then(|id| IncidentId::parse(&id)),
+            incident: text(row, 4)?.and_then(|id| IncidentId::parse(&id)),
             what,
         },
     })
