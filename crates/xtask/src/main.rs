@@ -5,6 +5,7 @@
 //!   test    what tests need, all of them, what was skipped and why, one closing line
 //!   check   everything that can be judged without running the programs
 //!   bench   whole processes against a bare fork+exec supervisor, in one run
+//!   fuzz    the targets of horus-fuzz, for as long as one likes
 //! ```
 //!
 //! They need Rust and a C compiler; whatever else they would like is used where it is there, and its absence is said.
@@ -14,6 +15,7 @@
 
 mod bench;
 mod check;
+mod fuzz;
 mod run;
 mod setup;
 mod shell;
@@ -41,6 +43,8 @@ enum Verb {
     Check,
     /// Measure whole processes against a bare fork+exec supervisor
     Bench(bench::Options),
+    /// Try the parsers and the judge with inputs that nobody thought of
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Test(options) => test::test(&options),
         Verb::Check => check::check(),
         Verb::Bench(options) => bench::bench(&options),
+        Verb::Fuzz(options) => fuzz::fuzz(&options),
     };
     match outcome {
         Ok(code) => code,
