@@ -93,7 +93,8 @@ pub(crate) fn beat_datagram(report: &Report, vouched: bool) -> String {
         let _ = writeln!(text, "X_HORUS_BUSY_UNTIL_MS={until_ms}");
     }
     for (name, value) in &report.progress {
-        let _ = writeln!(text, "X_HORUS_PROGRESS={name}:{value}");
+        let key = if report.gauges.contains(name) { "X_HORUS_GAUGE" } else { "X_HORUS_PROGRESS" };
+        let _ = writeln!(text, "{key}={name}:{value}");
     }
     text
 }

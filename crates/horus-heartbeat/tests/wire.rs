@@ -281,8 +281,13 @@ async fn only_a_tick_that_moved_is_vouched_for() {
     let receiver = Receiver::new();
     let beat = Beat::with_socket(&receiver.path, Duration::from_millis(100));
     beat.counter("orders_filled").add(12);
+    beat.gauge("slots").set(3);
     let _beating = beat.attach().unwrap();
     let first = receiver.next().await;
+    assert!(
+        first.contains("X_HORUS_GAUGE=slots:3\n") && !first.contains("X_HORUS_PROGRESS=slots"),
+        "what may fall is no counter: {first}"
+    );
     assert!(!first.contains("WATCHDOG=1"), "nothing has turned yet: {first}");
     assert!(
         first.contains("X_HORUS_SEQ=0\n") && first.contains("X_HORUS_PROGRESS=orders_filled:12\n"),

@@ -1,9 +1,8 @@
 //! From a JSON body to a sign, by JSON pointers.
 //!
-//! Only a missing or unreadable *tick* makes an answer worthless. Everything else (progress, state, lag) is decoration:
-//! what cannot be read of it is left out and told once, because a fresh tick is life whatever stands beside it.
+//! Only a missing or unreadable *tick* makes an answer worthless. Everything else (progress, gauges, state, lag) is
+//! decoration: what cannot be read of it is left out and told once, because a fresh tick is life whatever stands beside it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use horus_core::observation::Declared;
@@ -12,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::limits::{BUSY_MAX, PROGRESS_NAME_BYTES_MAX, PROGRESS_NAMES_MAX};
-use crate::sign::{Miss, Sign};
+use crate::sign::{Miss, Sign, name_fits};
 use crate::text::one_line;
 
 /// Where in the JSON the parts are.
@@ -22,12 +21,13 @@ pub(crate) struct Pointers {
     pub(crate) progress: Option<String>,
     pub(crate) state: Option<String>,
     pub(crate) lag: Option<String>,
+    pub(crate) gauges: Option<String>,
 }
 
 impl From<&HttpBeat> for Pointers {
     fn from(beat: &HttpBeat) -> Self {
-        let HttpBeat { seq, progress, state, lag, .. } = beat.clone();
-        Self { seq, progress, state, lag }
+        let HttpBeat { seq, progress, state, lag, gauges, .. } = beat.clone();
+        Self { seq, progress, state, lag, gauges }
     }
 }
 
@@ -63,6 +63,23 @@ pub(crate) fn read(body: &[u8], pointers: &Pointers, now: Timestamp) -> Result<R
             Some(Value::Object(counters)) => read_progress(counters, &mut reading),
             Some(_) => reading.left_out.push(format!("progress: '{pointer}' is no object")),
             None => reading.left_out.push(format!("progress: there is no '{pointer}'")),
+        }
+    }
+    if let Some(pointer) = &pointers.gauges {
+        match json.pointer(pointer) {
+            Some(Value::Object(gauges)) => {
+                read_gauges(gauges.iter().map(|(name, value)| (name.as_str(), Some(value))), &mut reading);
+            }
+            Some(Value::Array(names)) => {
+                let counters = pointers.progress.as_ref().and_then(|pointer| json.pointer(pointer));
+                let named = names.iter().filter_map(Value::as_str);
+                read_gauges(named.map(|name| (name, counters.and_then(|all| all.get(name)))), &mut reading);
+            }
+            Some(_) => {
+                reading.left_out.push(format!("gauges: '{pointer}' is no object and no list of names"))
+            }
+            // A program that has none need not say so.
+            None => {}
         }
     }
     if let Some(pointer) = &pointers.state {
@@ -108,21 +125,54 @@ fn whole(value: &Value) -> Option<u64> {
 }
 
 fn read_progress(counters: &serde_json::Map<String, Value>, reading: &mut Reading) {
-    let mut kept = BTreeMap::new();
+    let Reading { sign, left_out } = reading;
+    let mut bad = 0;
     for (name, value) in counters {
-        let shown = || one_line(name, PROGRESS_NAME_BYTES_MAX);
-        if name.is_empty() || name.len() > PROGRESS_NAME_BYTES_MAX {
-            reading.left_out.push(format!("progress: the name '{}' is empty or too long", shown()));
-        } else if kept.len() >= PROGRESS_NAMES_MAX {
-            reading.left_out.push(format!("progress: more than {PROGRESS_NAMES_MAX} names"));
+        if bad >= PROGRESS_NAMES_MAX || sign.progress.len() >= PROGRESS_NAMES_MAX {
+            left_out.push(format!("progress: more than {PROGRESS_NAMES_MAX} names"));
             break;
-        } else if let Some(number) = whole(value) {
-            kept.insert(name.clone(), number);
-        } else {
-            reading.left_out.push(format!("progress: '{}' is no counter", shown()));
         }
+        match whole(value) {
+            Some(number) if name_fits(name) => {
+                sign.progress.insert(name.clone(), number);
+                continue;
+            }
+            Some(_) => left_out.push(format!("progress: {}", no_name(name))),
+            None => left_out.push(format!("progress: '{}' is no counter", shown(name))),
+        }
+        bad += 1;
     }
-    reading.sign.progress = kept;
+}
+
+fn shown(name: &str) -> String {
+    one_line(name, PROGRESS_NAME_BYTES_MAX)
+}
+
+fn no_name(name: &str) -> String {
+    format!("the name '{}' is empty, too long or holds control characters", shown(name))
+}
+
+/// Quantities that may fall: an object of numbers, or (our own beat) a list of those names in `progress` that are no
+/// counters. What is a gauge is taken out of the counters: that it rises again is no progress.
+fn read_gauges<'a>(gauges: impl Iterator<Item = (&'a str, Option<&'a Value>)>, reading: &mut Reading) {
+    let Reading { sign, left_out } = reading;
+    let mut bad = 0;
+    for (name, value) in gauges {
+        if bad >= PROGRESS_NAMES_MAX || sign.gauges.len() >= PROGRESS_NAMES_MAX {
+            left_out.push(format!("gauges: more than {PROGRESS_NAMES_MAX} names"));
+            break;
+        }
+        sign.progress.remove(name);
+        match value.and_then(Value::as_f64).filter(|number| number.is_finite()) {
+            Some(number) if name_fits(name) => {
+                sign.gauges.insert(name.to_owned(), number);
+                continue;
+            }
+            Some(_) => left_out.push(format!("gauges: {}", no_name(name))),
+            None => left_out.push(format!("gauges: '{}' is no number", shown(name))),
+        }
+        bad += 1;
+    }
 }
 
 fn read_state(json: &Value, pointer: &str, now: Timestamp, reading: &mut Reading) {
@@ -163,6 +213,8 @@ pub(crate) fn declared(state: &str, busy_until_ms: Option<u64>, now: Timestamp) 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use horus_core::observation::ProbeFault;
     use proptest::prelude::*;
 
@@ -170,7 +222,13 @@ mod tests {
 
     fn pointers() -> Pointers {
         let at = |text: &str| Some(text.to_owned());
-        Pointers { seq: at("/seq"), progress: at("/progress"), state: at("/state"), lag: at("/loop_lag_ms") }
+        Pointers {
+            seq: at("/seq"),
+            progress: at("/progress"),
+            state: at("/state"),
+            lag: at("/loop_lag_ms"),
+            gauges: at("/gauges"),
+        }
     }
 
     fn now() -> Timestamp {
@@ -251,6 +309,45 @@ mod tests {
     }
 
     #[test]
+    fn names_that_could_hurt_a_terminal_and_endless_faults_are_left_out() {
+        let reading = read_text(
+            r#"{"seq":1,"state":"ok","loop_lag_ms":0,"progress":{"line\nbreak":1,"\u001b[2J":2,"fine":3},"gauges":{"\u202e":1}}"#,
+        )
+        .unwrap();
+        assert_eq!(reading.sign.progress.into_keys().collect::<Vec<_>>(), ["fine"]);
+        assert_eq!((reading.sign.gauges.len(), reading.left_out.len()), (0, 3));
+        assert!(!reading.left_out.concat().contains(['\n', '\u{1b}', '\u{202e}']), "{:?}", reading.left_out);
+        let bad: Vec<String> = (0..1_000).map(|n| format!(r#""c{n}":"x""#)).collect();
+        let bad = bad.join(",");
+        let text =
+            format!(r#"{{"seq":1,"state":"ok","loop_lag_ms":0,"progress":{{{bad}}},"gauges":{{{bad}}}}}"#);
+        assert_eq!(read_text(&text).unwrap().left_out.len(), 2 * (PROGRESS_NAMES_MAX + 1));
+    }
+
+    #[test]
+    fn gauges_are_numbers_that_may_fall_and_no_counters() {
+        let read = |gauges: &str| {
+            let text =
+                r#"{"seq":1,"state":"ok","loop_lag_ms":0,"progress":{"orders":12,"slots":3},"gauges":"#;
+            let Reading { sign, left_out } = read_text(&format!("{text}{gauges}}}")).unwrap();
+            assert_eq!(sign.tick, Some(1));
+            (sign.gauges.into_iter().collect::<Vec<_>>(), sign.progress.len(), left_out)
+        };
+        let slots = |number: f64| vec![("slots".to_owned(), number)];
+        assert_eq!(read(r#"{"slots":2.5}"#), (slots(2.5), 1, vec![]));
+        assert_eq!(read(r#"{"slots":-1}"#), (slots(-1.0), 1, vec![]));
+        // Our own beat: the numbers stand in `progress`, their names here.
+        assert_eq!(read(r#"["slots"]"#), (slots(3.0), 1, vec![]));
+        let (gauges, counters, left_out) = read(r#"{"a":"many","":1,"b":null}"#);
+        assert_eq!((gauges.len(), counters, left_out.len()), (0, 2, 3));
+        assert_eq!(read(r#"["nobody"]"#).2.len(), 1);
+        assert_eq!(read("7").2.len(), 1);
+        let many: Vec<String> = (0..1_000).map(|n| format!(r#""g{n}":{n}.5"#)).collect();
+        let (gauges, _, left_out) = read(&format!("{{{}}}", many.join(",")));
+        assert_eq!((gauges.len(), left_out.len()), (PROGRESS_NAMES_MAX, 1));
+    }
+
+    #[test]
     fn deep_nesting_is_refused_not_followed() {
         let text = "[".repeat(60_000);
         assert_eq!(read_text(&text).unwrap_err().fault, ProbeFault::NotABeat);
@@ -264,7 +361,7 @@ mod tests {
 
         #[test]
         fn arbitrary_values_never_panic(seq in "\\PC{0,12}", n in any::<f64>(), state in "\\PC{0,12}", pointer in "\\PC{0,12}") {
-            let json = serde_json::json!({"seq": seq, "progress": {"a": n, seq.clone(): n}, "state": state, "busy_until_ms": n});
+            let json = serde_json::json!({"seq": seq, "progress": {"a": n, seq.clone(): n}, "state": state, "busy_until_ms": n, "gauges": {seq.clone(): n}});
             let odd = Pointers { seq: Some(pointer.clone()), state: Some(pointer), ..pointers() };
             let _ = read(json.to_string().as_bytes(), &pointers(), now());
             let _ = read(json.to_string().as_bytes(), &odd, now());

@@ -6,6 +6,9 @@ use horus_core::ids::Generation;
 use horus_core::observation::{Beat, Declared, Observation, ProbeFault};
 use horus_core::plan::BeatKind;
 
+use crate::limits::PROGRESS_NAME_BYTES_MAX;
+use crate::text::harmless;
+
 /// A beat, before it is known which source and which run it belongs to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Sign {
@@ -13,6 +16,7 @@ pub(crate) struct Sign {
     pub(crate) progress: BTreeMap<String, u64>,
     pub(crate) declared: Option<Declared>,
     pub(crate) lag_ms: Option<f64>,
+    pub(crate) gauges: BTreeMap<String, f64>,
 }
 
 impl Sign {
@@ -22,9 +26,17 @@ impl Sign {
     }
 
     pub(crate) fn into_observation(self, generation: Generation, source: BeatKind) -> Observation {
-        let Self { tick, progress, declared, lag_ms } = self;
-        Observation::Beat { generation, beat: Beat { source, tick, progress, declared, loop_lag_ms: lag_ms } }
+        let Self { tick, progress, declared, lag_ms: loop_lag_ms, gauges } = self;
+        let beat = Beat { source, tick, progress, declared, gauges, loop_lag_ms };
+        Observation::Beat { generation, beat }
     }
+}
+
+/// May a counter or gauge have this name? It stands in alerts and on terminals.
+pub(crate) fn name_fits(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= PROGRESS_NAME_BYTES_MAX
+        && name.chars().all(|character| harmless(character) == character)
 }
 
 /// Why a look yielded nothing usable.

@@ -2,14 +2,16 @@
 //! and a line that makes no sense is left out.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Duration;
 
 use horus_core::observation::Declared;
 use jiff::Timestamp;
 
 use crate::beat_json::declared;
-use crate::limits::{EXTEND_MAX, PROGRESS_NAME_BYTES_MAX, PROGRESS_NAMES_MAX, STATUS_CHARACTERS_MAX};
-use crate::text::{harmless, one_line};
+use crate::limits::{EXTEND_MAX, PROGRESS_NAMES_MAX, STATUS_CHARACTERS_MAX};
+use crate::sign::name_fits;
+use crate::text::one_line;
 
 /// What one datagram, or several read together, say. The later wins where only one can hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,7 +40,9 @@ pub(crate) struct Datagram {
     pub(crate) declared: Option<Declared>,
     /// `X_HORUS_PROGRESS=name:value`
     pub(crate) progress: BTreeMap<String, u64>,
-    /// Progress entries that were left out.
+    /// `X_HORUS_GAUGE=name:value`
+    pub(crate) gauges: BTreeMap<String, f64>,
+    /// Entries of the two that were left out.
     pub(crate) left_out: u32,
 }
 
@@ -71,30 +75,22 @@ impl Datagram {
                 }
                 b"X_HORUS_STATE" => state = Some(value.to_owned()),
                 b"X_HORUS_BUSY_UNTIL_MS" => busy_until_ms = value.parse().ok(),
-                b"X_HORUS_PROGRESS" => value.split(',').for_each(|entry| said.add_progress(entry)),
+                b"X_HORUS_PROGRESS" => {
+                    value
+                        .split(',')
+                        .for_each(|entry| said.left_out += keep(&mut said.progress, named(entry)));
+                }
+                b"X_HORUS_GAUGE" => {
+                    let finite =
+                        |entry| named(entry).filter(|(_, number): &(String, f64)| number.is_finite());
+                    value.split(',').for_each(|entry| said.left_out += keep(&mut said.gauges, finite(entry)));
+                }
                 _ => {}
             }
         }
         said.declared = state.and_then(|state| declared(&state, busy_until_ms, now));
         said.beat |= said.seq.is_some();
         said
-    }
-
-    fn add_progress(&mut self, entry: &str) {
-        let read =
-            entry.rsplit_once(':').and_then(|(name, value)| Some((name.trim(), value.trim().parse().ok()?)));
-        match read {
-            Some((name, value)) if fits(name) => self.keep_progress(name.to_owned(), value),
-            _ => self.left_out += 1,
-        }
-    }
-
-    fn keep_progress(&mut self, name: String, value: u64) {
-        if self.progress.len() < PROGRESS_NAMES_MAX || self.progress.contains_key(&name) {
-            self.progress.insert(name, value);
-        } else {
-            self.left_out += 1;
-        }
     }
 
     /// Adds what a later datagram says.
@@ -111,16 +107,31 @@ impl Datagram {
         self.lag_ms = later.lag_ms.or(self.lag_ms);
         self.declared = later.declared.or(self.declared);
         self.left_out = self.left_out.saturating_add(later.left_out);
-        for (name, value) in later.progress {
-            self.keep_progress(name, value);
+        for entry in later.progress {
+            self.left_out += keep(&mut self.progress, Some(entry));
+        }
+        for entry in later.gauges {
+            self.left_out += keep(&mut self.gauges, Some(entry));
         }
     }
 }
 
-fn fits(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= PROGRESS_NAME_BYTES_MAX
-        && name.chars().all(|character| harmless(character) == character)
+/// `name:value`
+fn named<T: FromStr>(entry: &str) -> Option<(String, T)> {
+    let (name, value) = entry.rsplit_once(':')?;
+    let name = name.trim();
+    name_fits(name).then_some((name.to_owned(), value.trim().parse().ok()?))
+}
+
+/// Keeps an entry if there is one and room for it; the answer is how many were left out.
+fn keep<T>(kept: &mut BTreeMap<String, T>, entry: Option<(String, T)>) -> u32 {
+    match entry {
+        Some((name, value)) if kept.len() < PROGRESS_NAMES_MAX || kept.contains_key(&name) => {
+            kept.insert(name, value);
+            0
+        }
+        _ => 1,
+    }
 }
 
 #[cfg(test)]
@@ -169,6 +180,22 @@ mod tests {
     }
 
     #[test]
+    fn gauges_may_be_fractions_and_fall_below_zero() {
+        let said = parse("X_HORUS_GAUGE=slots:3,load:0.5\nX_HORUS_GAUGE=balance:-7");
+        assert_eq!(
+            said.gauges.into_iter().collect::<Vec<_>>(),
+            [("balance".into(), -7.0), ("load".into(), 0.5), ("slots".into(), 3.0)]
+        );
+        assert!(!said.beat, "a number is no sign of life");
+        assert_eq!(parse("X_HORUS_GAUGE=a:inf,b:NaN,:1,c,d:x").left_out, 5);
+        let mut all = Datagram::default();
+        for n in 0..100 {
+            all.merge(parse(&format!("X_HORUS_GAUGE=g{n}:1,last:{n}")));
+        }
+        assert_eq!((all.gauges.len(), all.gauges["last"]), (PROGRESS_NAMES_MAX, 99.0));
+    }
+
+    #[test]
     fn promises_and_texts_have_limits() {
         assert_eq!(parse("EXTEND_TIMEOUT_USEC=18446744073709551615").extend, Some(EXTEND_MAX));
         let long = parse(&format!("STATUS={}", "x".repeat(3_000)));
@@ -197,7 +224,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_values_never_panic(key in "(READY|WATCHDOG|STATUS|EXTEND_TIMEOUT_USEC|MAINPID|X_HORUS_(SEQ|LAG_MS|STATE|PROGRESS|BUSY_UNTIL_MS))", value in "\\PC{0,40}") {
+        fn arbitrary_values_never_panic(key in "(READY|WATCHDOG|STATUS|EXTEND_TIMEOUT_USEC|MAINPID|X_HORUS_(SEQ|LAG_MS|STATE|PROGRESS|GAUGE|BUSY_UNTIL_MS))", value in "\\PC{0,40}") {
             let said = Datagram::parse(format!("X_HORUS_STATE=busy\n{key}={value}").as_bytes(), Timestamp::MAX);
             prop_assert!(said.extend.is_none_or(|asked| asked <= EXTEND_MAX));
         }

@@ -345,7 +345,7 @@ fn observations(said: Datagram, outlet: &ServiceOutlet, main_pid: i32) -> Vec<Ob
         tracing::warn!(%service, "WATCHDOG=trigger: the program asks to be restarted; Horus judges by what it sees");
     }
     if said.left_out > 0 {
-        tracing::warn!(%service, entries = said.left_out, "X_HORUS_PROGRESS entries cannot be read or are too many");
+        tracing::warn!(%service, entries = said.left_out, "X_HORUS_PROGRESS or X_HORUS_GAUGE entries cannot be read or are too many");
     }
     if let Some(pid) = said.main_pid.filter(|pid| *pid != main_pid) {
         let own = belongs(pid, main_pid);
@@ -366,8 +366,8 @@ fn observations(said: Datagram, outlet: &ServiceOutlet, main_pid: i32) -> Vec<Ob
         all.push(Observation::SaidStatus { generation, text });
     }
     if said.beat {
-        let Datagram { seq: tick, progress, declared, lag_ms: loop_lag_ms, .. } = said;
-        let beat = Beat { source: BeatKind::Notify, tick, progress, declared, loop_lag_ms };
+        let Datagram { seq: tick, progress, declared, gauges, lag_ms: loop_lag_ms, .. } = said;
+        let beat = Beat { source: BeatKind::Notify, tick, progress, declared, gauges, loop_lag_ms };
         all.push(Observation::Beat { generation, beat });
     }
     all

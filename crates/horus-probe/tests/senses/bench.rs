@@ -114,6 +114,7 @@ pub(crate) fn http_beat(url: &str, every_ms: u64, timeout_ms: u64) -> HttpBeat {
         progress: Some("/progress".into()),
         state: None,
         lag: None,
+        gauges: None,
     }
 }
 
@@ -148,5 +149,8 @@ pub(crate) fn service_plan(directory: &Path, beats: Vec<BeatPlan>) -> ServicePla
         autostart: true,
         values: BTreeMap::new(),
         funnels: BTreeMap::new(),
+        progress: BTreeMap::new(),
+        expects: BTreeMap::new(),
+        schedule: None,
     }
 }
