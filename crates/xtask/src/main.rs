@@ -6,6 +6,7 @@
 //!   check   everything that can be judged without running the programs
 //!   bench   whole processes against a bare fork+exec supervisor, in one run
 //!   fuzz    the targets of horus-fuzz, for as long as one likes
+//!   planted deliberate faults in a copy of the judge: does a test notice each?
 //! ```
 //!
 //! They need Rust and a C compiler; whatever else they would like is used where it is there, and its absence is said.
@@ -16,6 +17,7 @@
 mod bench;
 mod check;
 mod fuzz;
+mod planted;
 mod run;
 mod setup;
 mod shell;
@@ -45,6 +47,8 @@ enum Verb {
     Bench(bench::Options),
     /// Try the parsers and the judge with inputs that nobody thought of
     Fuzz(fuzz::Options),
+    /// Plant deliberate faults in a copy of the judge and see which test notices each
+    Planted(planted::Options),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Verb::Check => check::check(),
         Verb::Bench(options) => bench::bench(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
+        Verb::Planted(options) => planted::planted(&options),
     };
     match outcome {
         Ok(code) => code,
