@@ -247,6 +247,9 @@ pub struct MemoryKill {
     /// The detector that asked for it.
     #[serde(default = "silent")]
     pub rule: crate::reason::Rule,
+    /// How old the instance was when the hang began.
+    #[serde(rename = "onset_ms", with = "crate::time::millis", default)]
+    pub onset: Duration,
 }
 
 /// What asked for a kill that was remembered before detectors had a record.

@@ -16,6 +16,9 @@ use crate::turn::Turn;
 /// delay so many times (and `kills.prove`).
 pub(crate) const OUTLIVED_DELAYS: u32 = 10;
 
+/// A hang that begins later in a life than half of this need not be outlived twice: its ledger would never be closed.
+pub(crate) const OUTLIVE_MAX: Duration = Duration::from_secs(3600);
+
 /// So long an alert waits for the last line of the program's output.
 pub(crate) const LAST_WORDS_WAIT_MAX: Duration = Duration::from_secs(2);
 
@@ -117,9 +120,16 @@ impl Service {
         let reason = Reason::new(Rule::CrashLoop, text);
         let (generation, severity) = (Some(self.generation), Severity::Critical);
         let id = self.incidents.open(turn, generation, IncidentKind::CrashLoop, "", severity, &reason);
-        let story = Story::CrashLoop { exits, within, exit: exit.to_string(), next_in, last_line: None };
-        let until = turn.now + LAST_WORDS_WAIT_MAX;
-        self.last_words = Some(LastWords { incident: id, story, until });
+        match self.incidents.find(IncidentKind::SameAge).map(|incident| incident.id) {
+            // The same deaths, told of already, and with more to say.
+            Some(into) => self.record(turn, Some(id), What::Folded { into }),
+            None => {
+                let story =
+                    Story::CrashLoop { exits, within, exit: exit.to_string(), next_in, last_line: None };
+                let until = turn.now + LAST_WORDS_WAIT_MAX;
+                self.last_words = Some(LastWords { incident: id, story, until });
+            }
+        }
         self.incidents.close_kind(turn, IncidentKind::Exit, Outcome::Superseded, "part of a crash loop");
     }
 
@@ -133,7 +143,8 @@ impl Service {
         let (generation, severity) = (Some(self.generation), Severity::Critical);
         let id = self.incidents.open(turn, generation, IncidentKind::SameAge, "", severity, &reason);
         let story = Story::SameAge { deaths, every, exit: exit.to_string() };
-        self.incidents.tell(turn, id, severity, true, true, story);
+        let loud = self.incidents.find(IncidentKind::CrashLoop).is_none_or(|incident| incident.version == 0);
+        self.incidents.tell(turn, id, severity, true, loud, story);
     }
 
     /// The first fresh tick after a fault: recovered, not yet proven.
@@ -164,7 +175,9 @@ impl Service {
             let how = "it was restarted, and beats again";
             self.incidents.close(turn, id, Outcome::EndedByOperator, how, None);
         }
-        let ended = self.incidents.find(IncidentKind::Exit).filter(|incident| !incident.answered);
+        // A job has not come back by being started again: it has to finish.
+        let is_job = self.plan.schedule.is_some();
+        let ended = self.incidents.find(IncidentKind::Exit).filter(|incident| !incident.answered && !is_job);
         if let Some(id) = ended.map(|incident| incident.id)
             && let Some(last) = self.last_death.clone()
         {
@@ -196,8 +209,9 @@ impl Service {
             let delay = self.plan.restart.next.saturating_mul(1 << doublings).min(self.plan.restart.max);
             delay.saturating_mul(OUTLIVED_DELAYS)
         };
-        // Whatever dies at the same age has to outlive that age twice before anything is called cured.
-        plain.max(outlive).max(same_age.unwrap_or_default().saturating_mul(2))
+        // Whatever dies or hangs at the same age has to outlive that age twice before anything is called cured.
+        let onset = self.kills.last_onset().unwrap_or_default().saturating_mul(2).min(OUTLIVE_MAX);
+        plain.max(outlive).max(onset).max(same_age.unwrap_or_default().saturating_mul(2))
     }
 
     /// When proof is due, if it is.

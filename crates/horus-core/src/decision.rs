@@ -137,20 +137,20 @@ pub fn decide(axes: Axes) -> Decision {
 
 /// A probe that has never passed cannot kill.
 fn decide_starting(axes: Axes) -> Decision {
-    let starting = Verdict::Starting;
-    match (axes.loop_axis, axes.proof) {
-        (LoopAxis::Silent, Proof::Blocked | Proof::Spinning) => {
-            cell(starting, Action::Restart, "the startup cap has passed, and the loop is proven dead")
+    let dead = matches!(axes.proof, Proof::Blocked | Proof::Spinning);
+    let works = axes.progress == ProgressAxis::Advancing;
+    match axes.loop_axis {
+        LoopAxis::Silent if dead && !works => {
+            let because = "the startup cap has passed, and the loop is proven dead";
+            cell(Verdict::Starting, Action::Restart, because)
         }
-        (LoopAxis::Silent, Proof::None | Proof::Home) => cell(
-            starting,
-            Action::Tell,
-            "the startup cap has passed: the start is not done, or the probe is wrong",
-        ),
-        (
-            LoopAxis::Unknown | LoopAxis::Beating | LoopAxis::Late | LoopAxis::Lying | LoopAxis::Unreachable,
-            Proof::None | Proof::Blocked | Proof::Spinning | Proof::Home,
-        ) => cell(starting, Action::Nothing, "startup ends with the first fresh tick"),
+        LoopAxis::Silent => {
+            let because = "the startup cap has passed: the start is not done, or the probe is wrong";
+            cell(Verdict::Starting, Action::Tell, because)
+        }
+        LoopAxis::Unknown | LoopAxis::Beating | LoopAxis::Late | LoopAxis::Lying | LoopAxis::Unreachable => {
+            cell(Verdict::Starting, Action::Nothing, "startup ends with the first fresh tick")
+        }
     }
 }
 
@@ -171,9 +171,12 @@ fn decide_running(axes: Axes) -> Decision {
             "it declares that it has nothing to do, so its tick may stand still",
         ),
         LoopAxis::Lying => decide_dead(Verdict::Lying, axes),
-        LoopAxis::Unreachable => match axes.proof {
-            Proof::Blocked | Proof::Spinning => decide_proven(axes.proof, Action::RestartAtTwice),
-            Proof::None | Proof::Home => cell(
+        LoopAxis::Unreachable => match (axes.proof, axes.progress) {
+            (
+                Proof::Blocked | Proof::Spinning,
+                ProgressAxis::Unknown | ProgressAxis::Idle | ProgressAxis::Stalled | ProgressAxis::Blocked,
+            ) => decide_proven(axes.proof, Action::RestartAtTwice),
+            (Proof::None | Proof::Home, _) | (_, ProgressAxis::Advancing) => cell(
                 Verdict::ProbePath,
                 Action::Tell,
                 "the probe's own path fails: unreachable is not silent",

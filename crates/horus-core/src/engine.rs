@@ -63,6 +63,8 @@ pub struct Engine {
     pub(crate) slow_percent: u32,
     store_fault: Option<String>,
     dead_sinks: BTreeMap<String, String>,
+    /// When the common cause that is told of is over, if it does not come back.
+    pub(crate) common_over_at: Option<Mono>,
     /// When something that concerns all services is due.
     common_due: Option<Mono>,
     /// When the next step is due at the latest.
@@ -97,6 +99,7 @@ impl Engine {
             slow_percent: 100,
             store_fault: None,
             dead_sinks: BTreeMap::new(),
+            common_over_at: None,
             common_due: None,
             expected: None,
         }

@@ -35,6 +35,12 @@ pub const HOLD_MIN: Duration = Duration::from_secs(30);
 /// See [`HOLD_MIN`].
 pub const HOLD_MAX: Duration = Duration::from_secs(600);
 
+/// A trial that failed says that restarts do not cure this: so long is waited until the next one, twice as long after each
+/// further failure.
+pub const TRIAL_HOLD_MIN: Duration = Duration::from_secs(300);
+/// See [`TRIAL_HOLD_MIN`].
+pub const TRIAL_HOLD_MAX: Duration = Duration::from_secs(3600);
+
 /// After a suspend, a clock step or its own long standstill Horus lets everybody settle for so long.
 pub const SETTLE: Duration = Duration::from_secs(30);
 
@@ -48,6 +54,8 @@ pub(crate) struct Guard {
     /// Services that are judged at present.
     watched: u32,
     state: State,
+    /// Trials that failed since one was proven or the guard was open.
+    failures: u32,
     /// Something has changed since it was last tended.
     pub(crate) changed: bool,
 }
@@ -91,7 +99,7 @@ impl Guard {
     pub(crate) fn red(&mut self, name: &ServiceName, now: Mono, act: Duration) {
         self.red.insert(name.clone(), Red { since: now, act, over: false });
         // Red again: its restart has failed.
-        self.failed(name);
+        self.failed(name, now);
         self.changed = true;
     }
 
@@ -107,16 +115,30 @@ impl Guard {
 
     /// Its restart has brought it back for good.
     pub(crate) fn proven(&mut self, name: &ServiceName) {
-        self.failed(name);
+        if self.end_trial(name) {
+            self.failures = 0;
+        }
     }
 
-    /// Its restart has not, or nobody will know.
-    pub(crate) fn failed(&mut self, name: &ServiceName) {
-        if let State::OneAtATime { on_trial } = &mut self.state
-            && on_trial.as_ref() == Some(name)
-        {
-            *on_trial = None;
-            self.changed = true;
+    /// Its restart has not: restarts do not cure this, so the next trial has to wait.
+    pub(crate) fn failed(&mut self, name: &ServiceName, now: Mono) {
+        if self.end_trial(name) {
+            let doublings = self.failures.min(8);
+            self.failures = self.failures.saturating_add(1);
+            let hold = TRIAL_HOLD_MIN.saturating_mul(1 << doublings).min(TRIAL_HOLD_MAX);
+            self.state = State::Closed { until: now + hold };
+        }
+    }
+
+    /// Nobody will know: it was stopped, is held, or left the plan.
+    pub(crate) fn end_trial(&mut self, name: &ServiceName) -> bool {
+        match &mut self.state {
+            State::OneAtATime { on_trial } if on_trial.as_ref() == Some(name) => {
+                *on_trial = None;
+                self.changed = true;
+                true
+            }
+            State::OneAtATime { .. } | State::Open | State::Closed { .. } => false,
         }
     }
 
@@ -209,6 +231,9 @@ impl Guard {
     /// Does what is due.
     pub(crate) fn tend(&mut self, now: Mono) -> Option<Change> {
         self.changed = false;
+        if self.is_open() {
+            self.failures = 0;
+        }
         let common = self.is_common(now);
         let change = match &self.state {
             State::Open if common => {
@@ -306,10 +331,27 @@ mod tests {
         // One is red: fewer than the share, but somebody is on trial.
         assert_eq!(guard.tend(at(2000)), None);
         assert!(guard.forbids(&name(3), at(2000)).is_some());
-        guard.red(&name(2), at(2100), ACT);
-        assert_eq!(guard.forbids(&name(3), at(2100)), None, "red again is failed");
-        guard.green(&name(2));
+        guard.proven(&name(2));
         assert_eq!(guard.tend(at(2200)), Some(Change::Opened));
+    }
+
+    #[test]
+    fn a_trial_that_fails_makes_the_next_one_wait_ever_longer() {
+        let mut guard = guard(4);
+        for number in 1..=4 {
+            guard.red(&name(number), at(100), ACT);
+        }
+        let _ = guard.tend(at(100));
+        let mut now = 130;
+        for (number, hold) in [(1, 300), (2, 600), (3, 1200), (1, 2400), (2, 3600), (3, 3600)] {
+            assert_eq!(guard.tend(at(now)), Some(Change::OneAtATime));
+            assert_eq!(guard.forbids(&name(number), at(now)), None);
+            guard.acted(&name(number));
+            guard.red(&name(number), at(now + 50), ACT);
+            assert!(guard.forbids(&name(4), at(now + 50 + hold - 1)).is_some(), "after failure {number}");
+            now += 50 + hold;
+            assert_eq!(guard.due(at(now - 1)), Some(at(now)));
+        }
     }
 
     #[test]

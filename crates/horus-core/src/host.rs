@@ -31,6 +31,9 @@ pub const SLOW_PERCENT_MAX: u32 = 400;
 /// Limits are stretched in steps of so many per cent, so that a wavering pressure does not make them waver.
 const SLOW_PERCENT_STEP: u32 = 50;
 
+/// A common cause that comes back within this time is the same one.
+pub const SAME_CAUSE_WITHIN: Duration = Duration::from_secs(15 * 60);
+
 /// Detail of the incident about a broken prober; that of a common cause has none.
 const CANARY: &str = "prober";
 
@@ -123,6 +126,7 @@ impl Engine {
     /// What concerns all services at once, after each of them was looked at.
     pub(crate) fn tend_common(&mut self, turn: &mut Turn<'_>) {
         self.tend_maintenance(turn);
+        self.end_common_cause(turn);
         self.tend_guard(turn);
         if std::mem::take(&mut turn.shared.record_changed) {
             self.weigh_detectors(turn);
@@ -131,7 +135,19 @@ impl Engine {
 
     /// When something of that is due by itself.
     pub(crate) fn common_due(&self, now: Mono) -> Option<Mono> {
-        self.shared.guard.due(now).into_iter().chain(self.shared.maintenance.due()).min()
+        let guard = self.shared.guard.due(now).into_iter();
+        guard.chain(self.shared.maintenance.due()).chain(self.common_over_at).min()
+    }
+
+    /// A common cause that does not come back for a while is over. One that does is the same incident, without new noise.
+    fn end_common_cause(&mut self, turn: &mut Turn<'_>) {
+        if self.common_over_at.is_none_or(|at| at > turn.now) {
+            return;
+        }
+        self.common_over_at = None;
+        if let Some(id) = self.own.find_detail(IncidentKind::CommonCause, "").map(|incident| incident.id) {
+            self.own.close(turn, id, Outcome::CameBackAlone, "most services show life again", None);
+        }
     }
 
     fn tend_maintenance(&mut self, turn: &mut Turn<'_>) {
@@ -181,7 +197,7 @@ impl Engine {
             service.hold.is_some() || (service.is_at_rest() && service.stays_down().is_some())
         });
         if over {
-            turn.shared.guard.failed(&name);
+            turn.shared.guard.end_trial(&name);
         }
     }
 
@@ -191,6 +207,7 @@ impl Engine {
         let kind = IncidentKind::CommonCause;
         match change {
             Change::Closed(hold) => {
+                self.common_over_at = None;
                 let id = self.own.open(turn, None, kind, "", Severity::Critical, &reason);
                 let (what, of) = (reason.text.clone(), turn.shared.guard.watched());
                 let names = services.iter().map(ToString::to_string).collect();
@@ -223,10 +240,7 @@ impl Engine {
             Change::Opened => {
                 let reason = Reason::new(Rule::CommonCause, "fewer services than the guard's share are red");
                 turn.record("horus", None, None, What::GuardOpened { reason });
-                if let Some(id) = self.own.find_detail(kind, "").map(|incident| incident.id) {
-                    let how = "most services show life again";
-                    self.own.close(turn, id, Outcome::CameBackAlone, how, None);
-                }
+                self.common_over_at = Some(now + SAME_CAUSE_WITHIN);
             }
         }
         for service in self.services.values_mut() {
@@ -277,7 +291,7 @@ impl Service {
     pub(crate) fn judge_anew(&mut self, now: Mono) {
         self.judged_since = now;
         for spell in [&mut self.spell, &mut self.work_spell] {
-            (spell.early, spell.second) = (false, false);
+            (spell.early, spell.second, spell.third) = (false, false, false);
             spell.findings.clear();
         }
         if let Phase::Starting { watched_since, .. } = &mut self.phase {

@@ -50,7 +50,9 @@ pub(crate) enum Track {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spell {
     pub(crate) early: bool,
+    pub(crate) late: bool,
     pub(crate) second: bool,
+    pub(crate) third: bool,
     /// Past the deadline, and written down.
     pub(crate) opened: bool,
     /// The restart was due and did not happen (observe, hold, breaker): said once.
@@ -73,6 +75,23 @@ pub(crate) struct Limits {
     pub(crate) late: Duration,
     pub(crate) deadline: Duration,
     pub(crate) act: Duration,
+}
+
+impl Limits {
+    /// The second capture comes a quarter of the deadline after the first.
+    pub(crate) fn second(&self) -> Duration {
+        self.late.max(self.early.saturating_add(self.deadline / 4))
+    }
+
+    /// Another one, if those two have proven nothing.
+    pub(crate) fn third(&self) -> Duration {
+        self.deadline.max(self.second().saturating_add(self.deadline / 4))
+    }
+
+    /// All ages at which the judge does something.
+    pub(crate) fn ages(&self) -> [Duration; 6] {
+        [self.early, self.late, self.second(), self.deadline, self.third(), self.act]
+    }
 }
 
 /// A standstill on one track, with its numbers.
@@ -121,7 +140,7 @@ impl Service {
 
     /// Since when a fresh tick is missing; time that the program asked for does not count.
     pub(crate) fn silent_since(&self, now: Mono) -> Option<Mono> {
-        let fresh = self.beats.last_fresh()?.max(self.judged_since);
+        let fresh = self.beats.last_fresh()?.max(self.judged_since).max(self.declared_until);
         Some(self.excused_until().map_or(fresh, |until| fresh.max(until)).min(now))
     }
 
@@ -157,14 +176,15 @@ impl Service {
         }
     }
 
-    /// What the captures of this stretch prove, taken together. Two that are compared lie a quarter of the deadline apart.
+    /// What the captures of this stretch prove, taken together. Two that are compared were asked for a quarter of the deadline
+    /// apart; they may come a little closer together than that.
     pub(crate) fn proof(&self) -> Proof {
         let findings = &self.spell.findings;
         let Some(last) = findings.last() else { return Proof::None };
         if last.finding.seen == Some(LoopSeen::Home) {
             return Proof::Home;
         }
-        let apart = self.limits().deadline / 4;
+        let apart = self.limits().deadline / 5;
         let before = findings.iter().rev().find(|seen| last.at.since(seen.at) >= apart);
         let Some(before) = before else { return Proof::None };
         let (a, b) = (&before.finding, &last.finding);
@@ -201,7 +221,7 @@ impl Service {
             running.steady_since = turn.now;
         }
         let spell = std::mem::take(&mut self.spell);
-        if spell.second {
+        if spell.late {
             turn.push(Command::Hasten { service: self.name.clone(), fast: false });
             self.note_stall(turn, gap);
         }
@@ -300,10 +320,20 @@ impl Service {
             self.spell.early = true;
             self.capture(turn, CaptureStage::Early);
         }
-        if age >= limits.late && !self.spell.second {
+        if age >= limits.late && !self.spell.late {
+            self.spell.late = true;
+            turn.push(Command::Hasten { service: self.name.clone(), fast: true });
+        }
+        if age >= limits.second() && !self.spell.second {
             self.spell.second = true;
             self.capture(turn, CaptureStage::Second);
-            turn.push(Command::Hasten { service: self.name.clone(), fast: true });
+        }
+        // Whatever delayed the first two: a proof needs two that lie far enough apart.
+        if age >= limits.third() && !self.spell.third {
+            self.spell.third = true;
+            if self.proof() == Proof::None {
+                self.capture(turn, CaptureStage::Second);
+            }
         }
     }
 
@@ -535,7 +565,7 @@ impl Service {
     fn heed(&mut self, turn: &mut Turn<'_>, veto: Veto, why: String, fault: &Fault) {
         match (veto, veto.instead()) {
             (_, Instead::Wait) => {}
-            (Veto::NeverMoved, _) => {
+            (Veto::NeverMoved, _) if fault.track == Track::Loop => {
                 self.spell_of(fault.track).declined = true;
                 let text = format!(
                     "{}; its tick was never seen to move, so its absence proves little",
@@ -561,9 +591,14 @@ impl Service {
 
     /// The restart was due and does not happen: written down, told once.
     fn decline(&mut self, turn: &mut Turn<'_>, fault: &Fault, what: String, because: String) {
-        let Some(id) = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id) else { return };
+        let Some(incident) = self.incidents.find(IncidentKind::Stuck) else { return };
+        let (id, asked) = (incident.id, incident.needs_you);
         self.spell_of(fault.track).declined = true;
         self.record(turn, Some(id), What::WouldHave { what, reason: fault.reason() });
+        if asked {
+            // A person is needed already, for a weightier reason.
+            return;
+        }
         self.tell_declined(turn, id, fault.age, fault.how.clone(), because);
     }
 

@@ -28,7 +28,7 @@ pub const SAME_AGE_SHARE: f64 = 0.05;
 pub const SAME_AGE_DEATHS: usize = 3;
 
 /// Shorter lives are crashes at the start, not deaths on a schedule.
-pub const SAME_AGE_LIFETIME_MIN: Duration = Duration::from_secs(1);
+pub const SAME_AGE_LIFETIME_MIN: Duration = Duration::from_secs(10);
 
 /// The window of `kills.daily`.
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -123,6 +123,8 @@ struct Kill {
     forgiven: bool,
     /// Which detector asked for it.
     rule: Rule,
+    /// How old the instance was when the hang began.
+    onset: Duration,
 }
 
 /// May the judge kill?
@@ -166,8 +168,8 @@ impl KillLedger {
         Allowance::Allowed { number: self.unproven.saturating_add(1) }
     }
 
-    pub(crate) fn record(&mut self, now: Mono, rule: Rule) {
-        self.kills.push_front(Kill { at: now, proven: false, forgiven: false, rule });
+    pub(crate) fn record(&mut self, now: Mono, rule: Rule, onset: Duration) {
+        self.kills.push_front(Kill { at: now, proven: false, forgiven: false, rule, onset });
         self.kills.truncate(KILLS_KEPT_MAX);
         self.unproven = self.unproven.saturating_add(1);
     }
@@ -179,6 +181,11 @@ impl KillLedger {
 
     pub(crate) fn unproven(&self) -> u32 {
         self.unproven
+    }
+
+    /// How old the instance was when the hang began that led to the last unproven kill.
+    pub(crate) fn last_onset(&self) -> Option<Duration> {
+        self.kills.front().filter(|_| self.unproven > 0).map(|kill| kill.onset)
     }
 
     /// What asked for the last kill.
@@ -240,6 +247,7 @@ impl KillLedger {
                 proven: k.proven,
                 forgiven: k.forgiven,
                 rule: k.rule,
+                onset: k.onset,
             })
             .collect();
         (kills, self.open.map(|since| now.since(since)))
@@ -249,7 +257,13 @@ impl KillLedger {
         let kills: VecDeque<Kill> = kills
             .iter()
             .take(KILLS_KEPT_MAX)
-            .map(|k| Kill { at: now.before(k.age), proven: k.proven, forgiven: k.forgiven, rule: k.rule })
+            .map(|k| Kill {
+                at: now.before(k.age),
+                proven: k.proven,
+                forgiven: k.forgiven,
+                rule: k.rule,
+                onset: k.onset,
+            })
             .collect();
         Self { unproven, kills, open: open.map(|age| now.before(age)) }
     }
@@ -321,7 +335,7 @@ mod tests {
         let (plan, mut ledger) = (kill_plan(), KillLedger::default());
         for n in 1..=3 {
             assert_eq!(ledger.allowance(at(n), &plan), Allowance::Allowed { number: n as u32 });
-            ledger.record(at(n), Rule::Silent);
+            ledger.record(at(n), Rule::Silent, SECOND);
         }
         assert!(matches!(ledger.allowance(at(4), &plan), Allowance::OpensBreaker(_)));
         ledger.open_breaker(at(4));
@@ -340,7 +354,7 @@ mod tests {
         let (plan, mut ledger) = (KillPlan { daily: 5, ..kill_plan() }, KillLedger::default());
         for n in 0..5 {
             assert!(matches!(ledger.allowance(at(n * 1000), &plan), Allowance::Allowed { number: 1 }));
-            ledger.record(at(n * 1000), Rule::Silent);
+            ledger.record(at(n * 1000), Rule::Silent, SECOND);
             ledger.prove();
         }
         assert!(matches!(ledger.allowance(at(5000), &plan), Allowance::OpensBreaker(_)));
@@ -353,7 +367,7 @@ mod tests {
         let mut seen = Vec::new();
         for n in 0..4 {
             seen.push(ledger.patience(10 * SECOND, &plan).as_secs());
-            ledger.record(at(n), Rule::Silent);
+            ledger.record(at(n), Rule::Silent, SECOND);
         }
         assert_eq!(seen, [10, 20, 40, 40]);
     }

@@ -104,6 +104,7 @@ impl Service {
 
     pub(crate) fn count_failure(&mut self, turn: &mut Turn<'_>, error: String) {
         self.exits.record(turn.now, Duration::ZERO);
+        turn.shared.guard.failed(&self.name, turn.now);
         let reason = Reason::new(Rule::StartFailed, error.clone());
         let (generation, severity) = (Some(self.generation), Severity::Critical);
         let id = self.incidents.open(turn, generation, IncidentKind::StartFailed, "", severity, &reason);
@@ -175,10 +176,12 @@ impl Service {
         self.spell = Spell::default();
         self.work_spell = Spell::default();
         self.idle_at = None;
+        self.start_overdue = false;
         self.declared = Declared::Ok;
         self.busy_until = None;
         self.extended_until = None;
         self.judged_since = turn.now;
+        self.declared_until = Mono::default();
         self.said = None;
         self.recovers_at = None;
         self.recovers_on_tick = false;
@@ -317,8 +320,8 @@ impl Service {
         self.ended = self.ended.max(self.generation);
         self.dirty = true;
         turn.shared.guard.green(&self.name);
-        if cause != DeathCause::Kill {
-            turn.shared.guard.failed(&self.name);
+        if cause == DeathCause::Itself {
+            turn.shared.guard.failed(&self.name, turn.now);
         }
         if let Some(lasted) =
             self.incidents.close_kind(turn, IncidentKind::WillNotDie, Outcome::CameBackAlone, "gone")

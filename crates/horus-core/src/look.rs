@@ -110,6 +110,7 @@ impl Service {
 
     fn hear(&mut self, turn: &mut Turn<'_>, beat: &Beat) {
         if let Some(declared) = beat.declared {
+            self.end_declared(turn.now, declared);
             self.declared = declared;
             self.busy_until = match declared {
                 Declared::Busy(left) => Some(self.grant(turn.now, left)),
@@ -134,6 +135,24 @@ impl Service {
             let gap = before.map_or(Duration::ZERO, |before| turn.now.since(before));
             self.fresh_tick(turn, by, gap);
         }
+    }
+
+    /// It says that its long step or its pause is over. Its silence counts from that word: the next tick is yet to come.
+    /// A still tick behind ever new words is not excused for longer than any other long step.
+    fn end_declared(&mut self, now: Mono, declared: Declared) {
+        let over = match (self.declared, declared) {
+            (Declared::Busy(_), Declared::Busy(_)) | (Declared::Idle, Declared::Idle) => false,
+            (Declared::Busy(_) | Declared::Idle, _) => true,
+            (Declared::Ok | Declared::Halted, _) => false,
+        };
+        if !over {
+            return;
+        }
+        let bound = match self.declared {
+            Declared::Busy(_) => self.grant(now, Duration::ZERO),
+            Declared::Idle | Declared::Ok | Declared::Halted => now,
+        };
+        self.declared_until = self.declared_until.max(bound);
     }
 
     fn hear_ready(&mut self, turn: &mut Turn<'_>) {
@@ -182,7 +201,7 @@ impl Service {
 
     /// Work counts from here at the earliest: what it declared, or was not asked, is not held against it.
     pub(crate) fn work_since(&self) -> Mono {
-        let excused = self.excused_until().unwrap_or_default();
+        let excused = self.excused_until().unwrap_or_default().max(self.declared_until);
         self.judged_since.max(excused).max(self.idle_at.unwrap_or_default())
     }
 
@@ -268,26 +287,20 @@ impl Service {
     fn look_at_start(&mut self, turn: &mut Turn<'_>) {
         let Phase::Starting { watched_since, .. } = &self.phase else { return };
         let since = *watched_since;
-        if turn.now < self.start_overdue_since(since) {
-            return;
-        }
-        if self.incidents.find(IncidentKind::StartOverdue).is_none() {
+        if !self.start_overdue {
+            if turn.now < self.overdue_at(since) {
+                return;
+            }
+            self.start_overdue = true;
+            turn.shared.guard.failed(&self.name, turn.now);
             self.tell_overdue(turn, turn.now.since(since), self.beats.heard());
         }
-        self.look_closer_at_start(turn, since);
+        self.look_closer_at_start(turn);
         self.judge_overdue_start(turn, since);
     }
 
-    /// Since when the start is overdue. The cap in force has doubled by the telling of it.
-    fn start_overdue_since(&self, since: Mono) -> Mono {
-        match self.incidents.find(IncidentKind::StartOverdue) {
-            Some(_) => since,
-            None => self.overdue_at(since),
-        }
-    }
-
     /// Only a proof of death may end an overdue start: two captures, a quarter of the deadline apart.
-    fn look_closer_at_start(&mut self, turn: &mut Turn<'_>, since: Mono) {
+    fn look_closer_at_start(&mut self, turn: &mut Turn<'_>) {
         if !self.spell.early {
             self.spell.early = true;
             self.start_looked_at = turn.now;
@@ -296,7 +309,6 @@ impl Service {
             self.spell.second = true;
             self.capture(turn, CaptureStage::Second);
         }
-        let _ = since;
     }
 
     fn second_look_at(&self) -> Mono {
@@ -311,7 +323,9 @@ impl Service {
         self.dirty = true;
         let (generation, severity) = (Some(self.generation), Severity::Warning);
         let id = self.incidents.open(turn, generation, IncidentKind::StartOverdue, "", severity, &reason);
-        self.incidents.tell(turn, id, severity, false, true, Story::StartOverdue { waited, heard });
+        if self.incidents.find(IncidentKind::StartOverdue).is_some_and(|incident| incident.version == 0) {
+            self.incidents.tell(turn, id, severity, false, true, Story::StartOverdue { waited, heard });
+        }
         let failed = format!("{} is not ready after {}: {}", self.name, Human(waited), reason.text);
         self.answer(turn, crate::service::Goal::Up, &crate::command::Answer::Failed(failed));
     }
@@ -344,7 +358,7 @@ impl Service {
                 due.push(*until)
             }
             Phase::Starting { watched_since, .. } => {
-                if self.incidents.find(IncidentKind::StartOverdue).is_none() {
+                if !self.start_overdue {
                     due.push(self.overdue_at(*watched_since));
                 } else if self.spell.early && !self.spell.second {
                     due.push(self.second_look_at());
@@ -370,8 +384,8 @@ impl Service {
         let since = self.silent_since(now)?;
         let since = self.excused_until().map_or(since, |until| since.max(until));
         let limits = self.limits();
-        let ages = [limits.early, limits.late, limits.deadline, limits.act];
-        let mut next: Vec<Mono> = ages.into_iter().map(|age| since + age).filter(|at| *at > now).collect();
+        let mut next: Vec<Mono> =
+            limits.ages().into_iter().map(|age| since + age).filter(|at| *at > now).collect();
         if self.kills.is_open()
             && !self.spell.declined
             && let crate::ledger::Allowance::BreakerOpen { next: Some(at) } =

@@ -58,6 +58,9 @@ impl Service {
             }
             Phase::Launching { .. } => wanted("the keeper is starting it".into()),
             Phase::Starting { alive, .. } => {
+                if self.crashing().is_some() {
+                    return self.crash_reason(now);
+                }
                 let (age, cap) = (Human(now.since(alive.since)), Human(self.startup_cap()));
                 let text = format!("no first fresh tick for {age}, cap {cap}; {}", self.beats.heard());
                 Reason::new(Rule::StartOverdue, text)
@@ -88,6 +91,12 @@ impl Service {
 
     fn crashing(&self) -> Option<Verdict> {
         self.incidents.find(IncidentKind::CrashLoop).map(|_| Verdict::CrashLooping)
+    }
+
+    fn crash_reason(&self, now: Mono) -> Reason {
+        let within = self.plan.restart.within;
+        let exits = self.exits.recent(now, within);
+        Reason::new(Rule::CrashLoop, format!("{exits} exits within {}", Human(within)))
     }
 
     /// The table's word for a running instance, with what the program says of itself.

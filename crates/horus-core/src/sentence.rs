@@ -1,5 +1,7 @@
 //! Between the decision to restart and the first signal: evidence, alert, a last look, and everything that may still spare it.
 
+use std::time::Duration;
+
 use crate::command::Command;
 use crate::decision::Proof;
 use crate::event::What;
@@ -161,7 +163,8 @@ impl Service {
         let first_sign = turn.now.before(sentence.stuck_for);
         let (stuck_for, how) = (sentence.stuck_for, sentence.how);
         self.last_hang = Some(LastHang { first_sign, stuck_for, how, place });
-        self.kills.record(turn.now, sentence.rule);
+        let onset = self.alive().map_or(Duration::ZERO, |alive| first_sign.since(alive.since));
+        self.kills.record(turn.now, sentence.rule, onset);
         turn.shared.guard.acted(&self.name);
         turn.shared.record_changed = true;
         self.dirty = true;

@@ -247,6 +247,8 @@ pub(crate) struct Service {
     /// Half-deadline stalls that ended by themselves.
     pub(crate) stalls: Stalls,
     pub(crate) job: Job,
+    /// The start of this instance has passed its cap.
+    pub(crate) start_overdue: bool,
     /// When an overdue start was first looked at closely.
     pub(crate) start_looked_at: Mono,
     /// A kill on its way from the decision to the phase that carries it.
@@ -258,6 +260,8 @@ pub(crate) struct Service {
     pub(crate) extended_until: Option<Mono>,
     /// Silence counts from here at the earliest: the plan it is judged by has changed, or it was adopted.
     pub(crate) judged_since: Mono,
+    /// A long step or a pause that it had declared ended then, by its own word.
+    pub(crate) declared_until: Mono,
     pub(crate) said: Option<String>,
     /// When its status line was last written down.
     pub(crate) said_at: Option<Mono>,
@@ -317,12 +321,14 @@ impl Service {
             idle_at: None,
             stalls: Stalls::default(),
             job: Job::default(),
+            start_overdue: false,
             start_looked_at: now,
             sentence: None,
             declared: Declared::Ok,
             busy_until: None,
             extended_until: None,
             judged_since: now,
+            declared_until: Mono::default(),
             said: None,
             said_at: None,
             delay: None,

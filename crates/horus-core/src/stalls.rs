@@ -78,6 +78,9 @@ impl Stalls {
 impl Service {
     /// A silence of half of the deadline or more has ended with a fresh tick.
     pub(crate) fn note_stall(&mut self, turn: &mut Turn<'_>, lasted: Duration) {
+        if lasted.is_zero() {
+            return;
+        }
         self.stalls.record(turn.now, lasted);
         self.dirty = true;
         let reason = Reason::new(Rule::Silent, format!("no fresh tick for {}, then one", Human(lasted)));

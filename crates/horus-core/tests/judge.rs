@@ -2,6 +2,11 @@
 
 mod rig;
 
+#[path = "judge/fleet.rs"]
+mod fleet;
+#[path = "judge/work.rs"]
+mod work;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

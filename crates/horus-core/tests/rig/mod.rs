@@ -11,7 +11,9 @@ use horus_core::command::{Answer, Command, Memory};
 use horus_core::event::What;
 use horus_core::ids::{Generation, Instance, ProcessId, ServiceName};
 use horus_core::notice::{Notice, Story};
-use horus_core::observation::{Beat, Exit, Finding, Input, Observation, OperatorRequest, ProbeFault};
+use horus_core::observation::{
+    Beat, Declared, Exit, Finding, Input, LoopSeen, Observation, OperatorRequest, ProbeFault,
+};
 use horus_core::plan::{
     BeatKind, BeatPlan, HttpBeat, KillPlan, LaunchPlan, Limits, LogPlan, Plan, Ready, RestartOn, RestartPlan,
     ServicePlan, StopPlan,
@@ -35,6 +37,8 @@ pub(crate) enum Doing {
     Nothing,
     /// Its tick moves, and its counter `filled` with it.
     Works,
+    /// It answers, its tick stands still, and it says that it has nothing to do.
+    Idles,
     /// It ends.
     Exits(Exit),
 }
@@ -58,6 +62,10 @@ pub(crate) struct Rig {
     pub(crate) ignores_term: bool,
     /// What captures say of who has stopped the programs.
     pub(crate) stopped: Option<String>,
+    /// Where captures see the main loop.
+    pub(crate) seen: Option<LoopSeen>,
+    /// What all programs show beside their counters.
+    pub(crate) gauges: BTreeMap<String, f64>,
     pub(crate) finished: bool,
     ticks: u64,
     next_pid: i32,
@@ -143,6 +151,8 @@ impl Rig {
             alive: BTreeMap::new(),
             ignores_term: false,
             stopped: None,
+            seen: None,
+            gauges: BTreeMap::new(),
             finished: false,
             ticks: 0,
             next_pid: 100,
@@ -197,6 +207,7 @@ impl Rig {
                     place: Some("recvfrom".into()),
                     cpu_ns: Some(1),
                     stopped: self.stopped.clone(),
+                    seen: self.seen,
                     ..Finding::default()
                 };
                 self.observe(&service, Observation::Captured { generation, stage, finding });
@@ -237,14 +248,16 @@ impl Rig {
 
     fn do_it(&mut self, service: &ServiceName, generation: Generation, doing: Doing) {
         self.ticks += 1;
+        let gauges = self.gauges.clone();
+        let declared = (doing == Doing::Idles).then_some(Declared::Idle).or(Some(Declared::Ok));
         let beat = |tick, progress| Observation::Beat {
             generation,
             beat: Beat {
                 source: BeatKind::Http,
                 tick: Some(tick),
                 progress,
-                declared: None,
-                gauges: BTreeMap::new(),
+                declared,
+                gauges,
                 loop_lag_ms: None,
             },
         };
@@ -259,7 +272,7 @@ impl Rig {
         match doing {
             Doing::Ticks => self.observe(service, beat(self.ticks, counters)),
             Doing::Works => self.observe(service, beat(self.ticks, working)),
-            Doing::Lies => self.observe(service, beat(1, counters)),
+            Doing::Lies | Doing::Idles => self.observe(service, beat(1, counters)),
             Doing::Hangs => self.observe(service, miss(ProbeFault::NoAnswer, "no answer in 1 s")),
             Doing::Unreachable => self.observe(service, miss(ProbeFault::NoPath, "connection refused")),
             Doing::Nothing => {}
