@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use horus_core::command::Memory;
+use horus_core::digest::Row as DigestRow;
 use horus_core::event::{Event, Outcome, What};
 use horus_core::ids::{IncidentId, ServiceName, SinkName};
 use horus_core::notice::{IncidentKind, Notice};
@@ -14,8 +15,8 @@ use horus_core::plan::Severity;
 use jiff::Timestamp;
 
 use crate::limits::{
-    BACKLOG_BYTES_MAX, BACKLOG_CONFIRMS_MAX, BACKLOG_EVENTS_MAX, BACKLOG_MEMORIES_MAX, BACKLOG_NOTICES_MAX,
-    EVENT_BYTES_MAX, cut,
+    BACKLOG_BYTES_MAX, BACKLOG_CONFIRMS_MAX, BACKLOG_DIGEST_MAX, BACKLOG_EVENTS_MAX, BACKLOG_MEMORIES_MAX,
+    BACKLOG_NOTICES_MAX, EVENT_BYTES_MAX, cut,
 };
 use crate::store::Transaction;
 
@@ -98,6 +99,9 @@ pub(crate) struct Backlog {
     pub(crate) notices: VecDeque<Told>,
     pub(crate) memories: BTreeMap<ServiceName, (Timestamp, Memory)>,
     pub(crate) confirms: VecDeque<IncidentId>,
+    pub(crate) digest: VecDeque<DigestRow>,
+    /// Rows of the digest that were given up since the last successful write.
+    pub(crate) digest_dropped: u64,
     /// Rows that were given up since the last successful write.
     pub(crate) dropped: u64,
 }
@@ -108,6 +112,7 @@ impl Backlog {
             && self.notices.is_empty()
             && self.memories.is_empty()
             && self.confirms.is_empty()
+            && self.digest.is_empty()
             && self.dropped == 0
     }
 
@@ -128,6 +133,7 @@ impl Backlog {
             self.memories.insert(service, (at, memory));
         }
         self.confirms.extend(transaction.confirm);
+        self.digest.extend(transaction.digest);
         self.trim();
     }
 
@@ -146,6 +152,10 @@ impl Backlog {
         for (service, memory) in batch.memories {
             self.memories.entry(service).or_insert(memory);
         }
+        for row in batch.digest.into_iter().rev() {
+            self.digest.push_front(row);
+        }
+        self.digest_dropped = self.digest_dropped.saturating_add(batch.digest_dropped);
         self.dropped = self.dropped.saturating_add(batch.dropped);
         self.trim();
     }
@@ -156,6 +166,10 @@ impl Backlog {
             let Some(event) = self.events.remove(ordinary.unwrap_or(0)) else { break };
             self.bytes = self.bytes.saturating_sub(event.bytes());
             self.dropped += 1;
+        }
+        while self.digest.len() > BACKLOG_DIGEST_MAX {
+            self.digest.pop_front();
+            self.digest_dropped += 1;
         }
         while self.notices.len() > BACKLOG_NOTICES_MAX {
             self.drop_notice();
@@ -234,6 +248,29 @@ mod tests {
         assert!(row.what.len() <= EVENT_BYTES_MAX, "{}", row.what.len());
         let What::Horus { text } = serde_json::from_str(&row.what).unwrap() else { panic!("{}", row.what) };
         assert!(text.starts_with("an event of "), "{text}");
+    }
+
+    #[test]
+    fn the_oldest_of_the_digest_goes_first_and_is_counted_apart() {
+        let mut backlog = Backlog::default();
+        let row = |n: usize| DigestRow {
+            at: Timestamp::UNIX_EPOCH,
+            clock_ms: n as u64,
+            service: None,
+            generation: None,
+            what: horus_core::digest::Entry::Began,
+        };
+        let digest = (0..BACKLOG_DIGEST_MAX + 3).map(row).collect();
+        backlog.push(Transaction { digest, ..Transaction::default() });
+        assert_eq!(
+            (backlog.digest.len(), backlog.digest_dropped, backlog.dropped),
+            (BACKLOG_DIGEST_MAX, 3, 0)
+        );
+        let batch = std::mem::take(&mut backlog);
+        backlog.push(Transaction { digest: vec![row(9)], ..Transaction::default() });
+        backlog.put_back(batch);
+        assert_eq!((backlog.digest.len(), backlog.digest_dropped), (BACKLOG_DIGEST_MAX, 4));
+        assert_eq!((backlog.digest[0].clock_ms, backlog.digest.back().unwrap().clock_ms), (4, 9));
     }
 
     #[test]

@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod backlog;
+mod digest;
 mod limits;
 mod open;
 mod outbox;
@@ -32,10 +33,11 @@ mod store;
 mod watch;
 mod writer;
 
+pub use crate::digest::{DIGEST_ROWS_MAX, DigestError, DigestRead, read_digest};
 pub use crate::limits::{
-    BACKLOG_BYTES_MAX, BACKLOG_CONFIRMS_MAX, BACKLOG_EVENTS_MAX, BACKLOG_MEMORIES_MAX, BACKLOG_NOTICES_MAX,
-    ERROR_BYTES_MAX, EVENT_BYTES_MAX, OUTBOX_PENDING_MAX, QUERY_ROWS_MAX, QUICK_CHECK_BYTES_MAX,
-    REMOTE_ID_BYTES_MAX, RETRY_AHEAD_MAX,
+    BACKLOG_BYTES_MAX, BACKLOG_CONFIRMS_MAX, BACKLOG_DIGEST_MAX, BACKLOG_EVENTS_MAX, BACKLOG_MEMORIES_MAX,
+    BACKLOG_NOTICES_MAX, DIGEST_BYTES_MAX, ERROR_BYTES_MAX, EVENT_BYTES_MAX, OUTBOX_PENDING_MAX,
+    QUERY_ROWS_MAX, QUICK_CHECK_BYTES_MAX, REMOTE_ID_BYTES_MAX, RETRY_AHEAD_MAX,
 };
 pub use crate::open::{OpenError, Restored, RestoredMemory};
 pub use crate::read::{EventQuery, ReadError, Reader, SizeReport};

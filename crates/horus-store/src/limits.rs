@@ -6,6 +6,10 @@ use std::time::Duration;
 pub const BACKLOG_EVENTS_MAX: usize = 10_000;
 /// Bytes of the events that wait for the disk. Beyond it the oldest ordinary ones are dropped and counted.
 pub const BACKLOG_BYTES_MAX: usize = 16 << 20;
+/// Rows of the digest that wait for the disk. Beyond it the oldest are dropped, and a row says how many.
+pub const BACKLOG_DIGEST_MAX: usize = 20_000;
+/// A row of the digest whose content is longer is dropped and counted. (The longest honest one is a service's plan.)
+pub const DIGEST_BYTES_MAX: usize = 64 << 10;
 /// Notices that wait for the writer. (At a disk fault they move to the outbox at once.)
 pub const BACKLOG_NOTICES_MAX: usize = 4096;
 /// Services whose newest memory waits for the disk.

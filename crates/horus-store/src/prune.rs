@@ -24,6 +24,7 @@ pub(crate) enum Prune {
     Incidents,
     Events,
     Messages,
+    Digest,
     LostSinks,
     Pages,
 }
@@ -40,7 +41,8 @@ impl Prune {
         let (more, next) = match self {
             Self::Incidents => (delete(sql, INCIDENTS, before)?, Self::Events),
             Self::Events => (delete(sql, EVENTS, before)?, Self::Messages),
-            Self::Messages => (delete(sql, MESSAGES, before)?, Self::LostSinks),
+            Self::Messages => (delete(sql, MESSAGES, before)?, Self::Digest),
+            Self::Digest => (delete(sql, DIGEST, before)?, Self::LostSinks),
             Self::LostSinks => (forget_lost_sinks(shared, sql, kept_since)?, Self::Pages),
             Self::Pages => (give_pages_back(sql)?, Self::Incidents),
         };
@@ -63,6 +65,9 @@ const MESSAGES: &str = "DELETE FROM outbox WHERE (incident, sink) IN (
     SELECT incident, sink FROM outbox WHERE settled = 1 AND happened_ms < ?1
         AND NOT EXISTS (SELECT 1 FROM incident WHERE id = outbox.incident)
     ORDER BY happened_ms LIMIT ?2)";
+
+const DIGEST: &str = "DELETE FROM digest WHERE seq IN (
+    SELECT seq FROM digest WHERE at_ms < ?1 ORDER BY at_ms LIMIT ?2)";
 
 /// True if there may be more.
 fn delete(sql: &Connection, statement: &str, before: i64) -> rusqlite::Result<bool> {

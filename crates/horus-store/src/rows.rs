@@ -1,6 +1,7 @@
 //! Rows to SQL and back.
 
 use horus_core::command::Memory;
+use horus_core::digest::{DIGEST_VERSION, Row as DigestRow};
 use horus_core::event::{Event, What};
 use horus_core::ids::{Generation, IncidentId, ServiceName, SinkName};
 use horus_core::plan::Severity;
@@ -12,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::backlog::{EventRow, IncidentChange};
-use crate::limits::INCIDENT_GAP_MAX;
+use crate::limits::{DIGEST_BYTES_MAX, INCIDENT_GAP_MAX};
 use crate::outbox::{Delivered, Key, Row};
 
 /// What happened to one row that was to be written.
@@ -119,6 +120,37 @@ pub(crate) fn insert_event(sql: &Connection, event: &EventRow) -> rusqlite::Resu
         _ => Ok(()),
     }
 }
+
+pub(crate) fn insert_digest(sql: &Connection, row: &DigestRow) -> rusqlite::Result<()> {
+    let what = json(&row.what);
+    if what.len() > DIGEST_BYTES_MAX {
+        tracing::warn!(bytes = what.len(), "a row of the digest is too long and is left out");
+        return Ok(());
+    }
+    let mut insert = sql.prepare(
+        "INSERT INTO digest (at_ms, clock_ms, service, generation, version, what) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    let (service, generation) = (row.service.as_ref().map(ServiceName::as_str), row.generation);
+    let generation = generation.map(|generation| signed(generation.0));
+    let (at, clock) = (millis(row.at), signed(row.clock_ms));
+    insert.execute(params![at, clock, service, generation, DIGEST_VERSION, what])?;
+    Ok(())
+}
+
+/// `None`: of a later Horus, or damaged.
+pub(crate) fn digest(row: &SqlRow<'_>) -> rusqlite::Result<Option<DigestRow>> {
+    let (service, generation): (Option<String>, Option<i64>) = (row.get(2)?, row.get(3)?);
+    let (version, what): (u32, String) = (row.get(4)?, row.get(5)?);
+    let service = service.map(|name| ServiceName::parse(&name)).transpose();
+    let what = serde_json::from_str(&what);
+    let (Ok(service), Ok(what), true) = (service, what, version <= DIGEST_VERSION) else { return Ok(None) };
+    let generation = generation.map(|number| Generation(unsigned(number)));
+    let (at, clock_ms) = (instant(row.get(0)?), unsigned(row.get(1)?));
+    Ok(Some(DigestRow { at, clock_ms, service, generation, what }))
+}
+
+/// The columns that [`digest`] reads.
+pub(crate) const DIGEST_COLUMNS: &str = "at_ms, clock_ms, service, generation, version, what";
 
 fn change_incident(
     sql: &Connection,

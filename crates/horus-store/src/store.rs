@@ -33,6 +33,8 @@ pub struct Transaction {
     pub notices: Vec<(SinkName, Notice)>,
     /// What must survive a restart of Horus.
     pub memories: Vec<(ServiceName, Memory)>,
+    /// What was heard, compacted.
+    pub digest: Vec<horus_core::digest::Row>,
     /// Incidents for which [`StoreOptions::on_stored`] is to be called once all this is durable.
     pub confirm: Vec<IncidentId>,
 }

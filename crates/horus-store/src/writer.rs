@@ -197,6 +197,7 @@ impl Writer {
         for (service, (at, memory)) in &batch.memories {
             keep_going("memory", rows::upsert_memory(&transaction, service, *at, memory))?;
         }
+        write_digest(&transaction, batch)?;
         for Dirty { key: (_, sink), row, .. } in &dirty {
             keep_going("message", rows::upsert_outbox(&transaction, sink, row))?;
         }
@@ -330,6 +331,21 @@ fn write_events(sql: &Connection, batch: &Backlog) -> rusqlite::Result<Option<u6
         last_seq = Some(rows::next_seq(sql)?.saturating_sub(1));
     }
     Ok(last_seq)
+}
+
+/// What was heard; after a time without a disk, first how much of it is missing.
+fn write_digest(sql: &Connection, batch: &Backlog) -> rusqlite::Result<()> {
+    let lost = (batch.digest_dropped > 0).then(|| horus_core::digest::Row {
+        at: batch.digest.front().map_or_else(Timestamp::now, |row| row.at),
+        clock_ms: batch.digest.front().map_or(0, |row| row.clock_ms),
+        service: None,
+        generation: None,
+        what: horus_core::digest::Entry::Lost(batch.digest_dropped),
+    });
+    for row in lost.iter().chain(&batch.digest) {
+        keep_going("digest", rows::insert_digest(sql, row))?;
+    }
+    Ok(())
 }
 
 /// For each notice the row that was there before, in order.

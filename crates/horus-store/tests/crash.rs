@@ -45,6 +45,7 @@ fn numbered(n: u64) -> Transaction {
         notices: vec![(SinkName::parse("ops").unwrap(), notice)],
         memories: vec![(ServiceName::parse("trading").unwrap(), memory)],
         confirm: vec![IncidentId::nth(n)],
+        digest: Vec::new(),
     }
 }
 

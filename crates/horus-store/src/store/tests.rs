@@ -15,6 +15,7 @@ use crate::limits::{BACKLOG_EVENTS_MAX, OUTBOX_PENDING_MAX};
 use crate::read::EventQuery;
 use crate::schema::SCHEMA_VERSION;
 
+mod digest;
 mod faults;
 mod messages;
 mod model;
@@ -225,6 +226,7 @@ fn a_step_is_stored_as_a_whole_and_survives() {
         notices: vec![(sink("ops"), Notice { severity: Severity::Critical, ..notice(id, 1) })],
         memories: vec![(service("trading"), held())],
         confirm: vec![id],
+        ..Transaction::default()
     });
     let heard = bench.wait_for(|said| matches!(said, Said::Outbox(_)));
     assert_eq!(heard, [Said::Commit(2), Said::Stored(id, true), Said::Outbox(sink("ops"))]);
