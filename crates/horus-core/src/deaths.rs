@@ -169,7 +169,8 @@ impl Service {
                 self.incidents.tell(turn, incident.id, Severity::Warning, false, false, story);
             }
         }
-        let stuck = self.incidents.find(IncidentKind::Stuck).filter(|incident| !incident.needs_you);
+        let open = |incident: &&crate::incidents::Incident| !incident.needs_you && !incident.answered;
+        let stuck = self.incidents.find(IncidentKind::Stuck).filter(open);
         if let Some(id) = stuck.map(|incident| incident.id).filter(|_| !healed) {
             // A hang that another restart has ended: a person's, or one of its own.
             let how = "it was restarted, and beats again";

@@ -74,9 +74,8 @@ struct Red {
 enum State {
     #[default]
     Open,
-    Closed {
-        until: Mono,
-    },
+    /// `settles`: only to let everybody come to rest after a suspend or the like.
+    Closed { until: Mono, settles: bool },
     OneAtATime {
         /// Restarted, and neither proven nor failed.
         on_trial: Option<ServiceName>,
@@ -92,6 +91,8 @@ pub(crate) enum Change {
     OneAtATime,
     /// Kills are possible again.
     Opened,
+    /// Everybody has had the time to come to rest.
+    Settled,
 }
 
 impl Guard {
@@ -126,7 +127,7 @@ impl Guard {
             let doublings = self.failures.min(8);
             self.failures = self.failures.saturating_add(1);
             let hold = TRIAL_HOLD_MIN.saturating_mul(1 << doublings).min(TRIAL_HOLD_MAX);
-            self.state = State::Closed { until: now + hold };
+            self.state = State::Closed { until: now + hold, settles: false };
         }
     }
 
@@ -161,13 +162,14 @@ impl Guard {
     pub(crate) fn close(&mut self, now: Mono, settle: Duration) {
         let end = now + settle;
         match &mut self.state {
-            State::Closed { until } => *until = end.max(*until),
-            State::Open | State::OneAtATime { .. } => self.state = State::Closed { until: end },
+            State::Closed { until, .. } => *until = end.max(*until),
+            State::Open => self.state = State::Closed { until: end, settles: true },
+            State::OneAtATime { .. } => self.state = State::Closed { until: end, settles: false },
         }
         self.changed = true;
     }
 
-    /// Horus's own time did not pass: neither did the hold.
+    /// So many services are judged at present.
     pub(crate) fn count_watched(&mut self, watched: u32) {
         self.watched = watched;
     }
@@ -192,7 +194,7 @@ impl Guard {
         match &self.state {
             State::Open if self.is_common(now) => Some((Veto::CommonCause, self.reason(now))),
             State::Open => None,
-            State::Closed { until } => {
+            State::Closed { until, .. } => {
                 let text = format!("nothing is restarted for {}", Human(until.since(now)));
                 Some((Veto::CommonCause, Reason::new(Rule::CommonCause, text)))
             }
@@ -239,14 +241,20 @@ impl Guard {
             State::Open if common => {
                 let slowest = self.red.values().filter(|red| !red.over).map(|red| red.act).max();
                 let hold = slowest.unwrap_or_default().clamp(HOLD_MIN, HOLD_MAX);
-                self.state = State::Closed { until: now + hold };
+                self.state = State::Closed { until: now + hold, settles: false };
                 Some(Change::Closed(hold))
             }
-            State::Closed { until } if *until <= now && common => {
+            State::Closed { until, settles: true } if *until <= now => {
+                // Whoever is red after the rest is judged as ever.
+                self.state = State::Open;
+                self.changed = common;
+                Some(Change::Settled)
+            }
+            State::Closed { until, settles: false } if *until <= now && common => {
                 self.state = State::OneAtATime { on_trial: None };
                 Some(Change::OneAtATime)
             }
-            State::Closed { until } if *until <= now => {
+            State::Closed { until, settles: false } if *until <= now => {
                 self.state = State::Open;
                 Some(Change::Opened)
             }
@@ -263,7 +271,8 @@ impl Guard {
     /// When it has to be tended, if nothing happens.
     pub(crate) fn due(&self, now: Mono) -> Option<Mono> {
         let hold = match &self.state {
-            State::Closed { until } => Some(*until),
+            State::Closed { until, .. } => Some(*until),
+            State::Open if self.changed => Some(now),
             State::Open | State::OneAtATime { .. } => None,
         };
         // A red one that is over leaves the count when its window is.

@@ -95,7 +95,7 @@ impl Engine {
                 let known = self.own.find_detail(kind, CANARY).is_some();
                 let id = self.own.open(turn, None, kind, CANARY, Severity::Warning, &reason);
                 if !known {
-                    let of = turn.shared.guard.watched();
+                    let of = u32::try_from(self.services.len()).unwrap_or(u32::MAX);
                     let story = Story::CommonCause { what, services: Vec::new(), of };
                     self.own.tell(turn, id, Severity::Warning, false, true, story);
                 }
@@ -237,6 +237,7 @@ impl Engine {
                 };
                 turn.record("horus", None, None, what);
             }
+            Change::Settled => {}
             Change::Opened => {
                 let reason = Reason::new(Rule::CommonCause, "fewer services than the guard's share are red");
                 turn.record("horus", None, None, What::GuardOpened { reason });
@@ -244,7 +245,7 @@ impl Engine {
             }
         }
         for service in self.services.values_mut() {
-            if services.contains(&service.name) || change == Change::Opened {
+            if services.contains(&service.name) || matches!(change, Change::Opened | Change::Settled) {
                 service.due = Some(now);
             }
         }

@@ -470,6 +470,10 @@ impl Service {
     ) {
         match self.kills.allowance(turn.now, &self.plan.kills) {
             Allowance::Allowed { number } => {
+                let mut reason = reason;
+                if self.kills.is_open() {
+                    reason.text.push_str("; one try, the breaker stays open");
+                }
                 let sentence = Sentence {
                     reason: reason.clone(),
                     incident: id,

@@ -81,11 +81,7 @@ impl ExitLedger {
         if self.deaths.len() < SAME_AGE_DEATHS {
             return None;
         }
-        let lifetimes = || self.deaths.iter().take(SAME_AGE_DEATHS).map(|death| death.lifetime);
-        let (shortest, longest) = (lifetimes().min()?, lifetimes().max()?);
-        let same = longest - shortest <= longest.mul_f64(SAME_AGE_SHARE);
-        let count = u32::try_from(SAME_AGE_DEATHS).unwrap_or(1);
-        (same && shortest >= SAME_AGE_LIFETIME_MIN).then(|| lifetimes().sum::<Duration>() / count)
+        same_age(self.deaths.iter().take(SAME_AGE_DEATHS).map(|death| death.lifetime))
     }
 
     pub(crate) fn prove(&mut self) {
@@ -102,6 +98,14 @@ impl ExitLedger {
         let deaths = deaths.map(|d| Death { at: now.before(d.age), lifetime: d.lifetime }).collect();
         Self { deaths, unproven }
     }
+}
+
+/// The mean of some ages, if they differ by less than [`SAME_AGE_SHARE`].
+fn same_age(ages: impl Iterator<Item = Duration> + Clone) -> Option<Duration> {
+    let (shortest, longest) = (ages.clone().min()?, ages.clone().max()?);
+    let same = longest - shortest <= longest.mul_f64(SAME_AGE_SHARE);
+    let count = u32::try_from(ages.clone().count()).ok()?.max(1);
+    (same && shortest >= SAME_AGE_LIFETIME_MIN).then(|| ages.sum::<Duration>() / count)
 }
 
 /// Kills by the judge, and the breaker that limits them.
@@ -144,16 +148,20 @@ impl KillLedger {
         if self.open.is_some() {
             // The alert said that it is left alone: the first retry counts from then, not from an old kill.
             let last = self.kills.front().map(|kill| kill.at).max(self.open).unwrap_or(now);
-            let next = plan.retry.map(|retry| last + retry);
+            // What hangs at the same age every time will do so again: a day has to pass.
+            let next = plan.retry.map(|retry| last + self.same_onset().map_or(retry, |_| retry.max(DAY)));
             return match next {
                 Some(next) if next <= now => Allowance::Allowed { number: self.unproven.saturating_add(1) },
                 next => Allowance::BreakerOpen { next },
             };
         }
         if self.unproven >= plan.limit {
+            let same = self.same_onset().map(|age| format!("; it hangs {} after each start", Human(age)));
             return Allowance::OpensBreaker(format!(
-                "{} restarts did not cure it (limit {})",
-                self.unproven, plan.limit
+                "{} restarts did not cure it (limit {}){}",
+                self.unproven,
+                plan.limit,
+                same.unwrap_or_default()
             ));
         }
         let today = self.today(now);
@@ -181,6 +189,15 @@ impl KillLedger {
 
     pub(crate) fn unproven(&self) -> u32 {
         self.unproven
+    }
+
+    /// Mean age at which the hangs of the last unproven kills began, if it was the same every time.
+    pub(crate) fn same_onset(&self) -> Option<Duration> {
+        let unproven = usize::try_from(self.unproven).unwrap_or(usize::MAX).min(self.kills.len());
+        if unproven < SAME_AGE_DEATHS {
+            return None;
+        }
+        same_age(self.kills.iter().take(unproven).map(|kill| kill.onset))
     }
 
     /// How old the instance was when the hang began that led to the last unproven kill.
@@ -335,7 +352,7 @@ mod tests {
         let (plan, mut ledger) = (kill_plan(), KillLedger::default());
         for n in 1..=3 {
             assert_eq!(ledger.allowance(at(n), &plan), Allowance::Allowed { number: n as u32 });
-            ledger.record(at(n), Rule::Silent, SECOND);
+            ledger.record(at(n), Rule::Silent, SECOND * n as u32);
         }
         assert!(matches!(ledger.allowance(at(4), &plan), Allowance::OpensBreaker(_)));
         ledger.open_breaker(at(4));
@@ -370,5 +387,20 @@ mod tests {
             ledger.record(at(n), Rule::Silent, SECOND);
         }
         assert_eq!(seen, [10, 20, 40, 40]);
+    }
+
+    #[test]
+    fn what_hangs_at_the_same_age_every_time_is_tried_again_after_a_day_only() {
+        let (plan, mut ledger) = (kill_plan(), KillLedger::default());
+        for (n, onset) in [64, 65, 63].into_iter().enumerate() {
+            ledger.record(at(n as u64), Rule::Silent, onset * SECOND);
+        }
+        assert_eq!(ledger.same_onset(), Some(64 * SECOND));
+        ledger.open_breaker(at(4));
+        assert_eq!(
+            ledger.allowance(at(6 * 3600 + 4), &plan),
+            Allowance::BreakerOpen { next: Some(at(86_404)) }
+        );
+        assert!(matches!(ledger.allowance(at(86_404), &plan), Allowance::Allowed { number: 4 }));
     }
 }

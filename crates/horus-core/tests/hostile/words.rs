@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn after_a_failed_probation_the_last_word_is_healed() {
     let mut rig = Rig::new(&[("bot", service(), |age| if age <= 20 { Doing::Ticks } else { Doing::Hangs })]);
-    rig.run(8 * 3600);
+    rig.run(26 * 3600);
     assert_eq!(rig.kills(), 4);
     let last = rig.told.iter().rev().find(|(_, notice)| notice.kind == IncidentKind::Stuck).unwrap();
     assert!(last.1.needs_you, "it hangs, the breaker is open, and the channel says {:?}", last.1.story);
