@@ -174,8 +174,8 @@ codes! {
         AlwaysFires = "config::always-fires",
         /// A quiet program could not say that it is idle, and would be killed for its quiet.
         CannotDeclareIdle = "config::cannot-declare-idle",
-        /// A standstill is a hang only after it was told as a dead product.
-        StalledLate = "config::stalled-late",
+        /// A threshold that leads to an act, or to a finer word, passes only after a person was asked for help.
+        LateThreshold = "config::late-threshold",
         /// So many kills that cure nothing before a person is asked.
         LateBreaker = "config::late-breaker",
         /// Never restarted when it ends, but restarted when it hangs.

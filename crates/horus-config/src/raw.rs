@@ -139,9 +139,10 @@ pub(crate) struct RawService {
     /// Start it when Horus starts; for a job: follow its `schedule` from then on.
     #[schemars(extend("default" = true))]
     pub(crate) autostart: Option<At<bool>>,
-    /// Makes it a job: a program that is started at these times and has to *finish*. A run that takes longer than `finish`
-    /// is a fault, so is a time at which it could not be started, or had not yet finished the run before. A run that fails
-    /// is told and waits for the next time (`restart.on` is `"never"` for a job unless its own table says otherwise).
+    /// Makes it a job: a program that is started at these times and has to *finish*. There is only ever one run at a time: a
+    /// time that comes while the last run goes on is skipped. A run that takes too long, and a time that was missed, are told.
+    /// A run that fails is told and waits for its next time (`restart.on` is `"never"` for a job unless its own table says
+    /// otherwise); it needs no heartbeat.
     pub(crate) schedule: Option<At<RawSchedule>>,
     /// Work that a healthy program cannot help moving, by name. Its standstill while the program declares neither `"idle"`
     /// nor `"busy"` is a hang, and a restart is the lawful answer. What depends on the world (a market, a customer) belongs

@@ -61,7 +61,7 @@ impl Check<'_> {
     }
 
     fn no_beats(&mut self, subject: &Subject<'_>) {
-        // A job that hangs is found by its `finish`.
+        // A job that hangs is told by its `finish`.
         if self.was_cut(&["service", subject.name.as_str(), "heartbeat"]) || self.is_job(subject) {
             return;
         }

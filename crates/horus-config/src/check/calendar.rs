@@ -84,6 +84,16 @@ impl Check<'_> {
                 .label("void")
                 .help("`time_zone` belongs to `cron`");
         }
+        if let (Some(catch_up), Some(_)) = (raw.catch_up.as_ref().filter(|at| at.value), &raw.every) {
+            self.findings
+                .report(
+                    Code::Void,
+                    &catch_up.span,
+                    "with `every` a run that is overdue is begun at once in any case",
+                )
+                .label("void")
+                .help("`catch_up` belongs to `cron`");
+        }
         raw.every.as_ref().and_then(|at| self.time(at, "every")).map(When::Every)
     }
 

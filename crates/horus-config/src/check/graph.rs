@@ -67,7 +67,7 @@ impl Check<'_> {
                     .report(
                         Code::AfterJob,
                         span,
-                        format!("`{service}` is not started before the job `{}` has been", name.value),
+                        format!("`{service}` is not started before a run of the job `{}` is ready", name.value),
                     )
                     .label("waits for a time of the schedule")
                     .also(&schedule.span, "this one")

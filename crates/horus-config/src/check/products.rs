@@ -70,7 +70,7 @@ impl Check<'_> {
                         Code::AlwaysFires,
                         span,
                         format!(
-                            "`{}` would be called stale between two runs of `{}`",
+                            "`{}` would be called stale before the next run of `{}` has done its work",
                             name.value, subject.name
                         ),
                     )
@@ -80,7 +80,7 @@ impl Check<'_> {
                         duration_text(job.longest + job.plan.finish)
                     ));
             } else if let Some((stale, span)) = stale {
-                self.reads_often_enough(beats, &name.value, ("stale", stale), span);
+                self.read_often_enough(beats, &name.value, stale, span);
             }
             if let (Some(counter), Some((stale, _))) = (counter, stale) {
                 let dead = dead.map(|(duration, _)| duration);
@@ -159,8 +159,7 @@ impl Check<'_> {
             let min = raw.min.as_ref().map_or(defaults::EXPECT_MIN, |at| self.least(&name.value, at));
             let within = raw.within.as_ref().map_or(Some(defaults::EXPECT_WITHIN), |at| {
                 let within = self.time(at, "within")?;
-                self.reads_often_enough(beats, &name.value, ("within", within), &at.span);
-                self.outlives_a_run(job, &name.value, ("within", within), &at.span);
+                self.passes_in_a_run(job, &name.value, ("within", within), &at.span);
                 Some(within)
             });
             if let (Some(gauge), Some(within)) = (gauge, within) {
@@ -185,34 +184,28 @@ impl Check<'_> {
         at.value
     }
 
-    /// A threshold below the time between two reads is passed by a healthy program.
-    fn reads_often_enough(
-        &mut self,
-        beats: &[Beat],
-        name: &str,
-        (key, bound): (&str, Duration),
-        span: &Span,
-    ) {
+    /// A bound below the time between two reads is passed by a healthy program.
+    fn read_often_enough(&mut self, beats: &[Beat], name: &str, stale: Duration, span: &Span) {
         if let Some(every) = slowest_read(beats)
-            && bound < every
+            && stale < every
         {
             self.findings
                 .report(
                     Code::AlwaysFires,
                     span,
                     format!(
-                        "`{name}` is read every {}, so `{key}` ({}) passes before each read",
+                        "`{name}` is read every {}, so it would be called stale ({}) before each read",
                         duration_text(every),
-                        duration_text(bound)
+                        duration_text(stale)
                     ),
                 )
                 .label("shorter than a poll")
-                .help(format!("write `{key} = \"{}\"` or more", duration_text(every.saturating_mul(3))));
+                .help(format!("write `stale = \"{}\"` or more", duration_text(every.saturating_mul(3))));
         }
     }
 
-    /// A threshold that is no shorter than a run may be can never pass in one.
-    pub(super) fn outlives_a_run(
+    /// A run that takes longer than `finish` is told: what only passes after that comes too late to be of use.
+    pub(super) fn passes_in_a_run(
         &mut self,
         job: Option<&Job>,
         name: &str,
@@ -222,17 +215,17 @@ impl Check<'_> {
         if let Some(job) = job.filter(|job| job.plan.finish <= bound) {
             self.findings
                 .report(
-                    Code::NeverFires,
+                    Code::LateThreshold,
                     span,
                     format!(
-                        "`{key}` ({}) of `{name}` can never pass: a run is over after {}",
+                        "`{key}` ({}) of `{name}` only passes in a run of which a person was told {} after its start",
                         duration_text(bound),
                         duration_text(job.plan.finish)
                     ),
                 )
-                .label("longer than a run")
-                .also(&job.finish_span, "`finish` comes first")
-                .help("make it shorter, or leave it out: `finish` finds a run that hangs");
+                .label("longer than a run may take")
+                .also(&job.finish_span, "told then")
+                .help(format!("make `{key}` shorter than `finish`, or leave it out"));
         }
     }
 
@@ -306,7 +299,7 @@ fn carries(beats: &[Beat], has: impl Fn(&HttpBeat) -> bool) -> bool {
 }
 
 /// How often numbers are read, if they only come by polls.
-pub(super) fn slowest_read(beats: &[Beat]) -> Option<Duration> {
+fn slowest_read(beats: &[Beat]) -> Option<Duration> {
     let pushed = beats.iter().any(|beat| beat.plan == BeatPlan::Notify);
     let polled = beats.iter().filter(|beat| matches!(beat.plan, BeatPlan::Http(_)));
     polled.map(|beat| beat.plan.every()).max().filter(|_| !pushed)

@@ -35,7 +35,7 @@ impl Check<'_> {
                     Code::Overlap,
                     &job.finish_span,
                     format!(
-                        "a run of `{name}` may take {}, but the next one is due after {}: it would be missed",
+                        "a run of `{name}` may take {}, but the next one is due after {}: it would be skipped",
                         text(finish),
                         text(job.shortest)
                     ),
@@ -79,9 +79,9 @@ impl Check<'_> {
                 )
                 .label("void")
                 .also(&job.finish_span, "what judges a run")
-                .help("add a `heartbeat`, or leave `deadline` out: `finish` finds a run that hangs");
+                .help("add a `heartbeat`, or leave `deadline` out: a run that takes longer than `finish` is told");
         } else {
-            self.outlives_a_run(
+            self.passes_in_a_run(
                 Some(job),
                 name.as_str(),
                 ("deadline", policy.deadline.value),

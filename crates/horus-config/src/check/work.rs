@@ -1,5 +1,6 @@
-//! Work that has to move. Here a standstill leads to a kill, so each threshold is held against what a healthy program
-//! does: it is read only so often, it pauses, and some of what it counts does not depend on it.
+//! Work that has to move. Here a standstill leads to a kill, so a program has to be able to say that it has nothing to do, and
+//! the kill has to be tried before a person is woken. (How often a counter is read does not matter: the engine takes its
+//! age at the reads, so between two of them nothing stands still.)
 
 use std::collections::BTreeMap;
 
@@ -7,14 +8,13 @@ use horus_core::plan::{BeatPlan, ProgressPlan, ValuePlan};
 
 use super::beats::Beat;
 use super::calendar::Job;
-use super::products::{slowest_read, with};
+use super::products::with;
 use super::{Check, Subject};
 use crate::at::At;
-use crate::defaults::DETECTION_SLACK;
 use crate::fault::Code;
 use crate::raw::DurationText;
 use crate::timing::{Amount, TimingRow};
-use crate::words::{duration_text as text, seconds_text};
+use crate::words::duration_text as text;
 
 impl Check<'_> {
     pub(super) fn progress(
@@ -43,8 +43,8 @@ impl Check<'_> {
             let stalled = raw.stalled.as_ref().and_then(|at| Some((self.time(at, "stalled")?, at)));
             if let (Some(counter), Some((stalled, at))) = (counter, stalled) {
                 let plan = ProgressPlan { counter, stalled };
-                self.judge_progress(subject, beats, (&name.value, &plan), at, values);
-                self.outlives_a_run(job, &name.value, ("stalled", stalled), &at.span);
+                self.judge_progress(&plan, at, values);
+                self.passes_in_a_run(job, &name.value, ("stalled", stalled), &at.span);
                 self.timing.push(TimingRow {
                     service: subject.name.clone(),
                     what: format!("progress.{}.stalled", name.value),
@@ -62,50 +62,10 @@ impl Check<'_> {
 
     fn judge_progress(
         &mut self,
-        subject: &Subject<'_>,
-        beats: &[Beat],
-        (name, plan): (&str, &ProgressPlan),
+        ProgressPlan { counter, stalled }: &ProgressPlan,
         at: &At<DurationText>,
         values: &BTreeMap<String, ValuePlan>,
     ) {
-        let ProgressPlan { counter, stalled } = plan;
-        if let Some(every) = slowest_read(beats)
-            && *stalled < every.saturating_mul(2)
-        {
-            let (kind, consequence) = if *stalled <= every {
-                (
-                    format!(
-                        "this would kill a healthy `{}` about every {}",
-                        subject.name,
-                        seconds_text(*stalled + DETECTION_SLACK)
-                    ),
-                    format!(
-                        "a standstill of {} is a hang, so `{name}` stands still before each read",
-                        text(*stalled)
-                    ),
-                )
-            } else {
-                (
-                    format!("one lost answer would condemn a healthy `{}`", subject.name),
-                    format!(
-                        "with it `{name}` stands still for {}, and {} are a hang",
-                        text(every.saturating_mul(2)),
-                        text(*stalled)
-                    ),
-                )
-            };
-            self.findings
-                .report(
-                    Code::DeadlineTooShort,
-                    &at.span,
-                    format!("{kind}: `{counter}` is read every {}, and {consequence}", text(every)),
-                )
-                .label("shorter than two polls")
-                .help(format!(
-                    "write `stalled = \"{}\"` or more, or poll faster",
-                    text(every.saturating_mul(3))
-                ));
-        }
         let dead = values
             .iter()
             .filter(|(_, value)| value.counter == *counter)
@@ -113,7 +73,7 @@ impl Check<'_> {
         if let Some((value, dead)) = dead {
             self.findings
                 .report(
-                    Code::StalledLate,
+                    Code::LateThreshold,
                     &at.span,
                     format!(
                         "`value.{value}` calls `{counter}` dead after {}, but only after {} is its standstill a hang",

@@ -11,7 +11,7 @@ use crate::defaults as built_in;
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a table such as { every = \"1h\", finish = \"20m\" }")]
 pub(crate) struct RawSchedule {
-    /// So often, counted from the start before. Default: none; then there is a `cron`.
+    /// So often, counted from the start before; the first run begins at once. Default: none; then there is a `cron`.
     pub(crate) every: Option<At<DurationText>>,
     /// By the calendar: minute, hour, day of the month, month, weekday. `"0 6 * * *"` is every day at six. Default: none;
     /// then there is an `every`.
@@ -20,11 +20,13 @@ pub(crate) struct RawSchedule {
     /// twice is taken once.
     #[schemars(extend("default" = built_in::TIME_ZONE))]
     pub(crate) time_zone: Option<At<ZoneText>>,
-    /// A run has to finish within so long of its start; what takes longer hangs. Horus has no default for it: only you
-    /// know the longest honest run. Write that, times two.
+    /// A run has to finish within so long of its start. One that takes longer is told and left alone: whether it hangs is for
+    /// its heartbeat to say, if it has one. Horus has no default for this: only you know the longest honest run. Write that,
+    /// times two.
     #[schemars(extend("x-required" = true))]
     pub(crate) finish: Option<At<DurationText>>,
-    /// `true`: a time that passed while nothing could be started (the machine was off, a hold) is made up for, once.
+    /// `true`: times of `cron` that passed while nothing could be started (the machine was off or asleep) are made up for by
+    /// one run. `false`: they are told.
     #[schemars(extend("default" = false))]
     pub(crate) catch_up: Option<At<bool>>,
 }
