@@ -176,7 +176,7 @@ impl EvidenceRoom {
             tracing::debug!(%error, "old evidence could not be removed");
         }
         let Bundle { phrase, missing, place, cpu_ns, last_lines, .. } = bundle;
-        Finding { phrase, bundle: written.ok(), stopped, missing, place, cpu_ns, last_lines }
+        Finding { phrase, bundle: written.ok(), stopped, missing, place, cpu_ns, seen: None, last_lines }
     }
 
     /// For how long nothing has moved, if this is not the first look at this process.
