@@ -147,8 +147,9 @@ fn check_limits(said: &Said) {
     assert!(said.main_pid.is_none_or(|pid| pid > 0), "{:?}", said.main_pid);
     assert!(said.lag_ms.is_none_or(|lag| lag.is_finite() && lag >= 0.0), "{:?}", said.lag_ms);
     assert!(said.beat || said.seq.is_none(), "a tick is a beat");
-    assert!(said.progress.len() <= PROGRESS_NAMES_MAX);
-    for name in said.progress.keys() {
+    assert!(said.progress.len() <= PROGRESS_NAMES_MAX && said.gauges.len() <= PROGRESS_NAMES_MAX);
+    assert!(said.gauges.values().all(|gauge| gauge.is_finite()), "{:?}", said.gauges);
+    for name in said.progress.keys().chain(said.gauges.keys()) {
         assert!((1..=PROGRESS_NAME_BYTES_MAX).contains(&name.len()), "{name:?}");
         assert_showable(name, "the name of a counter");
     }

@@ -39,7 +39,9 @@ pub struct Said {
     pub declared: Option<Declared>,
     /// `X_HORUS_PROGRESS=`
     pub progress: BTreeMap<String, u64>,
-    /// Progress entries that were left out.
+    /// `X_HORUS_GAUGE=`
+    pub gauges: BTreeMap<String, f64>,
+    /// Entries of the two that were left out.
     pub left_out: u32,
 }
 
@@ -58,6 +60,7 @@ pub fn notify<'a>(datagrams: impl IntoIterator<Item = &'a [u8]>, now: Timestamp)
         lag_ms: all.lag_ms,
         declared: all.declared,
         progress: all.progress,
+        gauges: all.gauges,
         left_out: all.left_out,
     }
 }
