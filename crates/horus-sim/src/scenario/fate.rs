@@ -211,6 +211,7 @@ impl World<'_> {
                 for program in self.programs.values_mut() {
                     (program.life, program.ended) = (None, None);
                 }
+                self.phases.clear();
                 self.kill_horus(away);
             }
         }
