@@ -27,7 +27,7 @@ pub mod http;
 pub mod outbox;
 pub mod pace;
 pub mod printer;
-#[cfg(any(test, feature = "fake"))]
+pub mod rehearsal;
 pub mod samples;
 pub mod sink;
 pub mod slack;

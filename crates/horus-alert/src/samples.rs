@@ -1,4 +1,4 @@
-//! One notice of every story, with numbers as they occur. For tests, snapshots and the generated reference.
+//! One notice of every story, with numbers as they occur. For rehearsals, tests, snapshots and the generated reference.
 
 use std::time::Duration;
 
