@@ -87,6 +87,9 @@ pub const DETAIL_BYTES_MAX: usize = 160;
 /// Services that are followed; more are left out.
 pub const SERVICES_MAX: usize = 4096;
 
+/// Plans that stay as they are are written down again after so long: old rows are removed.
+pub const PLANS_AGAIN_EVERY: Duration = Duration::from_secs(24 * 3600);
+
 /// A change of the host's pressure by less is not written down.
 pub const PRESSURE_MOVED_MIN: f64 = 0.1;
 
@@ -257,6 +260,7 @@ pub struct Digest {
     canary_bad: bool,
     began: bool,
     sweep_at: Mono,
+    plans_again_at: Mono,
     rows: Rows,
 }
 
@@ -368,6 +372,13 @@ impl Digest {
         if !std::mem::replace(&mut self.began, true) {
             self.rows.push(None, None, Entry::Began);
             self.sweep_at = now + SWEEP_EVERY;
+            self.plans_again_at = now + PLANS_AGAIN_EVERY;
+        }
+        if now >= self.plans_again_at {
+            self.plans_again_at = now + PLANS_AGAIN_EVERY;
+            for (name, plan) in &self.plans {
+                self.rows.push(Some(name), None, Entry::Planned(Box::new(plan.clone())));
+            }
         }
         if now >= self.sweep_at {
             self.sweep_at = now + SWEEP_EVERY;
