@@ -65,6 +65,8 @@ pub struct Engine {
     dead_sinks: BTreeMap<String, String>,
     /// When the common cause that is told of is over, if it does not come back.
     pub(crate) common_over_at: Option<Mono>,
+    /// When the record of the detectors is looked at again, because one is demoted.
+    pub(crate) weigh_again_at: Option<Mono>,
     /// When something that concerns all services is due.
     common_due: Option<Mono>,
     /// When the next step is due at the latest.
@@ -100,6 +102,7 @@ impl Engine {
             store_fault: None,
             dead_sinks: BTreeMap::new(),
             common_over_at: None,
+            weigh_again_at: None,
             common_due: None,
             expected: None,
         }

@@ -34,6 +34,9 @@ const SLOW_PERCENT_STEP: u32 = 50;
 /// A common cause that comes back within this time is the same one.
 pub const SAME_CAUSE_WITHIN: Duration = Duration::from_secs(15 * 60);
 
+/// A demoted detector gets another chance when its mistakes have become old: looked at so often.
+pub const WEIGH_AGAIN: Duration = Duration::from_secs(3600);
+
 /// Detail of the incident about a broken prober; that of a common cause has none.
 const CANARY: &str = "prober";
 
@@ -128,15 +131,18 @@ impl Engine {
         self.tend_maintenance(turn);
         self.end_common_cause(turn);
         self.tend_guard(turn);
-        if std::mem::take(&mut turn.shared.record_changed) {
+        let again = self.weigh_again_at.is_some_and(|at| at <= turn.now);
+        if std::mem::take(&mut turn.shared.record_changed) || again {
             self.weigh_detectors(turn);
+            self.weigh_again_at = (!turn.shared.demoted.is_empty()).then(|| turn.now + WEIGH_AGAIN);
         }
     }
 
     /// When something of that is due by itself.
     pub(crate) fn common_due(&self, now: Mono) -> Option<Mono> {
         let guard = self.shared.guard.due(now).into_iter();
-        guard.chain(self.shared.maintenance.due()).chain(self.common_over_at).min()
+        let due = guard.chain(self.shared.maintenance.due());
+        due.chain(self.common_over_at).chain(self.weigh_again_at).min()
     }
 
     /// A common cause that does not come back for a while is over. One that does is the same incident, without new noise.
@@ -185,8 +191,17 @@ impl Engine {
         let watched = self.services.values().filter(judged).count();
         turn.shared.guard.count_watched(u32::try_from(watched).unwrap_or(u32::MAX));
         self.end_trial(turn);
-        if let Some(change) = turn.shared.guard.tend(turn.now) {
-            self.guard_turned(turn, change);
+        match turn.shared.guard.tend(turn.now) {
+            Some(change) => self.guard_turned(turn, change),
+            // A trial may have ended: the next one is to be considered.
+            None if turn.shared.guard.on_trial().is_none() => {
+                for name in turn.shared.guard.names(turn.now) {
+                    if let Some(service) = self.services.get_mut(&name) {
+                        service.due = Some(turn.now);
+                    }
+                }
+            }
+            None => {}
         }
     }
 

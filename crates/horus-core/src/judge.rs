@@ -291,9 +291,7 @@ impl Service {
         }
         self.look_closer(turn);
         let decision = decide(self.axes(now));
-        if decision.verdict != Verdict::WorkStalled || decision.action == Action::Tell {
-            self.end_work_spell(turn);
-        }
+        self.end_work_spell(turn);
         match decision.action {
             Action::Nothing | Action::Watch => {
                 if self.loop_axis(now) == LoopAxis::Beating {
@@ -422,8 +420,15 @@ impl Service {
 
     /// A stall that was written down and is none any more, without the work having moved: it went idle, or is excused.
     fn end_work_spell(&mut self, turn: &mut Turn<'_>) {
-        if self.work_spell.opened {
+        if self.work_spell.opened && self.stalled(turn.now).is_none() {
             self.work_spell = Spell::default();
+            self.came_back(turn);
+        }
+    }
+
+    /// There is nothing left by which its loop could be judged.
+    pub(crate) fn end_loop_spell(&mut self, turn: &mut Turn<'_>) {
+        if std::mem::take(&mut self.spell).opened {
             self.came_back(turn);
         }
     }
@@ -629,7 +634,11 @@ impl Service {
 
     fn tell_breaker(&mut self, turn: &mut Turn<'_>, id: IncidentId, how: String) {
         let story = Story::BreakerOpen {
-            kills: self.kills.unproven().max(self.kills.today(turn.now)),
+            // Opened by the limit of unproven ones, or by the day's.
+            kills: match self.kills.unproven() {
+                unproven if unproven >= self.plan.kills.limit => unproven,
+                _ => self.kills.today(turn.now),
+            },
             how,
             places: self.places.clone(),
             retry: self.plan.kills.retry,

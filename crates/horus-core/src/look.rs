@@ -553,6 +553,7 @@ impl Service {
         self.beats.retune(&self.plan.beats);
         if !self.beats.has_sources() {
             self.react(turn, Trigger::FirstTick, Facts::By("no beat is asked for any more".into()));
+            self.end_loop_spell(turn);
         }
         if let Phase::Running(running) = &self.phase
             && self.beats.has_sources()

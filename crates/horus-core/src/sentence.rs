@@ -54,6 +54,12 @@ impl Service {
         let Phase::Condemned { sentence, .. } = &self.phase else { return };
         if let Some((_, why)) = self.veto(turn, sentence.track, sentence.rule) {
             self.spare(turn, &why);
+        } else if sentence.track == Track::Loop && sentence.watched_since.is_none() {
+            let limits = self.limits();
+            let due = if sentence.by_proof { limits.deadline } else { limits.act };
+            if self.age(turn.now).is_none_or(|age| age < due) {
+                self.spare(turn, "its limits are longer by now");
+            }
         }
     }
 

@@ -46,7 +46,11 @@ impl Service {
             .incidents
             .all()
             .filter(|incident| incident.kind == IncidentKind::Expectation)
-            .filter(|incident| !missing.iter().any(|lack| lack.name == incident.detail))
+            // A fresh start proves nothing: it has to be heard that there is enough.
+            .filter(|incident| {
+                let plan = self.plan.expects.get(&incident.detail);
+                plan.is_none_or(|plan| self.counters.is_stocked(plan))
+            })
             .map(|incident| incident.id)
             .collect();
         for id in over {

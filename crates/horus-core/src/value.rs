@@ -277,11 +277,11 @@ impl Counters {
     ) -> Vec<Missing> {
         let mut missing = Vec::new();
         for (name, plan) in plans {
-            let is = self.inventory(&plan.gauge);
-            if is.is_some_and(|is| is >= plan.min) {
+            if self.is_stocked(plan) {
                 self.missing.remove(name);
                 continue;
             }
+            let is = self.inventory(&plan.gauge);
             // What was never heard counts from readiness, what fell under its bound from then on.
             let from = *self.missing.entry(name.clone()).or_insert(if is.is_none() { since } else { now });
             let lasted = now.since(from.max(since));
@@ -291,6 +291,11 @@ impl Counters {
             }
         }
         missing
+    }
+
+    /// Is there enough to work on, as far as was heard in this instance?
+    pub(crate) fn is_stocked(&self, plan: &ExpectPlan) -> bool {
+        self.inventory(&plan.gauge).is_some_and(|is| is >= plan.min)
     }
 
     fn inventory(&self, gauge: &str) -> Option<f64> {

@@ -155,6 +155,10 @@ fn zero_inventory_is_degraded_and_told() {
     assert!(is.abs() < f64::EPSILON);
     rig.run(3600);
     assert!(rig.signals.is_empty());
+    // A restart resets the clock of the expectation and proves nothing.
+    rig.ask(OperatorRequest::Restart(name("bot")));
+    rig.run(60);
+    assert_eq!(rig.engine.open_incidents().len(), 1);
     rig.gauges = BTreeMap::from([("slots".to_owned(), 4.0)]);
     rig.run(5);
     assert_eq!(rig.engine.open_incidents(), []);
