@@ -65,7 +65,6 @@ impl Gaps {
     /// `None` if there are none.
     pub fn quantile(&self, share: Quantile) -> Option<u64> {
         let all = self.count();
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let rank = ((all as f64) * share.0.clamp(0.0, 1.0)).ceil() as u64;
         let mut seen = 0;
         for (bucket, count) in &self.0 {

@@ -2,6 +2,7 @@
 
 mod backend;
 mod config;
+mod digest;
 mod evidence;
 mod host;
 mod journal;

@@ -28,6 +28,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::config::{Applied, Config};
+use super::digest::Diary;
 use super::host::Clocks;
 use super::keeper_link::{KeeperLink, News};
 use super::sinks::Sinks;
@@ -103,6 +104,7 @@ pub(super) struct Owner {
     inputs: mpsc::Sender<Input>,
     started: Duration,
     clocks: Clocks,
+    diary: Diary,
     pub(super) processes: BTreeMap<ServiceName, Instance>,
     /// Runs that an earlier life of Horus believed alive: if the keeper says that one has ended, its end was not
     /// accounted for yet.
@@ -143,6 +145,7 @@ impl Owner {
             inputs,
             started: clock::monotonic(),
             clocks: Clocks::default(),
+            diary: Diary::default(),
             processes: BTreeMap::new(),
             unaccounted,
             fifos: FifoHold::default(),
@@ -236,10 +239,10 @@ impl Owner {
     }
 
     fn step_once(&mut self, input: Input) {
-        let commands = self.engine.step(self.now(), input);
-        if commands.is_empty() {
-            return;
-        }
+        let now = self.now();
+        self.diary.hear(now, &input);
+        let commands = self.engine.step(now, input);
+        self.diary.obey(now, &commands);
         let mut transaction = Transaction { at: Timestamp::now(), ..Transaction::default() };
         let mut actions = Vec::new();
         for command in commands {
@@ -256,7 +259,9 @@ impl Owner {
             }
         }
         let Transaction { events, notices, memories, confirm, .. } = &transaction;
-        if !(events.is_empty() && notices.is_empty() && memories.is_empty() && confirm.is_empty()) {
+        let decided = !(events.is_empty() && notices.is_empty() && memories.is_empty() && confirm.is_empty());
+        transaction.digest = self.diary.rows(now, decided);
+        if decided || !transaction.digest.is_empty() {
             self.store.commit(transaction);
         }
         for action in actions {
@@ -472,6 +477,8 @@ impl Owner {
             format!("ended; still running, although not in the plan: {}", names.join(", "))
         };
         self.note(What::Horus { text });
+        let digest = self.diary.finish(self.now());
+        self.store.commit(Transaction { at: Timestamp::now(), digest, ..Transaction::default() });
         self.sinks.drain().await;
         let store = self.store.clone();
         let closed = tokio::task::spawn_blocking(move || store.close(Duration::from_secs(5))).await;
