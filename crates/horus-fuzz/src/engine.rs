@@ -5,6 +5,7 @@
 //! whatever it shows reads back equal. (The guarantees about programs need a world that does not lie: horus-sim.)
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use horus_core::command::{Command, Memory};
@@ -87,9 +88,13 @@ fn plan(source: &mut Source<'_>) -> Option<Plan> {
     if source.once_in(2) {
         return dream(source);
     }
-    let file = std::path::Path::new("/srv/watchdog.toml");
-    let loaded = horus_config::parse(WRITTEN, file, &horus_config::SystemEnvironment);
-    Some(loaded.into_result().unwrap_or_else(|faults| panic!("{faults:?}")).plan)
+    static PLAN: OnceLock<Plan> = OnceLock::new();
+    let read = || {
+        let file = std::path::Path::new("/srv/watchdog.toml");
+        let loaded = horus_config::parse(WRITTEN, file, &horus_config::SystemEnvironment);
+        loaded.into_result().unwrap_or_else(|faults| panic!("{faults:?}")).plan
+    };
+    Some(PLAN.get_or_init(read).clone())
 }
 
 struct World {
