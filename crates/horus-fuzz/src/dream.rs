@@ -112,7 +112,7 @@ impl<'de> Deserializer<'de> for Dreamer<'_, '_> {
             "9999-12-30T22:00:00Z",
             "1970-01-01T00:00:00Z",
         ];
-        let instant: &str = *self.0.pick::<&str>(&INSTANTS);
+        let instant: &str = self.0.pick::<&str>(&INSTANTS);
         visitor.visit_str(instant)
     }
 
@@ -121,7 +121,7 @@ impl<'de> Deserializer<'de> for Dreamer<'_, '_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.0.byte() % 2 == 0 { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.0.byte().is_multiple_of(2) { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -175,7 +175,7 @@ impl<'de> Deserializer<'de> for Dreamer<'_, '_> {
     ) -> Result<V::Value, Error> {
         if name == "Duration" {
             let all_ms = self.0.milliseconds();
-            let nanoseconds = u64::try_from((all_ms % 1_000) * 1_000_000).unwrap_or_default();
+            let nanoseconds = all_ms % 1_000 * 1_000_000;
             let parts = [("secs", all_ms / 1_000), ("nanos", nanoseconds)];
             return visitor.visit_map(serde::de::value::MapDeserializer::new(parts.into_iter()));
         }
