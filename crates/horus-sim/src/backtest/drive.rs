@@ -59,6 +59,8 @@ pub(super) struct Doings {
     pub(super) starts: u32,
     /// By life and its last fresh tick: after how long there was a verdict.
     pub(super) verdicts: BTreeMap<(usize, Mono), Duration>,
+    /// How far each life was played: its last fresh tick.
+    pub(super) reached: BTreeMap<usize, Mono>,
 }
 
 /// A kill, and where in which life it was.
@@ -285,8 +287,12 @@ impl<'a> Drive<'a> {
             }
             let generation = player.generation;
             let played = player.play(now, lives);
-            let index = player.index;
+            let (index, last_fresh) = (player.index, player.last_fresh);
             self.given.insert(name.clone(), index);
+            if let Some(last_fresh) = last_fresh {
+                let reached = self.doings(&name).reached.entry(index).or_insert(last_fresh);
+                *reached = last_fresh.max(*reached);
+            }
             for played in played {
                 match played {
                     Played::Says(observation) => self.step(Input::Service(name.clone(), observation)),

@@ -61,6 +61,10 @@ pub struct Hang {
     pub old_ms: Option<u64>,
     /// The candidate's.
     pub new_ms: Option<u64>,
+    /// The plan of that time came as far as this silence: it had not ended that instance before, and it had started it.
+    pub old_met: bool,
+    /// The same for the candidate.
+    pub new_met: bool,
 }
 
 fn whole_ms(length: Duration) -> u64 {
@@ -122,6 +126,11 @@ pub(super) fn hangs(history: &History, service: &ServiceName, old: &Outcome, new
     let verdicts = |outcome: &Outcome| -> BTreeMap<(usize, Mono), Duration> {
         outcome.services.get(service).map_or(&none, |doings: &Doings| &doings.verdicts).clone()
     };
+    let reached = |outcome: &Outcome, key: (usize, Mono)| {
+        let doings = outcome.services.get(service);
+        doings.and_then(|doings| doings.reached.get(&key.0)).is_some_and(|last| *last >= key.1)
+    };
+    let met = |key: (usize, Mono)| (reached(old, key), reached(new, key));
     let (old, new) = (verdicts(old), verdicts(new));
     let cut = lives.iter().enumerate().filter(|(_, life)| {
         let ended =
@@ -138,6 +147,10 @@ pub(super) fn hangs(history: &History, service: &ServiceName, old: &Outcome, new
             .map(|again| whole_ms(again.since(key.1))),
         old_ms: old.get(&key).copied().map(whole_ms),
         new_ms: new.get(&key).copied().map(whole_ms),
+        old_met: met(key).0,
+        new_met: met(key).1,
     };
-    all.into_iter().map(hang).collect()
+    let hangs = all.into_iter().map(hang);
+    // What neither of the two has come to (the breaker was open, and another instance ran on) says nothing about them.
+    hangs.filter(|hang| hang.old_met || hang.new_met).collect()
 }
