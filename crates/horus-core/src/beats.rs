@@ -27,6 +27,8 @@ pub(crate) struct Source {
     gap: Duration,
     pub(crate) last_fresh: Option<Mono>,
     pub(crate) last_heard: Option<Mono>,
+    /// Its first tick was heard.
+    first_tick: Option<Mono>,
     pub(crate) tick: Option<u64>,
     pub(crate) loop_lag_ms: Option<f64>,
     /// Fresh ticks so far; saturates.
@@ -122,6 +124,9 @@ impl Beats {
         };
         source.last_heard = Some(now);
         source.fault = None;
+        if beat.tick.is_some() {
+            source.first_tick.get_or_insert(now);
+        }
         source.tick = beat.tick.or(source.tick);
         source.loop_lag_ms = beat.loop_lag_ms.or(source.loop_lag_ms);
         if fresh {
@@ -155,6 +160,7 @@ impl Beats {
         for source in self.sources.values_mut() {
             source.last_fresh = source.last_fresh.map(|at| (at + late).min(now));
             source.last_heard = source.last_heard.map(|at| (at + late).min(now));
+            source.first_tick = source.first_tick.map(|at| (at + late).min(now));
         }
     }
 
@@ -196,6 +202,19 @@ impl Beats {
     pub(crate) fn disagreement(&self, now: Mono, since: Mono, limit: Duration) -> Option<String> {
         let stale = |source: &Source| source.last_fresh.is_some_and(|at| now.since(at.max(since)) >= limit);
         let beating = self.voices().find(|(_, source)| !stale(source))?.0;
+        let still = |source: &Source| {
+            let long = source.first_tick.is_some_and(|at| now.since(at.max(since)) >= limit);
+            long && !source.moves() && source.last_heard.is_some_and(|at| now.since(at) < limit)
+        };
+        // Its tick never moved, so its silence proves nothing; but it answers, and another one speaks for it.
+        if let Some((kind, source)) = self.sources.iter().find(|(_, source)| still(source)) {
+            let tick = source.tick.unwrap_or_default();
+            return Some(format!(
+                "{}: tick never moved from {tick} while {} beats",
+                kind.word(),
+                beating.word()
+            ));
+        }
         let (kind, source) = self.voices().find(|(_, source)| stale(source))?;
         let age = Human(now.since(source.last_fresh?));
         Some(format!("{} silent for {age} while {} beats", kind.word(), beating.word()))

@@ -56,6 +56,9 @@ pub(crate) struct Guard {
     state: State,
     /// Trials that failed since one was proven or the guard was open.
     failures: u32,
+    /// Since when, and when last, everybody was let settle.
+    settling_since: Option<Mono>,
+    settled_at: Option<Mono>,
     /// Something has changed since it was last tended.
     pub(crate) changed: bool,
 }
@@ -158,8 +161,16 @@ impl Guard {
         }
     }
 
-    /// Nothing is killed before then.
+    /// Everybody is let settle: nothing is killed before then. A machine that comes back again and again gets [`HOLD_MAX`] in all
+    /// and then no more until it has been quiet for as long: a hang must not hide behind it.
     pub(crate) fn close(&mut self, now: Mono, settle: Duration) {
+        let quiet = self.settled_at.is_none_or(|at| now.since(at) >= HOLD_MAX);
+        let since =
+            *if quiet { self.settling_since.insert(now) } else { self.settling_since.get_or_insert(now) };
+        self.settled_at = Some(now);
+        if now.since(since) >= HOLD_MAX {
+            return;
+        }
         let end = now + settle;
         match &mut self.state {
             State::Closed { until, .. } => *until = end.max(*until),
@@ -361,6 +372,26 @@ mod tests {
             now += 50 + hold;
             assert_eq!(guard.due(at(now - 1)), Some(at(now)));
         }
+    }
+
+    #[test]
+    fn a_machine_that_wavers_for_ever_does_not_hold_the_guard_for_ever() {
+        let mut guard = guard(1);
+        let mut closed = 0;
+        for step in 0..600 {
+            guard.close(at(step * 20), SETTLE);
+            let _ = guard.tend(at(step * 20));
+            closed += u64::from(guard.forbids(&name(1), at(step * 20)).is_some());
+            if guard.due(at(step * 20)).is_some_and(|due| due <= at(step * 20 + 19)) {
+                let _ = guard.tend(at(step * 20 + 19));
+            }
+        }
+        assert!((20..40).contains(&closed), "{closed} of 600");
+        guard.close(at(600 * 20 + 600), SETTLE);
+        assert!(
+            guard.forbids(&name(1), at(600 * 20 + 600)).is_some(),
+            "after ten quiet minutes it may again"
+        );
     }
 
     #[test]

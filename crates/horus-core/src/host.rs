@@ -45,27 +45,27 @@ impl Engine {
         match observation {
             HostObservation::Suspended { slept } => {
                 let text = format!("the machine was suspended for {}", Human(slept));
-                self.settle_all(turn, Reason::new(Rule::Suspended, text), true);
+                self.settle_all(turn, Reason::new(Rule::Suspended, text));
             }
             HostObservation::ClockStepped { by_ms } => {
                 let direction = if by_ms < 0 { "back" } else { "forward" };
                 let by = Human(Duration::from_millis(by_ms.unsigned_abs()));
                 let text = format!("the clock was set {direction} by {by}");
-                self.settle_all(turn, Reason::new(Rule::ClockStepped, text), false);
+                // The engine's clock does not move with it: nothing has to be judged anew, only calendars follow.
+                let reason = Reason::new(Rule::ClockStepped, text);
+                turn.record("horus", None, None, What::Host { reason });
             }
             HostObservation::Pressure { cpu, memory, io } => self.feel_pressure(turn, cpu, memory, io),
             HostObservation::Canary { fault } => self.hear_canary(turn, fault),
         }
     }
 
-    /// Everybody is let settle: nothing is killed, and (after a suspend) every silence is measured anew.
-    fn settle_all(&mut self, turn: &mut Turn<'_>, reason: Reason, anew: bool) {
+    /// Everybody is let settle: nothing is killed, and every silence is measured anew.
+    fn settle_all(&mut self, turn: &mut Turn<'_>, reason: Reason) {
         turn.record("horus", None, None, What::Host { reason });
         turn.shared.guard.close(turn.now, SETTLE);
-        if anew {
-            for service in self.services.values_mut() {
-                service.judge_anew(turn.now);
-            }
+        for service in self.services.values_mut() {
+            service.judge_anew(turn.now);
         }
     }
 

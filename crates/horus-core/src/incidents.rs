@@ -16,6 +16,8 @@ use crate::turn::Turn;
 pub(crate) struct Incidents {
     subject: String,
     open: Vec<Incident>,
+    /// Something has changed that the next life of Horus has to know.
+    changed: bool,
 }
 
 /// One open incident.
@@ -36,7 +38,7 @@ pub(crate) struct Incident {
 
 impl Incidents {
     pub(crate) fn new(subject: &str) -> Self {
-        Self { subject: subject.to_owned(), open: Vec::new() }
+        Self { subject: subject.to_owned(), open: Vec::new(), changed: false }
     }
 
     pub(crate) fn restore(&mut self, remembered: &[MemoryIncident], now: Mono) {
@@ -67,6 +69,11 @@ impl Incidents {
             answered: incident.answered,
         });
         incidents.collect()
+    }
+
+    /// Has anything changed since this was last asked?
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     pub(crate) fn ids(&self) -> Vec<IncidentId> {
@@ -103,6 +110,7 @@ impl Incidents {
             return incident.id;
         }
         let id = turn.next_incident();
+        self.changed = true;
         self.open.push(Incident {
             id,
             kind,
@@ -121,6 +129,7 @@ impl Incidents {
     /// It has happened again: what was told as an end is none any more.
     pub(crate) fn revive(&mut self, id: IncidentId) {
         for incident in self.open.iter_mut().filter(|incident| incident.id == id) {
+            self.changed |= incident.answered;
             incident.answered = false;
         }
     }
@@ -137,6 +146,7 @@ impl Incidents {
     ) {
         let loud = loud && turn.shared.maintenance.covers(&self.subject).is_none();
         let Some(incident) = self.open.iter_mut().find(|incident| incident.id == id) else { return };
+        self.changed = true;
         incident.version = incident.version.saturating_add(1);
         incident.severity = incident.severity.max(severity);
         incident.needs_you = needs_you;
@@ -176,6 +186,7 @@ impl Incidents {
             self.tell(turn, id, incident.severity, false, loud, story);
         }
         self.open.retain(|incident| incident.id != id);
+        self.changed = true;
         turn.record(&self.subject, None, Some(id), What::IncidentClosed { outcome, lasted });
     }
 

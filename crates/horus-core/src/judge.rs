@@ -146,7 +146,9 @@ impl Service {
 
     /// Two sources that contradict each other, in words.
     pub(crate) fn disagreement(&self, now: Mono) -> Option<String> {
-        let since = self.excused_until().map_or(self.judged_since, |until| until.max(self.judged_since));
+        // Who has nothing to do may keep its tick still, whatever else beats.
+        let since = self.judged_since.max(self.declared_until).max(self.idle_at.unwrap_or_default());
+        let since = self.excused_until().map_or(since, |until| until.max(since));
         self.beats.disagreement(now, since, self.limits().act)
     }
 

@@ -56,8 +56,8 @@ impl Service {
     pub(crate) fn settle(&mut self, turn: &mut Turn<'_>) {
         let ending = || Reason::new(Rule::ShutDown, Why::ShutDown.words());
         if let Some(reason) = self.stays_down().or_else(|| turn.shared.shutting_down.then(ending)) {
+            // The delay of a next start outlasts a hold: only a person's word or a proof ends it.
             self.phase = Phase::Down;
-            self.delay = None;
             self.answer(
                 turn,
                 Goal::Down,

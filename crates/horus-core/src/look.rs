@@ -399,7 +399,7 @@ impl Service {
     fn remember_if_due(&mut self, turn: &mut Turn<'_>) {
         let stale = !self.plan.values.is_empty() && turn.now.since(self.remembered_at) >= REMEMBER_EVERY;
         // A message that was sent changes what the next life has to know.
-        if self.dirty || stale {
+        if self.incidents.take_changed() || self.dirty || stale {
             self.dirty = false;
             self.remembered_at = turn.now;
             let memory = Box::new(self.memory(turn.now));
