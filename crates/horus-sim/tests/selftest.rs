@@ -75,7 +75,7 @@ fn plan(services: &[(&str, ServicePlan)]) -> Plan {
 }
 
 fn of<'a>(drills: &'a [Drill], detector: &str) -> &'a Drill {
-    drills.iter().find(|drill| drill.detector == detector).unwrap_or_else(|| panic!("no drill of {detector}"))
+    drills.iter().find(|drill| drill.detector == detector).unwrap()
 }
 
 fn table(drills: &[Drill]) -> String {
