@@ -11,6 +11,10 @@ pub(crate) enum ExitStatus {
     Failed,
     /// The command line is wrong.
     Usage,
+    /// A file that was named is not what it should be.
+    BadData,
+    /// A file that was named cannot be read.
+    NoInput,
     /// No daemon answers.
     NoDaemon,
     /// A bug in Horus.
@@ -26,6 +30,8 @@ impl ExitStatus {
             Self::Done => 0,
             Self::Failed => 1,
             Self::Usage => 64,
+            Self::BadData => 65,
+            Self::NoInput => 66,
             Self::NoDaemon => 69,
             Self::Bug => 70,
             Self::BadConfig => 78,
