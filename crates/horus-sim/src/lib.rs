@@ -10,8 +10,15 @@
 #![forbid(unsafe_code)]
 
 pub mod backtest;
+mod host;
+pub mod invariants;
+mod people;
+mod programs;
 pub mod recording;
 pub mod replay;
+pub mod report;
 pub mod scenario;
 pub mod selftest;
+pub mod swarm;
 pub mod tune;
+pub mod world;

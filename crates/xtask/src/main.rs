@@ -7,6 +7,7 @@
 //!   bench   whole processes against a bare fork+exec supervisor, in one run
 //!   fuzz    the targets of horus-fuzz, for as long as one likes
 //!   planted deliberate faults in a copy of the judge: does a test notice each?
+//!   sim     a swarm of simulated worlds: --days N, --seeds N, --seed S, --jobs J
 //! ```
 //!
 //! They need Rust and a C compiler; whatever else they would like is used where it is there, and its absence is said.
@@ -21,6 +22,7 @@ mod planted;
 mod run;
 mod setup;
 mod shell;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -49,6 +51,8 @@ enum Verb {
     Fuzz(fuzz::Options),
     /// Plant deliberate faults in a copy of the judge and see which test notices each
     Planted(planted::Options),
+    /// Let the judge live through simulated worlds in which everything fails, and check every guarantee after every step
+    Sim(sim::Options),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         Verb::Bench(options) => bench::bench(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
         Verb::Planted(options) => planted::planted(&options),
+        Verb::Sim(options) => sim::sim(&options),
     };
     match outcome {
         Ok(code) => code,

@@ -1,0 +1,353 @@
+//! The guarantees, checked after every step of the engine.
+//!
+//! A [`Witness`] stands beside the engine. It hears every input that Horus gets and sees every command that it gives, and it
+//! knows the truth about the programs, which the engine does not. Each guarantee is a function of its own, named
+//! `invariant_...`; the first one that is broken ends the run. None of them asks the engine what it believes: a judge that
+//! is its own witness proves nothing.
+//!
+//! Where a guarantee has a number in it (a deadline, an excuse, a doubling of patience), the number is worked out here anew,
+//! from the plan and from what was delivered.
+
+pub(crate) mod book;
+mod detection;
+mod duties;
+mod kills;
+mod life;
+mod people;
+pub(crate) mod seen;
+mod telling;
+
+use std::collections::BTreeMap;
+
+use horus_core::command::Command;
+use horus_core::event::{Event, What};
+use horus_core::ids::ServiceName;
+use horus_core::observation::{Declared, HostObservation, Input, Observation};
+use horus_core::plan::Plan;
+use horus_core::reason::Rule;
+use horus_core::verdict::Verdict;
+
+use crate::world::Place;
+use crate::world::options::{Promises, nanos};
+use crate::world::queue::Nanos;
+pub(crate) use book::{Book, Entry, Open};
+pub(crate) use detection::{Check, Fate, Register};
+pub(crate) use people::Ticket;
+use seen::Seen;
+
+/// A guarantee that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Name of the function that found it.
+    pub invariant: &'static str,
+    /// The service, or `horus`.
+    pub subject: String,
+    /// What happened, with its numbers.
+    pub text: String,
+    /// Nanoseconds since the world began.
+    pub at: u64,
+}
+
+/// What the witness looks at besides inputs and commands: the truth.
+#[derive(Clone, Copy)]
+pub(crate) struct Scene<'a> {
+    pub(crate) now: Nanos,
+    pub(crate) plan: &'a Plan,
+    pub(crate) places: &'a [Place],
+    pub(crate) names: &'a BTreeMap<ServiceName, usize>,
+    pub(crate) promises: Promises,
+}
+
+impl Scene<'_> {
+    pub(crate) fn place(&self, name: &str) -> Option<usize> {
+        self.names.get(name).copied()
+    }
+
+    pub(crate) fn plan_of(&self, place: usize) -> Option<&horus_core::plan::ServicePlan> {
+        self.plan.services.get(&self.places.get(place)?.name)
+    }
+}
+
+/// What was counted on the way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) kills: u64,
+    pub(crate) kills_of_hung: u64,
+    pub(crate) kills_of_healthy: u64,
+    pub(crate) signals_by_order: u64,
+    pub(crate) incidents: u64,
+    pub(crate) notices: u64,
+    pub(crate) proofs: u64,
+    pub(crate) breakers: u64,
+    pub(crate) kills_forgotten: u64,
+}
+
+/// Watches one world.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) book: Book,
+    /// Changes of this step, for the store.
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) register: Register,
+    /// Starts in a row that passed the cap, which doubles with each.
+    pub(crate) overdue: Vec<u32>,
+    pub(crate) tickets: BTreeMap<u64, Ticket>,
+    pub(crate) guard: kills::Guard,
+    pub(crate) violation: Option<Violation>,
+    pub(crate) counts: Counts,
+}
+
+impl Witness {
+    pub(crate) fn new(places: usize, plan: &Plan, names: &BTreeMap<ServiceName, usize>) -> Self {
+        let mut seen = vec![Seen::new(None); places];
+        for (name, place) in names {
+            seen[*place] = Seen::new(plan.services.get(name));
+        }
+        Self {
+            seen,
+            book: Book::new(places),
+            entries: Vec::new(),
+            register: Register::default(),
+            overdue: vec![0; places],
+            tickets: BTreeMap::new(),
+            guard: kills::Guard::default(),
+            violation: None,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Says that a guarantee is broken. The first one counts: what follows from it is noise.
+    pub(crate) fn broken(&mut self, scene: &Scene<'_>, invariant: &'static str, subject: &str, text: String) {
+        if self.violation.is_none() {
+            self.violation = Some(Violation { invariant, subject: subject.to_owned(), text, at: scene.now });
+        }
+    }
+
+    /// The name of a place, for texts.
+    pub(crate) fn name(scene: &Scene<'_>, place: usize) -> String {
+        scene.places.get(place).map_or_else(String::new, |place| place.name.to_string())
+    }
+
+    /// Applies a change to the book and keeps it for the store.
+    pub(crate) fn enter(&mut self, entry: Entry) {
+        self.book.apply(&entry);
+        self.entries.push(entry);
+    }
+
+    /// Changes the ledger of a service.
+    pub(crate) fn change_ledger(&mut self, place: usize, change: impl FnOnce(&mut book::Ledger)) {
+        let Some(ledger) = self.book.ledgers.get(place) else { return };
+        let mut ledger = Box::new(ledger.clone());
+        change(&mut ledger);
+        self.enter(Entry::Ledger { place, ledger });
+    }
+
+    /// Something is about to be told to Horus.
+    pub(crate) fn hears(&mut self, scene: &Scene<'_>, input: &Input) {
+        match input {
+            Input::Service(name, observation) => {
+                if let Some(place) = scene.place(name.as_str()) {
+                    self.hears_of(scene, place, observation);
+                }
+            }
+            Input::IncidentStored { incident, .. } => {
+                for sentence in self.seen.iter_mut().filter_map(|seen| seen.sentence.as_mut()) {
+                    sentence.stored |= sentence.confirm.is_some_and(|(id, _)| id == *incident);
+                }
+            }
+            Input::Operator { ticket, request } => self.hears_wish(scene, *ticket, request),
+            Input::Host(observation) => self.hears_of_host(scene.now, observation),
+            Input::ShutDown => self.seen.iter_mut().for_each(|seen| seen.wishes += 1),
+            _ => {}
+        }
+    }
+
+    fn hears_of_host(&mut self, now: Nanos, observation: &HostObservation) {
+        match observation {
+            HostObservation::Suspended { .. } => {
+                self.register.settles(now);
+                self.seen.iter_mut().for_each(|seen| seen.begin_anew(now));
+            }
+            HostObservation::ClockStepped { .. } => self.register.settles(now),
+            HostObservation::Pressure { cpu, memory, io } => {
+                self.register.feels_pressure(now, cpu.max(*memory).max(*io));
+            }
+            HostObservation::Canary { fault: Some(_) } => {}
+            HostObservation::Canary { fault: None } => {
+                self.seen.iter_mut().for_each(|seen| seen.begin_anew(now))
+            }
+        }
+    }
+
+    fn hears_of(&mut self, scene: &Scene<'_>, place: usize, observation: &Observation) {
+        use Observation as O;
+        let plan = scene.plan_of(place);
+        let deadline = plan.map_or(std::time::Duration::ZERO, |plan| plan.deadline);
+        let (now, seen) = (scene.now, &mut self.seen[place]);
+        match observation {
+            O::Spawned(instance) | O::Adopted(instance)
+                if !(seen.alive && seen.generation == instance.generation) =>
+            {
+                seen.begin(now, instance.generation, plan);
+            }
+            O::Beat { generation, beat } if seen.alive && *generation == seen.generation => {
+                let _ = seen.hear(now, beat, deadline);
+            }
+            O::SaidReady { generation } if seen.alive && *generation == seen.generation => {
+                seen.hear_ready(now, deadline);
+            }
+            O::AskedForTime { generation, extend } if seen.alive && *generation == seen.generation => {
+                seen.grant(now, *extend);
+            }
+            O::Exited { generation, .. } if *generation == seen.generation => {
+                let halted =
+                    seen.alive && seen.declared == Declared::Halted && seen.signalled != Some(*generation);
+                seen.alive = false;
+                if halted && plan.is_some() && !self.book.ledgers[place].held(now) {
+                    self.change_ledger(place, |ledger| ledger.halted = true);
+                }
+            }
+            O::Gone { generation, .. } if *generation == seen.generation => seen.alive = false,
+            _ => {}
+        }
+    }
+
+    /// The plan that is followed from now on. The clocks of whatever is judged by other rules begin anew.
+    pub(crate) fn plan_changes(&mut self, scene: &Scene<'_>, new: &Plan) {
+        let mode = new.daemon.mode != scene.plan.daemon.mode;
+        for (place, truth) in scene.places.iter().enumerate() {
+            let (old, now_plan) = (scene.plan.services.get(&truth.name), new.services.get(&truth.name));
+            let seen = &mut self.seen[place];
+            if old != now_plan || mode {
+                seen.wishes += 1;
+                seen.judged_from = scene.now;
+                seen.backoff = None;
+            }
+            let Some(plan) = now_plan else { continue };
+            if old.is_none_or(|old| old.beats != plan.beats) {
+                seen.listen(&plan.beats);
+                if seen.last_fresh.is_none() {
+                    seen.ready = plan.beats.is_empty();
+                }
+            }
+        }
+    }
+
+    /// A command was given.
+    pub(crate) fn sees(&mut self, scene: &Scene<'_>, command: &Command) {
+        match command {
+            Command::Start { service, generation, .. } => {
+                if let Some(place) = scene.place(service.as_str()) {
+                    self.sees_start(scene, place, *generation);
+                }
+            }
+            Command::Signal { service, generation, reason, .. } => {
+                if let Some(place) = scene.place(service.as_str()) {
+                    self.sees_signal(scene, place, *generation, reason);
+                }
+            }
+            Command::KillTree { service, generation, reason } => {
+                if let Some(place) = scene.place(service.as_str()) {
+                    self.invariant_g9_sigkill_follows_a_signal(scene, place, *generation, reason);
+                }
+            }
+            Command::Confirm { incident } => self.sees_confirm(scene, *incident),
+            Command::Remember { service, memory } => {
+                if let Some(place) = scene.place(service.as_str()) {
+                    self.overdue[place] = memory.overdue_starts;
+                }
+            }
+            Command::Answer { ticket, answer } => self.invariant_g5_answers_are_true(scene, *ticket, answer),
+            Command::Tell(notice) => self.invariant_g7_versions_have_no_gap(scene, notice),
+            Command::Record(event) => self.sees_event(scene, event),
+            _ => {}
+        }
+    }
+
+    fn sees_event(&mut self, scene: &Scene<'_>, event: &Event) {
+        self.sees_incident(scene, event);
+        let Some(place) = scene.place(&event.subject) else {
+            if let What::OwnLateness { late } = &event.what {
+                self.invariant_g1_lateness_is_own(scene, nanos(*late));
+            }
+            return;
+        };
+        let now = scene.now;
+        match &event.what {
+            What::Judged { to, .. } => self.sees_verdict(scene, place, *to),
+            What::KillDecided { .. } => {
+                let generation = event.generation.unwrap_or_default();
+                self.seen[place].sentence = Some(seen::Sentence { generation, ..seen::Sentence::default() });
+            }
+            What::EvidenceCaptured { stage: horus_core::observation::CaptureStage::Verdict, .. } => {
+                if let Some(sentence) = &mut self.seen[place].sentence {
+                    sentence.evidence = true;
+                }
+            }
+            What::Proven { .. } => self.sees_proof(scene, place),
+            What::BreakerOpened { .. } => {
+                self.counts.breakers += 1;
+                self.change_ledger(place, |ledger| ledger.breaker_open = Some(now));
+            }
+            What::BreakerClosed { .. } => self.change_ledger(place, |ledger| ledger.breaker_open = None),
+            What::Exited { cause: horus_core::event::DeathCause::Itself, .. } => self.sees_exit(scene, place),
+            What::StartFailed { .. } => self.sees_exit(scene, place),
+            What::HoldEnded { .. } => self.change_ledger(place, |ledger| ledger.hold = None),
+            _ => {}
+        }
+    }
+
+    fn sees_verdict(&mut self, scene: &Scene<'_>, place: usize, to: Verdict) {
+        let red = matches!(
+            to,
+            Verdict::Silent
+                | Verdict::Lying
+                | Verdict::ProbePath
+                | Verdict::Blocked
+                | Verdict::Spinning
+                | Verdict::WorkStalled
+        );
+        self.seen[place].red = red;
+        if red {
+            self.detects(scene, place);
+        }
+    }
+
+    /// Horus was killed: what was not on disk is forgotten, and whoever waited for an answer knows it.
+    pub(crate) fn forgets(&mut self, now: Nanos, committed: &Book) {
+        let kills = |book: &Book| book.ledgers.iter().map(|ledger| ledger.kills.len() as u64).sum::<u64>();
+        self.counts.kills_forgotten += kills(&self.book).saturating_sub(kills(committed));
+        self.book.clone_from(committed);
+        self.entries.clear();
+        self.tickets.clear();
+        for seen in &mut self.seen {
+            (seen.sentence, seen.signalled, seen.backoff) = (None, None, None);
+            // The next Horus may carry out again what the last one had begun.
+            seen.wishes_met = 0;
+            seen.alive = false;
+            seen.red = false;
+        }
+        self.guard = kills::Guard::default();
+        self.register.feels_pressure(now, 0.0);
+        self.register.unsees();
+    }
+}
+
+/// A rule by which the judge itself decides on a restart.
+pub(crate) fn is_judgement(rule: Rule) -> bool {
+    !matches!(
+        rule,
+        Rule::Operator
+            | Rule::Held
+            | Rule::Reload
+            | Rule::ShutDown
+            | Rule::Wanted
+            | Rule::Halted
+            | Rule::Strays
+            | Rule::WillNotDie
+            | Rule::Maintenance
+            | Rule::Schedule
+            | Rule::RunOverdue
+    )
+}

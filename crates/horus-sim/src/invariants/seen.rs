@@ -1,0 +1,202 @@
+//! What was delivered to Horus about a service: the signs of life that it *had*, whatever it made of them.
+
+use std::time::Duration;
+
+use horus_core::ids::{Generation, IncidentId};
+use horus_core::observation::{Beat, Declared};
+use horus_core::plan::{BeatKind, BeatPlan, ServicePlan};
+
+use crate::world::options::nanos;
+use crate::world::queue::Nanos;
+
+/// The longest time that a program may ask for at once, counted from its last fresh sign.
+const EXTENSION_MAX: Nanos = 2 * crate::world::queue::HOUR;
+
+/// One source of beats, as it was heard.
+#[derive(Clone, Debug)]
+pub(crate) struct SourceSeen {
+    kind: BeatKind,
+    fingerprint: u64,
+    tick: Option<u64>,
+    pub(crate) fresh: u32,
+    last_fresh: Option<Nanos>,
+}
+
+/// A kill on its way: which of its conditions are met.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sentence {
+    pub(crate) generation: Generation,
+    pub(crate) evidence: bool,
+    pub(crate) told: bool,
+    pub(crate) confirm: Option<(IncidentId, Nanos)>,
+    pub(crate) stored: bool,
+}
+
+/// What Horus was told about the run that lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) generation: Generation,
+    /// Horus knows of a living process.
+    pub(crate) alive: bool,
+    pub(crate) sources: Vec<SourceSeen>,
+    /// Silence counts from here at the earliest.
+    pub(crate) judged_from: Nanos,
+    pub(crate) last_fresh: Option<Nanos>,
+    /// Fresh without a gap over the deadline since then.
+    pub(crate) steady_from: Nanos,
+    busy_until: Nanos,
+    extended_until: Nanos,
+    pub(crate) declared: Declared,
+    /// A fresh tick of this run was heard, or an earlier life of Horus remembered one.
+    pub(crate) ready: bool,
+    pub(crate) sentence: Option<Sentence>,
+    /// The run that a signal was sent to in this life of Horus.
+    pub(crate) signalled: Option<Generation>,
+    /// Orders of people and plans that lead to a signal, and how many of them were used up.
+    pub(crate) wishes: u32,
+    pub(crate) wishes_met: u32,
+    /// The end that its next start has to keep a distance to: when, and the least delay.
+    pub(crate) backoff: Option<(Nanos, Nanos)>,
+    /// The last verdict was one of a fault.
+    pub(crate) red: bool,
+}
+
+impl Seen {
+    pub(crate) fn new(plan: Option<&ServicePlan>) -> Self {
+        let mut seen = Self {
+            generation: Generation::default(),
+            alive: false,
+            sources: Vec::new(),
+            judged_from: 0,
+            last_fresh: None,
+            steady_from: 0,
+            busy_until: 0,
+            extended_until: 0,
+            declared: Declared::Ok,
+            ready: false,
+            sentence: None,
+            signalled: None,
+            wishes: 0,
+            wishes_met: 0,
+            backoff: None,
+            red: false,
+        };
+        seen.listen(plan.map_or(&[], |plan| &plan.beats));
+        seen
+    }
+
+    /// Follows these sources; those that stay what they were keep what was heard.
+    pub(crate) fn listen(&mut self, beats: &[BeatPlan]) {
+        let old = std::mem::take(&mut self.sources);
+        self.sources = beats
+            .iter()
+            .map(|beat| {
+                let (kind, fingerprint) = (beat.kind(), beat.fingerprint());
+                let kept = old.iter().find(|source| source.fingerprint == fingerprint).cloned();
+                kept.unwrap_or(SourceSeen { kind, fingerprint, tick: None, fresh: 0, last_fresh: None })
+            })
+            .collect();
+        self.last_fresh = self.sources.iter().filter_map(|source| source.last_fresh).max();
+    }
+
+    /// A process of this run is there.
+    pub(crate) fn begin(&mut self, now: Nanos, generation: Generation, plan: Option<&ServicePlan>) {
+        let (wishes, wishes_met) = (self.wishes, self.wishes_met);
+        *self = Self::new(plan);
+        (self.wishes, self.wishes_met) = (wishes, wishes_met);
+        (self.generation, self.alive) = (generation, true);
+        (self.judged_from, self.steady_from) = (now, now);
+    }
+
+    /// An earlier life of Horus had heard these sources move.
+    pub(crate) fn remember(&mut self, now: Nanos, moved: &[u64]) {
+        for source in self.sources.iter_mut().filter(|source| moved.contains(&source.fingerprint)) {
+            (source.fresh, source.last_fresh) = (2, Some(now));
+            (self.ready, self.last_fresh) = (true, Some(now));
+        }
+    }
+
+    /// A beat was delivered. True if it was a fresh sign of life.
+    pub(crate) fn hear(&mut self, now: Nanos, beat: &Beat, deadline: Duration) -> bool {
+        if let Some(declared) = beat.declared {
+            let paused = matches!(self.declared, Declared::Busy(_) | Declared::Idle);
+            if paused && std::mem::discriminant(&self.declared) != std::mem::discriminant(&declared) {
+                // The next turn of its loop is yet to come.
+                self.judged_from = self.judged_from.max(now);
+            }
+            self.declared = declared;
+            self.busy_until = match declared {
+                Declared::Busy(left) => self.granted(now, left),
+                Declared::Ok | Declared::Idle | Declared::Halted => 0,
+            };
+        }
+        let Some(source) = self.sources.iter_mut().find(|source| source.kind == beat.source) else {
+            return false;
+        };
+        let fresh = match (beat.tick, source.tick) {
+            (None, before) => before.is_none(),
+            (Some(_), None) => source.fresh > 0,
+            (Some(new), Some(old)) => new != old,
+        };
+        source.tick = beat.tick.or(source.tick);
+        if fresh {
+            source.fresh = source.fresh.saturating_add(1);
+            source.last_fresh = Some(now);
+            self.freshen(now, deadline);
+        }
+        fresh
+    }
+
+    /// Its tick was seen to move.
+    pub(crate) fn ticks_moved(&self) -> bool {
+        self.sources.iter().any(|source| source.kind == BeatKind::Http && source.fresh > 0)
+    }
+
+    /// READY=1 was delivered.
+    pub(crate) fn hear_ready(&mut self, now: Nanos, deadline: Duration) {
+        if let Some(source) = self.sources.iter_mut().find(|source| source.kind == BeatKind::Notify) {
+            source.last_fresh = Some(now);
+            self.freshen(now, deadline);
+        }
+    }
+
+    fn freshen(&mut self, now: Nanos, deadline: Duration) {
+        if !self.ready || self.last_fresh.is_none_or(|last| now - last > nanos(deadline)) {
+            self.steady_from = now;
+        }
+        (self.ready, self.last_fresh) = (true, Some(now));
+    }
+
+    /// It asks for time.
+    pub(crate) fn grant(&mut self, now: Nanos, extend: Duration) {
+        self.extended_until = self.extended_until.max(self.granted(now, extend));
+    }
+
+    fn granted(&self, now: Nanos, extend: Duration) -> Nanos {
+        let bound = self.last_fresh.unwrap_or(now).saturating_add(EXTENSION_MAX);
+        now.saturating_add(nanos(extend)).min(bound)
+    }
+
+    /// Nothing is overdue before then.
+    pub(crate) fn excused_until(&self) -> Nanos {
+        self.busy_until.max(self.extended_until)
+    }
+
+    /// What lies before proves nothing.
+    pub(crate) fn begin_anew(&mut self, now: Nanos) {
+        (self.judged_from, self.steady_from) = (now, now);
+    }
+
+    /// Horus was late: what it did not look at counts for nobody.
+    pub(crate) fn excuse(&mut self, now: Nanos, late: Nanos) {
+        let moved = |at: Nanos| at.saturating_add(late).min(now);
+        self.last_fresh = self.last_fresh.map(moved);
+        for source in &mut self.sources {
+            source.last_fresh = source.last_fresh.map(moved);
+        }
+        (self.judged_from, self.steady_from) = (moved(self.judged_from), moved(self.steady_from));
+        for until in [&mut self.busy_until, &mut self.extended_until] {
+            *until += if *until > 0 { late } else { 0 };
+        }
+    }
+}

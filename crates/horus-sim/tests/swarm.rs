@@ -1,0 +1,182 @@
+//! A swarm of seeds without a broken guarantee; that a seed decides everything; and that the guarantees can be broken.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use horus_core::command::Command;
+use horus_core::reason::{Reason, Rule};
+use horus_sim::recording;
+use horus_sim::report;
+use horus_sim::swarm::Swarm;
+use horus_sim::world::log::LINES_KEPT_MAX;
+use horus_sim::world::options::{Length, Promises};
+use horus_sim::world::{Probe, Run, Shim};
+
+/// Seeds that run unless `HORUS_SIM_SEEDS` asks for another number.
+const SEEDS: u64 = 2_000;
+
+#[test]
+fn no_seed_breaks_a_guarantee() {
+    let seeds = std::env::var("HORUS_SIM_SEEDS").ok().and_then(|text| text.parse().ok());
+    let swarm = Swarm {
+        first: 1,
+        seeds: Some(seeds.unwrap_or(SEEDS)),
+        service_days: None,
+        jobs: NonZeroUsize::new(2).unwrap_or(NonZeroUsize::MIN),
+        length: Length::Short,
+        promises: Promises::NOW,
+    };
+    #[expect(clippy::disallowed_methods, reason = "how long a swarm takes is real time")]
+    let began = Instant::now();
+    let harvest = swarm.run();
+    print!("{}", report::summary(&harvest, began.elapsed().max(Duration::from_millis(1))));
+    for failure in &harvest.failures {
+        let again = swarm.one(failure.seed, LINES_KEPT_MAX);
+        println!("{}", report::failure(failure, &again));
+    }
+    assert!(harvest.failures.is_empty(), "{} seeds broke a guarantee", harvest.failures.len());
+    assert_eq!(harvest.tally.kills_of_healthy, 0);
+    // A swarm in which nothing happens proves nothing.
+    let tally = &harvest.tally;
+    assert!(tally.kills > tally.seeds / 10 && tally.seen > tally.seeds / 4, "{tally:?}");
+    assert!(tally.lives > tally.seeds && tally.breakers > 0 && tally.proofs > 0, "{tally:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_recording_to_the_byte() {
+    for seed in [3, 58, 1_000_003] {
+        let record = |record| Run { record, ..Run::of(seed, Length::Short) }.live();
+        let (first, second) = (record(10), record(LINES_KEPT_MAX));
+        assert!(first.log.recording.len() > 10_000, "seed {seed} leaves no recording");
+        assert_eq!(first.log.recording, second.log.recording, "seed {seed}");
+        // Whether somebody writes it down changes nothing.
+        assert_eq!(record(0).tally.steps, first.tally.steps, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_recording_lives_again_with_the_same_commands() {
+    let run = Run { record: LINES_KEPT_MAX, ..Run::of(12, Length::Short) };
+    let outcome = run.live();
+    let lines = recording::read(&mut outcome.log.recording.as_slice()).unwrap();
+    let told = lines.iter().filter(|line| matches!(line, recording::Line::Told { .. })).count();
+    assert_eq!(told as u64, outcome.tally.steps);
+}
+
+/// Breaks the engine in one way and asks which guarantee notices, over some seeds.
+fn broken(shim: Shim) -> BTreeSet<&'static str> {
+    let runs = (1..=40).map(|seed| Run { shim: Some(shim), ..Run::of(seed, Length::Short) }.live());
+    runs.filter_map(|outcome| outcome.violation).map(|violation| violation.invariant).collect()
+}
+
+fn assert_noticed(shim: Shim, by: &str) {
+    let noticed = broken(shim);
+    assert!(noticed.contains(by), "{by} did not notice; {noticed:?} did");
+}
+
+fn forge_a_kill(commands: &mut Vec<Command>, probe: &Probe<'_>) {
+    if probe.step.is_multiple_of(500)
+        && let Some((service, generation)) = probe.living.first()
+    {
+        commands.push(Command::Signal {
+            service: service.clone(),
+            generation: *generation,
+            signal: "SIGTERM".into(),
+            reason: Reason::new(Rule::Silent, "forged"),
+        });
+    }
+}
+
+#[test]
+fn a_forged_kill_is_noticed() {
+    assert_noticed(forge_a_kill, "invariant_g1_life_is_never_signalled");
+}
+
+#[test]
+fn a_forged_order_is_noticed() {
+    fn forge(commands: &mut Vec<Command>, probe: &Probe<'_>) {
+        forge_a_kill(commands, probe);
+        for command in commands {
+            if let Command::Signal { reason, .. } = command {
+                reason.rule = Rule::Operator;
+            }
+        }
+    }
+    assert_noticed(forge, "invariant_g6_no_signal_without_an_order");
+}
+
+#[test]
+fn a_second_start_is_noticed() {
+    fn double(commands: &mut Vec<Command>, probe: &Probe<'_>) {
+        if probe.step.is_multiple_of(300)
+            && let Some((service, generation)) = probe.living.first()
+        {
+            let (service, generation) = (service.clone(), generation.next());
+            commands.push(Command::Start {
+                service,
+                generation,
+                reason: Reason::new(Rule::Wanted, "forged"),
+            });
+        }
+    }
+    assert_noticed(double, "invariant_g6_one_instance");
+}
+
+#[test]
+fn a_notice_that_is_swallowed_is_noticed() {
+    fn swallow(commands: &mut Vec<Command>, _: &Probe<'_>) {
+        commands.retain(|command| !matches!(command, Command::Tell(notice) if notice.version == 1));
+    }
+    assert_noticed(swallow, "invariant_g7_versions_have_no_gap");
+}
+
+#[test]
+fn evidence_that_is_not_written_down_is_noticed() {
+    fn blind(commands: &mut Vec<Command>, _: &Probe<'_>) {
+        use horus_core::event::What;
+        commands.retain(|command| {
+            !matches!(command, Command::Record(event) if matches!(event.what, What::EvidenceCaptured { .. }))
+        });
+    }
+    assert_noticed(blind, "invariant_g4_no_notice_without_evidence");
+}
+
+#[test]
+fn answers_that_never_come_are_noticed() {
+    fn silent(commands: &mut Vec<Command>, _: &Probe<'_>) {
+        commands.retain(|command| !matches!(command, Command::Answer { .. }));
+    }
+    assert_noticed(silent, "invariant_g5_every_request_is_answered");
+}
+
+#[test]
+fn a_verdict_that_is_not_reached_is_noticed() {
+    fn mute(commands: &mut Vec<Command>, _: &Probe<'_>) {
+        use horus_core::event::What;
+        commands.retain(|command| {
+            !matches!(command, Command::Record(event)
+                if matches!(event.what, What::Judged { .. } | What::IncidentOpened { .. }))
+                && !matches!(command, Command::Tell(_))
+        });
+    }
+    assert_noticed(mute, "invariant_g4_verdict_within_its_bound");
+}
+
+#[test]
+fn a_restart_without_a_delay_is_noticed() {
+    fn hurry(commands: &mut Vec<Command>, _: &Probe<'_>) {
+        use horus_core::event::{DeathCause, What};
+        // What the ledger does not hold any more is forgotten by the delay, too: the ends are counted twice here.
+        let ends: Vec<Command> = commands
+            .iter()
+            .filter(|command| {
+                matches!(command, Command::Record(event)
+                    if matches!(event.what, What::Exited { cause: DeathCause::Itself, .. }))
+            })
+            .cloned()
+            .collect();
+        commands.extend(ends);
+    }
+    assert_noticed(hurry, "invariant_g2_backoff_resets_by_proof_only");
+}
