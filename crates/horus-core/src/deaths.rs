@@ -200,7 +200,7 @@ impl Service {
     }
 
     /// How long the instance has to be steady until the last restart counts as a cure.
-    fn proof_takes(&self) -> Duration {
+    pub(crate) fn proof_takes(&self) -> Duration {
         let plain = self.plan.kills.prove;
         let same_age = self.incidents.find(IncidentKind::SameAge).and_then(|_| self.exits.same_age());
         let outlive = if self.beats.has_sources() {
@@ -237,7 +237,8 @@ impl Service {
         }
         // Whoever was restarted because its work stood still has to show that it moves.
         let stalled = self.kills.last_rule() == Some(Rule::Stalled) && self.kills.unproven() > 0;
-        if stalled && !self.counters.work_used_to_move(&self.plan.progress) {
+        let moves = |counter: &String| self.counters.work_moves(counter, &self.plan.progress);
+        if stalled && !self.stalled_work.as_ref().is_none_or(moves) {
             return;
         }
         // A breaker that the day's limit opened would only open again.

@@ -50,7 +50,7 @@ pub struct Engine {
     pub(crate) services: BTreeMap<ServiceName, Service>,
     /// Services that left the plan and still live.
     leaving: BTreeSet<ServiceName>,
-    monitors: BTreeMap<MonitorName, Monitor>,
+    pub(crate) monitors: BTreeMap<MonitorName, Monitor>,
     /// What is known of services that are not in the plan: from an earlier life, or because they left.
     remembered: BTreeMap<ServiceName, (Remembered, Option<Mono>)>,
     /// Open incidents of an earlier life, of what is no service: taken over by their monitors.
@@ -298,8 +298,8 @@ impl Engine {
         if turn.shared.mode != plan.daemon.mode {
             turn.shared.mode = plan.daemon.mode;
             for service in self.services.values_mut() {
-                service.spell.declined = false;
-                service.work_spell.declined = false;
+                service.spell.declined = None;
+                service.work_spell.declined = None;
                 service.due = Some(turn.now);
             }
         }

@@ -75,7 +75,7 @@ impl Engine {
         if percent == self.slow_percent {
             return;
         }
-        self.slow_percent = percent;
+        let before = std::mem::replace(&mut self.slow_percent, percent);
         let share = |share: f64| (share.clamp(0.0, 1.0) * 100.0).round();
         let (cpu, memory, io) = (share(cpu), share(memory), share(io));
         let text = format!(
@@ -84,6 +84,13 @@ impl Engine {
         );
         turn.record("horus", None, None, What::Host { reason: Reason::new(Rule::HostPressure, text) });
         for service in self.services.values_mut() {
+            // What was gathered while everybody waited counts for less when the limits shrink again.
+            if percent < before
+                && let Some(age) = service.age(turn.now)
+            {
+                let charged = turn.now.before(age.saturating_mul(percent) / before);
+                service.judged_since = service.judged_since.max(charged);
+            }
             service.slow_percent = percent;
             service.due = Some(turn.now);
         }
@@ -170,10 +177,15 @@ impl Engine {
             let what = match change {
                 Turned::Began(name, lasts) => What::MaintenanceBegan { name, lasts },
                 Turned::Ended(name) => {
-                    // What is still wrong is judged as if nobody had been there.
+                    // What is still wrong is judged, and told, as if nobody had been there.
                     for service in self.services.values_mut() {
                         service.due = Some(turn.now);
+                        service.incidents.unmute(turn);
                     }
+                    for monitor in self.monitors.values_mut() {
+                        monitor.incidents.unmute(turn);
+                    }
+                    self.own.unmute(turn);
                     What::MaintenanceEnded { name }
                 }
             };
@@ -195,7 +207,7 @@ impl Engine {
             Some(change) => self.guard_turned(turn, change),
             // A trial may have ended: the next one is to be considered.
             None if turn.shared.guard.on_trial().is_none() => {
-                for name in turn.shared.guard.names(turn.now) {
+                for name in turn.shared.guard.standing() {
                     if let Some(service) = self.services.get_mut(&name) {
                         service.due = Some(turn.now);
                     }
@@ -218,7 +230,7 @@ impl Engine {
 
     fn guard_turned(&mut self, turn: &mut Turn<'_>, change: Change) {
         let now = turn.now;
-        let (reason, services) = (turn.shared.guard.reason(now), turn.shared.guard.names(now));
+        let (reason, services) = (turn.shared.guard.reason(), turn.shared.guard.names());
         let kind = IncidentKind::CommonCause;
         match change {
             Change::Closed(hold) => {
@@ -294,8 +306,8 @@ impl Engine {
                 self.own.close(turn, id, Outcome::CameBackAlone, "it may act again", None);
             }
             for service in self.services.values_mut() {
-                service.spell.declined = false;
-                service.work_spell.declined = false;
+                service.spell.declined = None;
+                service.work_spell.declined = None;
                 service.due = Some(now);
             }
         }

@@ -34,6 +34,8 @@ pub(crate) struct Incident {
     pub(crate) needs_you: bool,
     /// The last thing told of it was an end.
     pub(crate) answered: bool,
+    /// What would have made a noise, were it not for a maintenance window.
+    pub(crate) muted: Option<Story>,
 }
 
 impl Incidents {
@@ -53,6 +55,7 @@ impl Incidents {
                 severity: memory.severity,
                 needs_you: memory.needs_you,
                 answered: memory.answered,
+                muted: None,
             })
             .collect();
     }
@@ -120,6 +123,7 @@ impl Incidents {
             severity,
             needs_you: false,
             answered: false,
+            muted: None,
         });
         let what = What::IncidentOpened { kind, severity, reason: reason.clone() };
         turn.record(&self.subject, generation, Some(id), what);
@@ -144,13 +148,15 @@ impl Incidents {
         loud: bool,
         story: Story,
     ) {
-        let loud = loud && turn.shared.maintenance.covers(&self.subject).is_none();
+        let muted = loud && turn.shared.maintenance.covers(&self.subject).is_some();
+        let loud = loud && !muted;
         let Some(incident) = self.open.iter_mut().find(|incident| incident.id == id) else { return };
         self.changed = true;
         incident.version = incident.version.saturating_add(1);
         incident.severity = incident.severity.max(severity);
         incident.needs_you = needs_you;
         incident.answered = story.is_end();
+        incident.muted = muted.then(|| story.clone());
         let notice = Notice {
             incident: id,
             version: incident.version,
@@ -164,6 +170,19 @@ impl Incidents {
         let version = notice.version;
         turn.push(Command::Tell(Box::new(notice)));
         turn.record(&self.subject, None, Some(id), What::Told { version, story });
+    }
+
+    /// A maintenance window is over: what was told in silence and is still so is told again.
+    pub(crate) fn unmute(&mut self, turn: &mut Turn<'_>) {
+        if turn.shared.maintenance.covers(&self.subject).is_some() {
+            return;
+        }
+        let muted = self.open.iter_mut().filter_map(|incident| Some((incident.id, incident.muted.take()?)));
+        for (id, story) in muted.collect::<Vec<_>>() {
+            let Some(incident) = self.open.iter().find(|incident| incident.id == id) else { continue };
+            let (severity, needs_you) = (incident.severity, incident.needs_you);
+            self.tell(turn, id, severity, needs_you, true, story);
+        }
     }
 
     /// Ends an incident. Whoever was told of it and not of its end is told of that, too; `last` replaces the plain "it

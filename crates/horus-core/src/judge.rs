@@ -23,7 +23,7 @@ use crate::notice::{IncidentKind, Story};
 use crate::observation::{CaptureStage, Declared, Finding, LoopSeen};
 use crate::plan::{Mode, Severity};
 use crate::reason::{Reason, Rule};
-use crate::service::{Facts, Phase, Running, Sentence, Service};
+use crate::service::{Facts, LAUNCH_WAIT_MAX, Phase, Running, Sentence, Service, UNDEAD_AFTER};
 use crate::time::{Human, Mono};
 use crate::transition::Trigger;
 use crate::turn::Turn;
@@ -38,6 +38,9 @@ pub(crate) const STORE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Places of hangs that are kept for the breaker's alert.
 pub(crate) const PLACES_MAX: usize = 8;
+
+/// A silence that may not be ended, because of what was seen, is looked at again after a deadline, and not more often.
+pub(crate) const LOOK_AGAIN_MIN: Duration = Duration::from_secs(60);
 
 /// What is judged: the loop, or declared work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +58,19 @@ pub(crate) struct Spell {
     pub(crate) third: bool,
     /// Past the deadline, and written down.
     pub(crate) opened: bool,
-    /// The restart was due and did not happen (observe, hold, breaker): said once.
-    pub(crate) declined: bool,
+    /// The restart was due and did not happen, for this reason: said once.
+    pub(crate) declined: Option<Declined>,
     pub(crate) findings: Vec<Seen>,
+    /// Another capture was asked for then.
+    pub(crate) asked_again_at: Option<Mono>,
+}
+
+/// Why a restart was not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Declined {
+    /// The table asks for no restart.
+    Table(&'static str),
+    Veto(Veto),
 }
 
 /// A capture that came back.
@@ -305,7 +318,7 @@ impl Service {
                 let Some(fault) = self.fault(now, decision) else { return };
                 self.open_stuck(turn, &fault);
                 let due = if decision.action == Action::Restart { fault.limit } else { fault.act };
-                if fault.age >= due && !self.spell_of(fault.track).declined {
+                if fault.age >= due {
                     self.consider_kill(turn, running, fault);
                 }
             }
@@ -335,6 +348,19 @@ impl Service {
                 self.capture(turn, CaptureStage::Second);
             }
         }
+        // What was seen once may have changed: who was at home may have left, who held it may have let go.
+        if self.look_again_at().is_some_and(|at| at <= turn.now) {
+            self.capture(turn, CaptureStage::Second);
+            self.spell.asked_again_at = Some(turn.now);
+        }
+    }
+
+    /// When a long silence is looked at once more, because what was seen of it forbids a restart.
+    pub(crate) fn look_again_at(&self) -> Option<Mono> {
+        let last = self.spell.findings.last()?;
+        let forbids = last.finding.seen == Some(LoopSeen::Home) || last.finding.stopped.is_some();
+        let asked = self.spell.asked_again_at.map_or(last.at, |at| at.max(last.at));
+        (forbids && self.spell.opened).then(|| asked + self.limits().deadline.max(LOOK_AGAIN_MIN))
     }
 
     /// What is told, and touches nothing. Values and funnels are told by [`crate::usefulness`].
@@ -350,10 +376,11 @@ impl Service {
             LoopAxis::Silent | LoopAxis::Lying => {
                 let Some(fault) = self.fault(turn.now, decision) else { return };
                 self.open_stuck(turn, &fault);
-                if age >= fault.act && !self.spell.declined {
+                let declined = Declined::Table(decision.because);
+                if age >= fault.act && self.spell.declined != Some(declined) {
                     let because = format!("A restart would be wrong: {}.", decision.because);
                     let what = format!("restart it, but {}", decision.because);
-                    self.decline(turn, &fault, what, because);
+                    self.decline(turn, &fault, declined, what, because);
                 }
             }
             LoopAxis::Beating => self.judge_disagreement(turn),
@@ -440,7 +467,7 @@ impl Service {
             return;
         }
         self.spell_of(fault.track).opened = true;
-        turn.shared.guard.red(&self.name, turn.now, fault.act);
+        turn.shared.guard.red(&self.name, turn.now, turn.now.before(fault.age), fault.act);
         let (generation, severity) = (Some(self.generation), Severity::Warning);
         let id = self.incidents.open(turn, generation, IncidentKind::Stuck, "", severity, &fault.reason());
         for seen in self.spell.findings.clone() {
@@ -497,6 +524,7 @@ impl Service {
                     told: false,
                     until: turn.now + EVIDENCE_WAIT_MAX,
                 };
+                turn.shared.guard.acted(&self.name, turn.now + self.trial_term());
                 let limit = self.plan.kills.limit;
                 self.record(turn, Some(id), What::KillDecided { reason, kill: number, limit });
                 self.sentence = Some((running, sentence));
@@ -516,7 +544,7 @@ impl Service {
     pub(crate) fn judge_overdue_start(&mut self, turn: &mut Turn<'_>, since: Mono) {
         let axes = Axes { loop_axis: LoopAxis::Silent, ..self.axes(turn.now) };
         let decision = decide(axes);
-        if decision.action != Action::Restart || self.spell.declined {
+        if decision.action != Action::Restart {
             return;
         }
         let Some(alive) = self.alive() else { return };
@@ -544,13 +572,16 @@ impl Service {
         }
         let moved = match track {
             Track::Loop => self.beats.used_to_move() || rule == Rule::StartOverdue,
-            Track::Work => self.counters.work_used_to_move(&self.plan.progress),
+            Track::Work => self.stalled(turn.now).is_some_and(|stalled| stalled.moved),
         };
         if !moved {
             return say(Veto::NeverMoved);
         }
         if self.excused_until().is_some_and(|until| until > turn.now) {
             return Some((Veto::Declared, "it declared a long step".to_owned()));
+        }
+        if let Some(why) = self.spell.findings.last().and_then(|seen| seen.finding.stopped.as_ref()) {
+            return Some((Veto::Stopped, format!("its silence proves nothing: {why}")));
         }
         if let Some(fault) = turn.shared.canary.as_ref().filter(|_| self.is_asked_by_network()) {
             return Some((Veto::ObserverVoid, format!("Horus's own prober is broken: {fault}")));
@@ -567,6 +598,13 @@ impl Service {
         None
     }
 
+    /// So long a restart may take to be proven, or to fail, before it counts as failed.
+    fn trial_term(&self) -> Duration {
+        let end = self.plan.stop.grace.saturating_add(UNDEAD_AFTER);
+        let start = self.startup_cap().saturating_add(LAUNCH_WAIT_MAX);
+        end.saturating_add(start).saturating_add(self.proof_takes().saturating_mul(2))
+    }
+
     fn is_asked_by_network(&self) -> bool {
         use crate::plan::BeatPlan;
         self.plan.beats.iter().any(|beat| matches!(beat, BeatPlan::Http(_) | BeatPlan::Tcp(_)))
@@ -574,10 +612,14 @@ impl Service {
 
     /// Something forbids the restart.
     fn heed(&mut self, turn: &mut Turn<'_>, veto: Veto, why: String, fault: &Fault) {
+        let declined = Declined::Veto(veto);
+        if self.spell_of(fault.track).declined == Some(declined) {
+            return;
+        }
         match (veto, veto.instead()) {
             (_, Instead::Wait) => {}
             (Veto::NeverMoved, _) if fault.track == Track::Loop => {
-                self.spell_of(fault.track).declined = true;
+                self.spell_of(fault.track).declined = Some(declined);
                 let text = format!(
                     "{}; its tick was never seen to move, so its absence proves little",
                     fault.reason().text
@@ -590,7 +632,7 @@ impl Service {
                     first.make_ascii_uppercase();
                 }
                 let what = format!("restart it, but: {why}");
-                self.decline(turn, fault, what, format!("{because}."));
+                self.decline(turn, fault, declined, what, format!("{because}."));
             }
         }
     }
@@ -601,10 +643,17 @@ impl Service {
     }
 
     /// The restart was due and does not happen: written down, told once.
-    fn decline(&mut self, turn: &mut Turn<'_>, fault: &Fault, what: String, because: String) {
+    fn decline(
+        &mut self,
+        turn: &mut Turn<'_>,
+        fault: &Fault,
+        declined: Declined,
+        what: String,
+        because: String,
+    ) {
         let Some(incident) = self.incidents.find(IncidentKind::Stuck) else { return };
         let (id, asked) = (incident.id, incident.needs_you);
-        self.spell_of(fault.track).declined = true;
+        self.spell_of(fault.track).declined = Some(declined);
         self.record(turn, Some(id), What::WouldHave { what, reason: fault.reason() });
         if asked {
             // A person is needed already, for a weightier reason.

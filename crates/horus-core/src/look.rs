@@ -227,8 +227,8 @@ impl Service {
         if self.hold.as_ref().is_some_and(expired) {
             self.hold = None;
             self.dirty = true;
-            self.spell.declined = false;
-            self.work_spell.declined = false;
+            self.spell.declined = None;
+            self.work_spell.declined = None;
             self.record(turn, None, What::HoldEnded { how: "it expired".into() });
             self.launch_reason = Some(Reason::new(Rule::Held, "the hold expired"));
             self.react(turn, Trigger::Reconsider, Facts::None);
@@ -386,8 +386,8 @@ impl Service {
         let limits = self.limits();
         let mut next: Vec<Mono> =
             limits.ages().into_iter().map(|age| since + age).filter(|at| *at > now).collect();
+        next.extend(self.look_again_at().map(|at| at.max(now)));
         if self.kills.is_open()
-            && !self.spell.declined
             && let crate::ledger::Allowance::BreakerOpen { next: Some(at) } =
                 self.kills.allowance(now, &self.plan.kills)
         {
@@ -518,8 +518,8 @@ impl Service {
             self.spare(turn, "the plan it was judged by has changed");
         }
         if rules_changed || observe_changed {
-            self.spell.declined = false;
-            self.work_spell.declined = false;
+            self.spell.declined = None;
+            self.work_spell.declined = None;
         }
         if beats_changed {
             self.change_beats(turn);

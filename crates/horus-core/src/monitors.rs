@@ -18,7 +18,7 @@ pub(crate) struct Monitor {
     name: MonitorName,
     pub(crate) plan: MonitorPlan,
     state: State,
-    incidents: Incidents,
+    pub(crate) incidents: Incidents,
     pub(crate) due: Option<Mono>,
 }
 

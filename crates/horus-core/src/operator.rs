@@ -125,8 +125,8 @@ impl Service {
         }
         self.kills.forgive();
         turn.shared.record_changed = true;
-        self.spell.declined = false;
-        self.work_spell.declined = false;
+        self.spell.declined = None;
+        self.work_spell.declined = None;
         if matches!(self.wanted, Wanted::Down(Why::Halted | Why::Operator | Why::Completed)) {
             self.wanted = match self.plan.schedule {
                 Some(_) => Wanted::Down(Why::NotDue),

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::command::Command;
-use crate::decision::Proof;
+use crate::decision::{Proof, Veto};
 use crate::event::What;
-use crate::judge::{EVIDENCE_WAIT_MAX, PLACES_MAX, STORE_WAIT_MAX, Seen, Track};
+use crate::judge::{Declined, EVIDENCE_WAIT_MAX, PLACES_MAX, STORE_WAIT_MAX, Seen, Track};
 use crate::notice::{IncidentKind, Story};
 use crate::observation::{CaptureStage, Finding};
 use crate::plan::Severity;
@@ -34,6 +34,7 @@ impl Service {
         let reason = Reason::new(sentence.reason.rule, format!("{why}: the restart is dropped"));
         let what = "restart it".to_owned();
         self.record(turn, Some(sentence.incident), What::WouldHave { what, reason });
+        turn.shared.guard.end_trial(&self.name);
         self.phase = match sentence.watched_since {
             Some(watched_since) => Phase::Starting { alive: running.alive, watched_since },
             None => Phase::Running(running),
@@ -44,7 +45,7 @@ impl Service {
     fn spare_the_stopped(&mut self, turn: &mut Turn<'_>, why: &str) {
         let Phase::Condemned { sentence, .. } = self.phase.clone() else { return };
         self.spare(turn, why);
-        self.spell_of(sentence.track).declined = true;
+        self.spell_of(sentence.track).declined = Some(Declined::Veto(Veto::Stopped));
         let because = format!("Its silence proves nothing: {why}.");
         self.tell_declined(turn, sentence.incident, sentence.stuck_for, sentence.how, because);
     }
@@ -171,7 +172,9 @@ impl Service {
         self.last_hang = Some(LastHang { first_sign, stuck_for, how, place });
         let onset = self.alive().map_or(Duration::ZERO, |alive| first_sign.since(alive.since));
         self.kills.record(turn.now, sentence.rule, onset);
-        turn.shared.guard.acted(&self.name);
+        if sentence.track == Track::Work {
+            self.stalled_work = self.stalled(turn.now).map(|stalled| stalled.counter);
+        }
         turn.shared.record_changed = true;
         self.dirty = true;
         self.react(turn, Trigger::EvidenceStored, Facts::Because(StopCause::Kill, sentence.reason));

@@ -238,6 +238,8 @@ pub(crate) struct Service {
     pub(crate) kills: KillLedger,
     pub(crate) incidents: Incidents,
     pub(crate) spell: Spell,
+    /// The counter whose standstill led to the last restart of that kind.
+    pub(crate) stalled_work: Option<String>,
     /// The same for declared work.
     pub(crate) work_spell: Spell,
     /// Limits are stretched to so many per cent, because the whole machine is short of something.
@@ -316,6 +318,7 @@ impl Service {
             exits: ExitLedger::default(),
             kills: KillLedger::default(),
             spell: Spell::default(),
+            stalled_work: None,
             work_spell: Spell::default(),
             slow_percent: 100,
             idle_at: None,

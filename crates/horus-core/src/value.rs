@@ -81,6 +81,8 @@ pub(crate) struct Blocked {
 pub(crate) struct Stalled {
     pub(crate) counter: String,
     pub(crate) age: Duration,
+    /// It had moved in this instance: only then does its standstill prove anything.
+    pub(crate) moved: bool,
     /// The limit in force.
     pub(crate) limit: Duration,
 }
@@ -241,14 +243,17 @@ impl Counters {
             let heard = work.heard?;
             let age = heard.min(now).since(from);
             let limit = stretched(plan.stalled);
-            (age >= limit).then(|| Stalled { counter: plan.counter.clone(), age, limit })
+            let moved = work.moved.is_some();
+            (age >= limit).then(|| Stalled { counter: plan.counter.clone(), age, limit, moved })
         });
-        stands.max_by_key(|stalled| stalled.age)
+        // What used to move proves something.
+        stands.max_by_key(|stalled| (stalled.moved, stalled.age))
     }
 
-    /// Every counter of work that is heard has moved in this instance: only then does a standstill prove anything.
-    pub(crate) fn work_used_to_move(&self, plans: &BTreeMap<String, ProgressPlan>) -> bool {
-        plans.keys().filter_map(|name| self.work.get(name)).any(|work| work.moved.is_some())
+    /// Has this counter of work moved in this instance? One that the plan no longer names proves nothing either way.
+    pub(crate) fn work_moves(&self, counter: &str, plans: &BTreeMap<String, ProgressPlan>) -> bool {
+        let named = plans.iter().find(|(_, plan)| plan.counter == counter);
+        named.is_none_or(|(name, _)| self.work.get(name).is_some_and(|work| work.moved.is_some()))
     }
 
     /// When work that does not move will be past a limit, if it is heard until then.
