@@ -11,6 +11,7 @@ use horus_core::notice::{IncidentKind, Notice, Story};
 use horus_core::observation::{CaptureStage, Exit, Finding, Input, Observation};
 use horus_core::plan::{Plan, ServicePlan, Severity};
 use horus_core::time::Mono;
+use horus_core::verdict::Verdict;
 
 use super::lives::{Ending, Happened, History, Life};
 use super::player::{Played, Player};
@@ -384,7 +385,12 @@ impl<'a> Drive<'a> {
             }
             What::WouldHave { .. } => self.doings(&service).forbidden += 1,
             What::BreakerOpened { .. } => self.doings(&service).breaker_opened.push(now),
-            What::IncidentOpened { kind: IncidentKind::Stuck, .. } => {
+            // The incident may be open still from the hang before; the verdict is a new one each time.
+            What::IncidentOpened { kind: IncidentKind::Stuck, .. }
+            | What::Judged {
+                to: Verdict::Silent | Verdict::Lying | Verdict::Blocked | Verdict::Spinning,
+                ..
+            } => {
                 if let Some((life, last_fresh, heard)) = silence {
                     let delay = now.since(heard);
                     self.doings(&service).verdicts.entry((life, last_fresh)).or_insert(delay);

@@ -103,6 +103,10 @@ fn kill_129_a_is_killed_three_times_in_24_hours_at_most() {
         assert_eq!(side.kills.len(), 3, "deadline {deadline} s: {:?}", side.kills);
         assert_eq!(side.breaker_opened.len(), 1, "deadline {deadline} s");
         assert_eq!(side.starts, 4, "left running after the third");
+        let seen: Vec<Option<u64>> = bot.hangs.iter().map(|hang| hang.new_ms).collect();
+        // The patience doubles with each kill that cured nothing, as often as kills are allowed.
+        let expected = [1, 2, 4, 4].map(|factor| Some(deadline * factor * 1000));
+        assert_eq!(seen, expected, "deadline {deadline} s");
         // Nobody knows what would have become of an instance that was always killed at the same age.
         assert!(
             side.kills.iter().all(|kill| kill.healthy_again == HealthyAgain::Unknown),
