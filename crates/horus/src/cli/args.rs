@@ -18,8 +18,8 @@ pub(crate) const NAMES_MAX: usize = 64;
     version,
     max_term_width = 100,
     disable_help_subcommand = true,
-    after_help = "Exit codes: 0 done, 1 the thing asked for failed, 64 wrong usage, 69 no daemon answers, 70 a bug in \
-                  horus, 78 wrong configuration.\n\nData goes to stdout, everything else to stderr. NO_COLOR is obeyed."
+    after_help = "Exit codes: 0 done, 1 the thing asked for failed, 64 wrong usage, 65 a file is not what it should \
+                  be, 66 a file cannot be read, 69 no daemon answers, 70 a bug in horus, 78 wrong configuration.\n\nData goes to stdout, everything else to stderr. NO_COLOR is obeyed."
 )]
 pub(crate) struct CommandLine {
     #[command(flatten)]
@@ -74,6 +74,14 @@ pub(crate) enum Verb {
     Alerts(AlertsVerb),
     /// Read the configuration again and follow what changed
     Reload(ReloadArgs),
+    /// Live a recording again, step by step
+    Replay(ReplayArgs),
+    /// Try a configuration on what was recorded: what would it have done?
+    Simulate(SimulateArgs),
+    /// Propose thresholds for a service from what was recorded
+    Tune(TuneArgs),
+    /// Fire every rule, detector and sink once, in a sandbox, and name those that cannot fire
+    Selftest(SelftestArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Be the parent of all children. Started by `horus run`, not by people
@@ -246,6 +254,83 @@ pub(crate) struct ReloadArgs {
     pub(crate) json: bool,
 }
 
+/// `horus replay`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without --script or --transitions, instructions are read from stdin; `help` lists them."
+)]
+pub(crate) struct ReplayArgs {
+    /// The recording
+    pub(crate) file: PathBuf,
+    /// Carry out these instructions and end, such as "break verdict silent; continue; diff"
+    #[arg(long, value_name = "TEXT", conflicts_with = "transitions")]
+    pub(crate) script: Option<String>,
+    /// Print every state change on one line and end
+    #[arg(long)]
+    pub(crate) transitions: bool,
+    /// Print one JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What was heard, and when.
+#[derive(Debug, Args)]
+pub(crate) struct HeardArgs {
+    /// What was heard, from this file instead of the state directory
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["since", "state"])]
+    pub(crate) journal: Option<PathBuf>,
+    /// How far to look back, such as "30d" or "12h"
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = days)]
+    pub(crate) since: Duration,
+    /// The state directory, if not that of the configuration
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+}
+
+/// `horus simulate`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The configuration to try is that of --config. Nothing is written, and a daemon may run meanwhile."
+)]
+pub(crate) struct SimulateArgs {
+    #[command(flatten)]
+    pub(crate) heard: HeardArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horus tune`
+#[derive(Debug, Args)]
+pub(crate) struct TuneArgs {
+    /// The service
+    #[arg(value_parser = service_name)]
+    pub(crate) name: ServiceName,
+    #[command(flatten)]
+    pub(crate) heard: HeardArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horus selftest`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Nothing is started, signalled or sent, unless --send is given. Exit code 1: something that \
+                        ought to fire did not."
+)]
+pub(crate) struct SelftestArgs {
+    /// Only the judge's own rules, each on a line; no configuration is read
+    #[arg(long, conflicts_with = "send")]
+    pub(crate) rules: bool,
+    /// Send one message, marked as a test, to every sink
+    #[arg(long)]
+    pub(crate) send: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `horus completions`
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
@@ -288,6 +373,18 @@ fn length(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Like [`length`], and days and weeks of 24 hours: "30d", "2w".
+fn days(text: &str) -> Result<Duration, String> {
+    let whole = |unit: char, hours: u64| {
+        let number: u64 = text.trim().strip_suffix(unit)?.trim().parse().ok()?;
+        (1..=36_500).contains(&number).then(|| Duration::from_secs(number * hours * 3600))
+    };
+    match whole('d', 24).or_else(|| whole('w', 7 * 24)) {
+        Some(length) => Ok(length),
+        None => length(text).map_err(|_| "a time to look back looks like 30d, 12h or 90m".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -297,6 +394,16 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn days_are_read_too() {
+        assert_eq!(days("30d"), Ok(Duration::from_secs(30 * 86_400)));
+        assert_eq!(days("2w"), Ok(Duration::from_secs(14 * 86_400)));
+        assert_eq!(days("12h"), Ok(Duration::from_secs(43_200)));
+        for bad in ["", "d", "0d", "-1d", "soon"] {
+            assert!(days(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

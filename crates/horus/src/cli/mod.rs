@@ -15,6 +15,10 @@ mod fault;
 mod locate;
 mod output;
 mod render;
+mod replay;
+mod selftest;
+mod simulate;
+mod tune;
 mod verbs;
 pub(crate) mod words;
 

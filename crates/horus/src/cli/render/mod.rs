@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod events;
 pub(crate) mod incident;
 pub(crate) mod live;
+pub(crate) mod selftest;
 pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod style;

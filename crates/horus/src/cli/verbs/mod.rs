@@ -13,6 +13,7 @@ use super::fault::Fault;
 use super::locate;
 use super::output::Output;
 use super::{Invocation, Place};
+use super::{replay, selftest, simulate, tune};
 
 /// Does it, or finds out what the daemon's part of the program has to do.
 ///
@@ -28,6 +29,10 @@ pub(crate) fn dispatch(line: CommandLine, output: &Output) -> Result<Invocation,
         Verb::Keep(args) => Ok(Invocation::Keep(args)),
         Verb::Check(args) => care::check(&place, &args, output).map(Invocation::Over),
         Verb::Init(args) => care::init(&args, output).map(Invocation::Over),
+        Verb::Replay(args) => replay::replay(&args, output).map(Invocation::Over),
+        Verb::Simulate(args) => simulate::simulate(&place, &args, output).map(Invocation::Over),
+        Verb::Tune(args) => tune::tune(&place, &args, output).map(Invocation::Over),
+        Verb::Selftest(args) => in_runtime(selftest::selftest(&place, &args, output)).map(Invocation::Over),
         Verb::Completions(args) => care::completions(&args, output).map(Invocation::Over),
         verb => in_runtime(over_the_socket(&place, verb, output)).map(Invocation::Over),
     }
@@ -61,7 +66,15 @@ async fn over_the_socket(place: &Place, verb: Verb, output: &Output) -> Result<E
         Verb::Incident(args) => show::incident(&client, &args, output).await,
         Verb::Alerts(AlertsVerb::Test(args)) => care::alerts_test(&client, &args, output).await,
         Verb::Reload(args) => care::reload(&client, &args, output).await,
-        Verb::Run | Verb::Keep(_) | Verb::Check(_) | Verb::Init(_) | Verb::Completions(_) => {
+        Verb::Run
+        | Verb::Keep(_)
+        | Verb::Check(_)
+        | Verb::Init(_)
+        | Verb::Replay(_)
+        | Verb::Simulate(_)
+        | Verb::Tune(_)
+        | Verb::Selftest(_)
+        | Verb::Completions(_) => {
             Err(Fault::new(ExitStatus::Bug, "this verb needs no daemon", "please report this"))
         }
     }
