@@ -176,6 +176,9 @@ pub struct Memory {
     /// A job: how long ago its last run was begun.
     #[serde(rename = "job_started_ms", with = "crate::time::millis::option", default)]
     pub job_started: Option<Duration>,
+    /// A job: how long ago the run that goes on was begun.
+    #[serde(rename = "job_running_ms", with = "crate::time::millis::option", default)]
+    pub job_running: Option<Duration>,
     /// A job: the last time of its calendar that was served or skipped.
     #[serde(default)]
     pub job_slot: Option<jiff::Timestamp>,

@@ -30,8 +30,8 @@ impl Service {
     /// The exits ledger and the restart policy.
     pub(crate) fn count_exit(&mut self, turn: &mut Turn<'_>, exit: Exit, lifetime: Duration) {
         if self.ends_well(exit) {
-            self.close_stuck_by_exit(turn);
             self.finish_run(turn, lifetime);
+            self.close_stuck_by_exit(turn);
             return;
         }
         self.exits.record(turn.now, lifetime);
@@ -84,6 +84,7 @@ impl Service {
     fn leave_down(&mut self, turn: &mut Turn<'_>, exit: Exit, lifetime: Duration) {
         let waits = self.plan.schedule.is_some();
         self.wanted = Wanted::Down(if waits { Why::NotDue } else { Why::Completed });
+        self.job.began = None;
         let Some(incident) = self.incidents.find(IncidentKind::Exit) else { return };
         let id = incident.id;
         if exit.is_clean() {
@@ -212,11 +213,17 @@ impl Service {
         };
         // Whatever dies or hangs at the same age has to outlive that age twice before anything is called cured.
         let onset = self.kills.last_onset().unwrap_or_default().saturating_mul(2).min(OUTLIVE_MAX);
-        plain.max(outlive).max(onset).max(same_age.unwrap_or_default().saturating_mul(2))
+        // A habit is not cured before it is outlived, however late in a life it shows itself.
+        let habit = self.kills.habitual_onset().unwrap_or_default().saturating_mul(2);
+        plain.max(outlive).max(onset).max(habit).max(same_age.unwrap_or_default().saturating_mul(2))
     }
 
     /// When proof is due, if it is.
     pub(crate) fn proof_due(&self) -> Option<crate::time::Mono> {
+        // A job proves itself by finishing, not by its age.
+        if self.plan.schedule.is_some() {
+            return None;
+        }
         match &self.phase {
             Phase::Running(running)
                 if (!running.proven || self.kills.is_open()) && self.has_to_be_proven() =>

@@ -65,6 +65,9 @@ pub struct Engine {
     dead_sinks: BTreeMap<String, String>,
     /// When the common cause that is told of is over, if it does not come back.
     pub(crate) common_over_at: Option<Mono>,
+    /// Since when Horus's own prober fails; when that is over, if it does not fail again.
+    pub(crate) canary_since: Option<Mono>,
+    pub(crate) canary_over_at: Option<Mono>,
     /// When the record of the detectors is looked at again, because one is demoted.
     pub(crate) weigh_again_at: Option<Mono>,
     /// When something that concerns all services is due.
@@ -102,6 +105,8 @@ impl Engine {
             store_fault: None,
             dead_sinks: BTreeMap::new(),
             common_over_at: None,
+            canary_since: None,
+            canary_over_at: None,
             weigh_again_at: None,
             common_due: None,
             expected: None,
@@ -375,8 +380,10 @@ impl Engine {
         turn.shared.reconciled = true;
         for service in self.services.values_mut() {
             service.remembered_instance = None;
+            service.miss_the_run();
             service.due = Some(turn.now);
         }
+        self.resume_trial(turn);
     }
 
     fn operator(&mut self, turn: &mut Turn<'_>, ticket: u64, request: OperatorRequest) {

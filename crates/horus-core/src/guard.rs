@@ -166,6 +166,14 @@ impl Guard {
         }
     }
 
+    /// The same, begun in an earlier life of Horus.
+    pub(crate) fn resume_trial(&mut self, name: &ServiceName, until: Mono) {
+        if matches!(self.state, State::Open | State::OneAtATime) {
+            self.state = State::OneAtATime;
+            self.acted(name, until);
+        }
+    }
+
     /// Who is on trial.
     pub(crate) fn on_trial(&self) -> Option<&ServiceName> {
         self.trial.as_ref().map(|trial| &trial.name)

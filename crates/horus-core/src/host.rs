@@ -111,17 +111,34 @@ impl Engine {
                 }
             }
             None => {
-                if let Some(id) = self.own.find_detail(kind, CANARY).map(|incident| incident.id) {
-                    let how = "the prober works again";
-                    self.own.close(turn, id, Outcome::CameBackAlone, how, None);
-                    // What it did not hear meanwhile proves nothing.
-                    for service in self.services.values_mut() {
-                        service.judge_anew(turn.now);
+                if let Some(since) = self.canary_since.take() {
+                    // What it did not hear meanwhile proves nothing. One that fails again soon is the same incident.
+                    self.canary_over_at = Some(turn.now + SAME_CAUSE_WITHIN);
+                    let late = turn.now.since(since);
+                    for service in self.services.values_mut().filter(|service| service.is_asked_by_network())
+                    {
+                        service.excuse(turn.now, late);
+                        service.due = Some(turn.now);
                     }
                 }
             }
         }
+        if fault.is_some() {
+            self.canary_over_at = None;
+            self.canary_since.get_or_insert(turn.now);
+        }
         turn.shared.canary = fault;
+    }
+
+    fn end_canary(&mut self, turn: &mut Turn<'_>) {
+        if self.canary_over_at.is_none_or(|at| at > turn.now) {
+            return;
+        }
+        self.canary_over_at = None;
+        if let Some(id) = self.own.find_detail(IncidentKind::CommonCause, CANARY).map(|incident| incident.id)
+        {
+            self.own.close(turn, id, Outcome::CameBackAlone, "the prober works again", None);
+        }
     }
 
     /// The time of day is known, or was set.
@@ -137,6 +154,7 @@ impl Engine {
     pub(crate) fn tend_common(&mut self, turn: &mut Turn<'_>) {
         self.tend_maintenance(turn);
         self.end_common_cause(turn);
+        self.end_canary(turn);
         self.tend_guard(turn);
         let again = self.weigh_again_at.is_some_and(|at| at <= turn.now);
         if std::mem::take(&mut turn.shared.record_changed) || again {
@@ -149,7 +167,7 @@ impl Engine {
     pub(crate) fn common_due(&self, now: Mono) -> Option<Mono> {
         let guard = self.shared.guard.due(now).into_iter();
         let due = guard.chain(self.shared.maintenance.due());
-        due.chain(self.common_over_at).chain(self.weigh_again_at).min()
+        due.chain(self.common_over_at).chain(self.canary_over_at).chain(self.weigh_again_at).min()
     }
 
     /// A common cause that does not come back for a while is over. One that does is the same incident, without new noise.
@@ -198,8 +216,10 @@ impl Engine {
         if !turn.shared.guard.changed && !due {
             return;
         }
-        let judged =
-            |service: &&Service| matches!(service.phase, Phase::Running(_) | Phase::Condemned { .. });
+        let judged = |service: &&Service| {
+            let by_something = service.beats.has_sources() || !service.plan.progress.is_empty();
+            by_something && matches!(service.phase, Phase::Running(_) | Phase::Condemned { .. })
+        };
         let watched = self.services.values().filter(judged).count();
         turn.shared.guard.count_watched(u32::try_from(watched).unwrap_or(u32::MAX));
         self.end_trial(turn);
@@ -214,6 +234,18 @@ impl Engine {
                 }
             }
             None => {}
+        }
+    }
+
+    /// An earlier life of Horus has restarted somebody and not seen a proof: nobody else is restarted before that.
+    pub(crate) fn resume_trial(&self, turn: &mut Turn<'_>) {
+        let unproven = self.services.values().filter(|service| service.alive().is_some());
+        let unproven = unproven.filter_map(|service| Some((service.kills.last_unproven()?, service)));
+        if let Some((at, service)) = unproven.max_by_key(|(at, _)| *at) {
+            let until = at + service.trial_term();
+            if until > turn.now && !service.kills.is_open() {
+                turn.shared.guard.resume_trial(&service.name, until);
+            }
         }
     }
 

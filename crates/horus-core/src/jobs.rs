@@ -12,13 +12,16 @@ use crate::notice::{IncidentKind, Story};
 use crate::observation::Exit;
 use crate::plan::{SchedulePlan, Severity, When};
 use crate::reason::{Reason, Rule};
-use crate::service::{Facts, Service, Wanted, Why};
+use crate::service::{Facts, Phase, Service, Wanted, Why};
 use crate::time::{Human, Mono};
 use crate::transition::Trigger;
 use crate::turn::Turn;
 
 /// Missed times are counted up to this.
 pub const MISSED_COUNT_MAX: u32 = 1000;
+
+/// A time that passed no longer ago than this is not missed: it is met now.
+pub const LATE_MAX: std::time::Duration = std::time::Duration::from_secs(10 * 60);
 
 /// A remembered time that lies further ahead than this was written by a clock that was wrong.
 pub const AHEAD_MAX: std::time::Duration = std::time::Duration::from_secs(25 * 3600);
@@ -30,12 +33,18 @@ pub(crate) struct Job {
     pub(crate) next: Option<Mono>,
     /// When its last run was begun.
     pub(crate) started: Option<Mono>,
+    /// The present run was begun then, whatever restarts it has seen since.
+    pub(crate) began: Option<Mono>,
     /// The last time of the calendar that was served, skipped or found missed.
     pub(crate) slot: Option<Timestamp>,
     /// Times that came while the present run went on.
     skipped: u32,
     /// Times that passed while nobody could start it, not told yet.
-    missed: u32,
+    pub(crate) missed: u32,
+    /// A run that was going on has been lost with the machine: not told yet.
+    cut_off: bool,
+    /// It was told that this run takes too long.
+    overdue_told: bool,
 }
 
 impl Service {
@@ -57,7 +66,9 @@ impl Service {
                 let mut from = if trusted(&from) { from } else { wall };
                 let mut missed = 0;
                 let mut next = calendar.next_after(from);
-                while let Some(at) = next.filter(|at| *at <= wall && missed < MISSED_COUNT_MAX) {
+                let too_late =
+                    |at: &Timestamp| *at <= wall && wall.duration_since(*at).unsigned_abs() > LATE_MAX;
+                while let Some(at) = next.filter(|at| too_late(at) && missed < MISSED_COUNT_MAX) {
                     (missed, from) = (missed + 1, at);
                     next = calendar.next_after(from);
                 }
@@ -76,7 +87,7 @@ impl Service {
     /// Does what is due of its schedule.
     pub(crate) fn tend_job(&mut self, turn: &mut Turn<'_>) {
         let Some(schedule) = self.plan.schedule.clone() else { return };
-        if self.job.missed > 0 && turn.shared.reconciled {
+        if (self.job.missed > 0 || self.job.cut_off) && turn.shared.reconciled {
             self.tell_missed(turn, &schedule);
         }
         if self.job.next.is_some_and(|at| at <= turn.now) {
@@ -88,8 +99,8 @@ impl Service {
     /// When its schedule has to be looked at.
     pub(crate) fn job_due(&self) -> Option<Mono> {
         let schedule = self.plan.schedule.as_ref()?;
-        let told = self.incidents.find(IncidentKind::RunOverdue).is_some();
-        let overdue = self.alive().filter(|_| !told).map(|alive| alive.since + schedule.finish);
+        let told = self.job.overdue_told;
+        let overdue = self.run_began().filter(|_| !told).map(|began| began + schedule.finish);
         self.job.next.into_iter().chain(overdue).min()
     }
 
@@ -124,6 +135,8 @@ impl Service {
         self.wanted = Wanted::Up;
         self.delay = None;
         self.job.started = Some(turn.now);
+        self.job.began = Some(turn.now);
+        self.job.overdue_told = false;
         self.job.skipped = 0;
         self.launch_reason = Some(reason);
         self.dirty = true;
@@ -135,55 +148,108 @@ impl Service {
             self.job.skipped = self.job.skipped.saturating_add(1);
         }
         self.record(turn, None, What::RunSkipped { reason });
-        // The first skipped time is news, and says how long it has been running by now.
-        if self.job.skipped == 1
-            && let Some(alive) = self.alive()
-        {
-            self.tell_overdue_run(turn, turn.now.since(alive.since), schedule);
+        // The first skipped time is news.
+        if self.job.skipped != 1 {
+            return;
         }
+        match self.run_began().filter(|_| self.alive().is_some()) {
+            Some(began) => {
+                let running = turn.now.since(began);
+                self.tell_long_run(turn, running, schedule, Severity::Warning);
+            }
+            None => {
+                let because = match (&self.phase, self.waits_for(&turn.shared.ready)) {
+                    (Phase::Waiting, Some(name)) => format!("it still waits for {name} to be ready"),
+                    _ => "its last run has not come about".to_owned(),
+                };
+                self.tell_run_missed(turn, 1, because, false);
+            }
+        }
+    }
+
+    /// When the present run was begun. One that a person started counts from its process.
+    fn run_began(&self) -> Option<Mono> {
+        let alive = self.alive()?.since;
+        Some(self.job.began.map_or(alive, |began| began.min(alive)))
     }
 
     fn look_at_run(&mut self, turn: &mut Turn<'_>, schedule: &SchedulePlan) {
-        let Some(alive) = self.alive() else { return };
-        let running = turn.now.since(alive.since);
-        if running >= schedule.finish && self.incidents.find(IncidentKind::RunOverdue).is_none() {
-            self.tell_overdue_run(turn, running, schedule);
+        let Some(began) = self.run_began() else { return };
+        let running = turn.now.since(began);
+        if running >= schedule.finish && !self.job.overdue_told {
+            self.job.overdue_told = true;
+            self.tell_long_run(turn, running, schedule, Severity::Critical);
         }
     }
 
-    fn tell_overdue_run(
+    fn tell_long_run(
         &mut self,
         turn: &mut Turn<'_>,
         running: std::time::Duration,
         schedule: &SchedulePlan,
+        severity: Severity,
     ) {
         let (finish, skipped) = (schedule.finish, self.job.skipped);
         let text = format!("it runs for {}, {} are allowed", Human(running), Human(finish));
         let reason = Reason::new(Rule::RunOverdue, text);
-        let (generation, severity) = (Some(self.generation), Severity::Critical);
+        let generation = Some(self.generation);
         let id = self.incidents.open(turn, generation, IncidentKind::RunOverdue, "", severity, &reason);
-        self.incidents.tell(turn, id, severity, true, true, Story::RunOverdue { running, finish, skipped });
+        let needs_you = severity == Severity::Critical || self.job.overdue_told;
+        self.incidents.tell(
+            turn,
+            id,
+            severity,
+            needs_you,
+            true,
+            Story::RunOverdue { running, finish, skipped },
+        );
         self.dirty = true;
     }
 
     fn tell_missed(&mut self, turn: &mut Turn<'_>, schedule: &SchedulePlan) {
-        let missed = std::mem::take(&mut self.job.missed);
+        let cut_off = std::mem::take(&mut self.job.cut_off);
+        let missed = std::mem::take(&mut self.job.missed).saturating_add(u32::from(cut_off));
         self.dirty = true;
         let free = self.hold.is_none() && matches!(self.wanted, Wanted::Down(Why::NotDue | Why::Completed));
         let catches_up = schedule.catch_up && free && self.is_at_rest();
-        let because = "Horus was not running or the machine slept".to_owned();
-        let reason = Reason::new(Rule::RunMissed, format!("{missed} times passed: {because}"));
+        let because = if cut_off {
+            "a run was cut off with the machine or with Horus"
+        } else {
+            "Horus was not running or the machine slept"
+        };
         if free || self.wanted == Wanted::Up {
-            let (generation, severity) = (Some(self.generation), Severity::Warning);
-            let id = self.incidents.open(turn, generation, IncidentKind::RunMissed, "", severity, &reason);
-            let story = Story::RunMissed { missed, because, catches_up };
-            self.incidents.tell(turn, id, severity, false, true, story);
+            self.tell_run_missed(turn, missed, because.to_owned(), catches_up);
         } else {
             // A person wanted it down: nothing was missed.
-            self.record(turn, None, What::RunSkipped { reason: reason.clone() });
+            let reason = Reason::new(Rule::RunMissed, because);
+            self.record(turn, None, What::RunSkipped { reason });
         }
         if catches_up {
             self.begin_run(turn, Reason::new(Rule::RunMissed, "a missed time is made up for"));
+        }
+    }
+
+    fn tell_run_missed(&mut self, turn: &mut Turn<'_>, missed: u32, because: String, catches_up: bool) {
+        let times = if missed == 1 { "time" } else { "times" };
+        let reason = Reason::new(Rule::RunMissed, format!("{missed} {times} passed: {because}"));
+        let (generation, severity) = (Some(self.generation), Severity::Warning);
+        let id = self.incidents.open(turn, generation, IncidentKind::RunMissed, "", severity, &reason);
+        self.incidents.tell(
+            turn,
+            id,
+            severity,
+            false,
+            true,
+            Story::RunMissed { missed, because, catches_up },
+        );
+    }
+
+    /// The keeper's processes are known: a run that was going on and is not there was cut off.
+    pub(crate) fn miss_the_run(&mut self) {
+        let waits = matches!(self.wanted, Wanted::Down(Why::NotDue));
+        if waits && self.is_at_rest() && self.job.began.take().is_some() {
+            self.job.cut_off = true;
+            self.dirty = true;
         }
     }
 
@@ -200,6 +266,18 @@ impl Service {
         }
         self.delay = None;
         self.exits.prove();
+        self.job.began = None;
+        if self.kills.unproven() > 0 {
+            self.record(turn, None, What::Proven { after: took });
+            self.kills.prove();
+            turn.shared.record_changed = true;
+        }
+        self.places.clear();
+        turn.shared.guard.proven(&self.name);
+        if self.incidents.find(IncidentKind::Stuck).is_some() {
+            let how = "a run has finished well";
+            self.incidents.close_kind(turn, IncidentKind::Stuck, Outcome::HealedByRestart, how);
+        }
         let ended = [
             IncidentKind::RunOverdue,
             IncidentKind::RunMissed,

@@ -227,6 +227,7 @@ impl Service {
 
     /// A fresh tick was heard, the one before `gap` ago.
     pub(crate) fn fresh_tick(&mut self, turn: &mut Turn<'_>, by: String, gap: Duration) {
+        self.declared_since_tick = false;
         self.show_life(turn, Track::Loop);
         self.react(turn, Trigger::FirstTick, Facts::By(by));
         if let Phase::Running(running) = &mut self.phase
@@ -416,7 +417,7 @@ impl Service {
     }
 
     /// The standstill that a decision is about.
-    fn fault(&self, now: Mono, decision: Decision) -> Option<Fault> {
+    pub(crate) fn fault(&self, now: Mono, decision: Decision) -> Option<Fault> {
         if decision.verdict == Verdict::WorkStalled {
             let stalled = self.stalled(now)?;
             let limit = stalled.limit;
@@ -513,7 +514,6 @@ impl Service {
                     incident: id,
                     track: fault.track,
                     rule: fault.rule,
-                    by_proof: fault.age < fault.act,
                     watched_since: match self.phase {
                         Phase::Starting { watched_since, .. } => Some(watched_since),
                         _ => None,
@@ -599,13 +599,13 @@ impl Service {
     }
 
     /// So long a restart may take to be proven, or to fail, before it counts as failed.
-    fn trial_term(&self) -> Duration {
+    pub(crate) fn trial_term(&self) -> Duration {
         let end = self.plan.stop.grace.saturating_add(UNDEAD_AFTER);
         let start = self.startup_cap().saturating_add(LAUNCH_WAIT_MAX);
         end.saturating_add(start).saturating_add(self.proof_takes().saturating_mul(2))
     }
 
-    fn is_asked_by_network(&self) -> bool {
+    pub(crate) fn is_asked_by_network(&self) -> bool {
         use crate::plan::BeatPlan;
         self.plan.beats.iter().any(|beat| matches!(beat, BeatPlan::Http(_) | BeatPlan::Tcp(_)))
     }

@@ -176,8 +176,9 @@ impl KillLedger {
         Allowance::Allowed { number: self.unproven.saturating_add(1) }
     }
 
-    pub(crate) fn record(&mut self, now: Mono, rule: Rule, onset: Duration) {
-        self.kills.push_front(Kill { at: now, proven: false, forgiven: false, rule, onset });
+    /// `on_trial`: after a common cause, so that its outcome says little about the detector.
+    pub(crate) fn record(&mut self, now: Mono, rule: Rule, onset: Duration, on_trial: bool) {
+        self.kills.push_front(Kill { at: now, proven: false, forgiven: on_trial, rule, onset });
         self.kills.truncate(KILLS_KEPT_MAX);
         self.unproven = self.unproven.saturating_add(1);
     }
@@ -200,9 +201,20 @@ impl KillLedger {
         same_age(self.kills.iter().take(unproven).map(|kill| kill.onset))
     }
 
+    /// Mean age at which the last hangs began, proven or not, if it was the same every time.
+    pub(crate) fn habitual_onset(&self) -> Option<Duration> {
+        let last = self.kills.iter().take(SAME_AGE_DEATHS);
+        if last.clone().count() < SAME_AGE_DEATHS { None } else { same_age(last.map(|kill| kill.onset)) }
+    }
+
     /// How old the instance was when the hang began that led to the last unproven kill.
     pub(crate) fn last_onset(&self) -> Option<Duration> {
         self.kills.front().filter(|_| self.unproven > 0).map(|kill| kill.onset)
+    }
+
+    /// When the last kill was, if no proof has followed.
+    pub(crate) fn last_unproven(&self) -> Option<Mono> {
+        self.kills.front().filter(|_| self.unproven > 0).map(|kill| kill.at)
     }
 
     /// What asked for the last kill.
@@ -220,11 +232,15 @@ impl KillLedger {
 
     /// The restart cured: the next fault is judged with the plain deadline again.
     pub(crate) fn prove(&mut self) {
+        // The newest one cured. Those before it did not, and if the breaker is open none did: it came back without us.
+        if self.open.is_none()
+            && self.unproven > 0
+            && let Some(newest) = self.kills.front_mut()
+        {
+            newest.proven = true;
+        }
         self.unproven = 0;
         self.open = None;
-        for kill in &mut self.kills {
-            kill.proven = true;
-        }
     }
 
     /// A person takes the responsibility: the count starts anew, the day's record stays.
@@ -241,11 +257,13 @@ impl KillLedger {
         let recent =
             self.kills.iter().enumerate().take_while(move |(_, kill)| now.since(kill.at) < RECORD_WINDOW);
         let judged = recent.filter(|(_, kill)| !kill.forgiven);
-        judged.filter_map(|(index, kill)| match (kill.proven, index > 0 || self.is_open()) {
-            (true, _) => Some((kill.rule, Turned::Right)),
-            (false, true) => Some((kill.rule, Turned::Wrong)),
-            // The last one is on trial.
-            (false, false) => None,
+        judged.filter_map(|(index, kill)| {
+            match (kill.proven, index > 0 || self.unproven == 0 || self.is_open()) {
+                (true, _) => Some((kill.rule, Turned::Right)),
+                (false, true) => Some((kill.rule, Turned::Wrong)),
+                // The last one is on trial.
+                (false, false) => None,
+            }
         })
     }
 
@@ -352,7 +370,7 @@ mod tests {
         let (plan, mut ledger) = (kill_plan(), KillLedger::default());
         for n in 1..=3 {
             assert_eq!(ledger.allowance(at(n), &plan), Allowance::Allowed { number: n as u32 });
-            ledger.record(at(n), Rule::Silent, SECOND * n as u32);
+            ledger.record(at(n), Rule::Silent, SECOND * n as u32, false);
         }
         assert!(matches!(ledger.allowance(at(4), &plan), Allowance::OpensBreaker(_)));
         ledger.open_breaker(at(4));
@@ -371,7 +389,7 @@ mod tests {
         let (plan, mut ledger) = (KillPlan { daily: 5, ..kill_plan() }, KillLedger::default());
         for n in 0..5 {
             assert!(matches!(ledger.allowance(at(n * 1000), &plan), Allowance::Allowed { number: 1 }));
-            ledger.record(at(n * 1000), Rule::Silent, SECOND);
+            ledger.record(at(n * 1000), Rule::Silent, SECOND, false);
             ledger.prove();
         }
         assert!(matches!(ledger.allowance(at(5000), &plan), Allowance::OpensBreaker(_)));
@@ -384,7 +402,7 @@ mod tests {
         let mut seen = Vec::new();
         for n in 0..4 {
             seen.push(ledger.patience(10 * SECOND, &plan).as_secs());
-            ledger.record(at(n), Rule::Silent, SECOND);
+            ledger.record(at(n), Rule::Silent, SECOND, false);
         }
         assert_eq!(seen, [10, 20, 40, 40]);
     }
@@ -393,7 +411,7 @@ mod tests {
     fn what_hangs_at_the_same_age_every_time_is_tried_again_after_a_day_only() {
         let (plan, mut ledger) = (kill_plan(), KillLedger::default());
         for (n, onset) in [64, 65, 63].into_iter().enumerate() {
-            ledger.record(at(n as u64), Rule::Silent, onset * SECOND);
+            ledger.record(at(n as u64), Rule::Silent, onset * SECOND, false);
         }
         assert_eq!(ledger.same_onset(), Some(64 * SECOND));
         ledger.open_breaker(at(4));

@@ -182,6 +182,7 @@ impl Service {
         self.extended_until = None;
         self.judged_since = turn.now;
         self.declared_until = Mono::default();
+        self.declared_since_tick = false;
         self.said = None;
         self.recovers_at = None;
         self.recovers_on_tick = false;
@@ -320,7 +321,7 @@ impl Service {
         self.ended = self.ended.max(self.generation);
         self.dirty = true;
         turn.shared.guard.green(&self.name);
-        if cause == DeathCause::Itself {
+        if cause == DeathCause::Itself && !self.ends_well(exit) {
             turn.shared.guard.failed(&self.name, turn.now);
         }
         if let Some(lasted) =

@@ -138,7 +138,6 @@ impl Service {
     }
 
     /// It says that its long step or its pause is over. Its silence counts from that word: the next tick is yet to come.
-    /// A still tick behind ever new words is not excused for longer than any other long step.
     fn end_declared(&mut self, now: Mono, declared: Declared) {
         let over = match (self.declared, declared) {
             (Declared::Busy(_), Declared::Busy(_)) | (Declared::Idle, Declared::Idle) => false,
@@ -148,11 +147,12 @@ impl Service {
         if !over {
             return;
         }
-        let bound = match self.declared {
-            Declared::Busy(_) => self.grant(now, Duration::ZERO),
-            Declared::Idle | Declared::Ok | Declared::Halted => now,
-        };
-        self.declared_until = self.declared_until.max(bound);
+        // Once for each fresh tick: whoever flips between two words over a still tick is not excused for ever.
+        if self.declared_since_tick {
+            return;
+        }
+        self.declared_since_tick = true;
+        self.declared_until = now;
     }
 
     fn hear_ready(&mut self, turn: &mut Turn<'_>) {
@@ -190,6 +190,10 @@ impl Service {
         for until in [&mut self.busy_until, &mut self.extended_until].into_iter().flatten() {
             *until = *until + late;
         }
+        for since in [&mut self.judged_since, &mut self.declared_until, &mut self.start_looked_at] {
+            *since = (*since + late).min(now);
+        }
+        self.idle_at = self.idle_at.map(|at| (at + late).min(now));
         match &mut self.phase {
             Phase::Running(running) | Phase::Condemned { running, .. } => {
                 running.steady_since = (running.steady_since + late).min(now);
@@ -436,6 +440,7 @@ impl Service {
             moved: self.beats.moved(),
             stalls: self.stalls.remember(now),
             job_started: self.job.started.map(|at| now.since(at)),
+            job_running: self.job.began.map(|at| now.since(at)),
             job_slot: self.job.slot,
             hang: self.last_hang.as_ref().map(|hang| MemoryHang {
                 first_sign: now.since(hang.first_sign),
@@ -472,6 +477,7 @@ impl Service {
         self.remembered_instance = instance;
         self.stalls = crate::stalls::Stalls::restore(&memory.stalls, written);
         self.job.started = memory.job_started.map(|age| written.before(age));
+        self.job.began = memory.job_running.map(|age| written.before(age));
         self.job.slot = memory.job_slot;
         self.last_hang = memory.hang.as_ref().map(|hang| LastHang {
             first_sign: written.before(hang.first_sign),
@@ -509,7 +515,18 @@ impl Service {
             || plan.kills != self.plan.kills
             || plan.progress != self.plan.progress;
         let observe_changed = plan.observe != self.plan.observe;
+        let when =
+            |plan: &crate::plan::ServicePlan| plan.schedule.as_ref().map(|schedule| schedule.when.clone());
+        if when(&plan) != when(&self.plan) {
+            // Other times: none of them was missed before anybody knew of them.
+            (self.job.slot, self.job.missed) = (None, 0);
+        }
         self.plan = plan;
+        if self.plan.schedule.is_none() {
+            for kind in [IncidentKind::RunOverdue, IncidentKind::RunMissed] {
+                self.incidents.close_kind(turn, kind, Outcome::Superseded, "it is no job any more");
+            }
+        }
         self.counters.retune(turn.now, &self.plan);
         self.set_job_clock(turn.now, turn.shared.wall_at(turn.now));
         if rules_changed {
@@ -560,6 +577,8 @@ impl Service {
             && self.beats.last_fresh().is_none()
         {
             self.phase = Phase::Starting { alive: running.alive, watched_since: turn.now };
+            self.start_overdue = false;
+            self.end_loop_spell(turn);
         }
     }
 

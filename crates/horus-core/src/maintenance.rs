@@ -20,6 +20,8 @@ struct Window {
     plan: MaintenancePlan,
     /// It is going on until then.
     until: Option<Mono>,
+    /// The same as a time of day.
+    ends: Option<Timestamp>,
     next: Option<Mono>,
 }
 
@@ -50,6 +52,7 @@ impl Maintenance {
             self.windows.entry(name.clone()).or_insert(Window {
                 plan: plan.clone(),
                 until: None,
+                ends: None,
                 next: None,
             });
         }
@@ -62,6 +65,12 @@ impl Maintenance {
     pub(crate) fn set_clock(&mut self, now: Mono, wall: Option<Timestamp>) {
         let Some(wall) = wall else { return };
         for window in self.windows.values_mut() {
+            // The clock that does not count sleep may have left the window behind.
+            if let Some(ends) = window.ends.filter(|_| window.until.is_some()) {
+                let began = ends.checked_sub(window.plan.lasts).unwrap_or(ends);
+                let inside = began <= wall && wall < ends;
+                window.until = Some(if inside { at_mono(now, wall, ends) } else { now });
+            }
             let earlier = wall.checked_sub(window.plan.lasts).unwrap_or(wall);
             let from = if window.until.is_none() { earlier } else { wall };
             window.next = window.plan.when.next_after(from).map(|at| at_mono(now, wall, at));
@@ -83,6 +92,7 @@ impl Maintenance {
                         turned.push(Turned::Began(name.clone(), until.since(now)));
                     }
                     window.until = Some(until.max(window.until.unwrap_or(until)));
+                    window.ends = wall.and_then(|wall| wall.checked_add(until.since(now)).ok());
                 }
                 window.next = wall
                     .and_then(|wall| Some((wall, window.plan.when.next_after(wall)?)))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::command::Command;
-use crate::decision::{Proof, Veto};
+use crate::decision::{Action, Axes, Veto, decide};
 use crate::event::What;
 use crate::judge::{Declined, EVIDENCE_WAIT_MAX, PLACES_MAX, STORE_WAIT_MAX, Seen, Track};
 use crate::notice::{IncidentKind, Story};
@@ -14,6 +14,7 @@ use crate::service::{Facts, LastHang, Phase, Service, StopCause};
 use crate::time::Human;
 use crate::transition::Trigger;
 use crate::turn::Turn;
+use crate::verdict::{LoopAxis, ProcessAxis};
 
 impl Service {
     /// Evidence first: nothing is touched yet.
@@ -50,17 +51,33 @@ impl Service {
         self.tell_declined(turn, sentence.incident, sentence.stuck_for, sentence.how, because);
     }
 
-    /// Drops the restart that was decided if anything has come about since that forbids it.
+    /// Drops the restart that was decided if anything has come about since that forbids it, or if it would not be decided on now:
+    /// its limits have grown, it went idle, its work moves, its loop was seen at home.
     fn heed_late_veto(&mut self, turn: &mut Turn<'_>) {
         let Phase::Condemned { sentence, .. } = &self.phase else { return };
         if let Some((_, why)) = self.veto(turn, sentence.track, sentence.rule) {
             self.spare(turn, &why);
-        } else if sentence.track == Track::Loop && sentence.watched_since.is_none() {
-            let limits = self.limits();
-            let due = if sentence.by_proof { limits.deadline } else { limits.act };
-            if self.age(turn.now).is_none_or(|age| age < due) {
-                self.spare(turn, "its limits are longer by now");
+            return;
+        }
+        let mut axes = self.axes(turn.now);
+        if sentence.watched_since.is_some() {
+            axes = Axes { process: ProcessAxis::Starting, loop_axis: LoopAxis::Silent, ..axes };
+        }
+        let decision = decide(axes);
+        let starts = sentence.watched_since.is_some();
+        let still = match decision.action {
+            Action::Restart if starts => true,
+            Action::Restart | Action::RestartAtTwice if !starts => {
+                let at_once = decision.action == Action::Restart;
+                let fault = self.fault(turn.now, decision).filter(|fault| fault.track == sentence.track);
+                fault.is_some_and(|fault| fault.age >= if at_once { fault.limit } else { fault.act })
             }
+            Action::Nothing | Action::Watch | Action::Tell | Action::Restart | Action::RestartAtTwice => {
+                false
+            }
+        };
+        if !still {
+            self.spare(turn, decision.because);
         }
     }
 
@@ -86,7 +103,12 @@ impl Service {
         if self.spell.opened || self.work_spell.opened {
             self.record(turn, incident, What::EvidenceCaptured { stage, finding: finding.clone() });
         }
-        let spell = if self.work_spell.opened { &mut self.work_spell } else { &mut self.spell };
+        // Captures look at the main loop; only the last one before a restart for the sake of work belongs to that.
+        let track = match &self.phase {
+            Phase::Condemned { sentence, .. } if stage == CaptureStage::Verdict => sentence.track,
+            _ => Track::Loop,
+        };
+        let spell = self.spell_of(track);
         spell.findings.retain(|seen| seen.stage != stage);
         spell.findings.push(Seen { at: turn.now, stage, finding });
         if stage == CaptureStage::Verdict
@@ -94,16 +116,9 @@ impl Service {
         {
             self.spare_the_stopped(turn, &why);
         }
-        if stage == CaptureStage::Verdict
-            && let Phase::Condemned { sentence, .. } = &self.phase
-            && sentence.track == Track::Loop
-        {
+        if stage == CaptureStage::Verdict {
             // The last look before the signal: what was proven has to hold still, and who is at home lives.
-            match self.proof() {
-                Proof::Home => self.spare(turn, "its loop was seen at home"),
-                Proof::None if sentence.by_proof => self.spare(turn, "the last capture proves nothing"),
-                Proof::None | Proof::Blocked | Proof::Spinning => {}
-            }
+            self.heed_late_veto(turn);
         }
         if stage == CaptureStage::Verdict
             && let Phase::Condemned { sentence, .. } = &self.phase
@@ -171,7 +186,8 @@ impl Service {
         let (stuck_for, how) = (sentence.stuck_for, sentence.how);
         self.last_hang = Some(LastHang { first_sign, stuck_for, how, place });
         let onset = self.alive().map_or(Duration::ZERO, |alive| first_sign.since(alive.since));
-        self.kills.record(turn.now, sentence.rule, onset);
+        let on_trial = turn.shared.guard.on_trial() == Some(&self.name);
+        self.kills.record(turn.now, sentence.rule, onset, on_trial);
         if sentence.track == Track::Work {
             self.stalled_work = self.stalled(turn.now).map(|stalled| stalled.counter);
         }

@@ -147,8 +147,6 @@ pub(crate) struct Sentence {
     pub(crate) track: Track,
     /// The detector.
     pub(crate) rule: Rule,
-    /// By a proof of death, before absence alone would have done.
-    pub(crate) by_proof: bool,
     /// It was starting, watched since then.
     pub(crate) watched_since: Option<Mono>,
     pub(crate) stuck_for: Duration,
@@ -264,6 +262,8 @@ pub(crate) struct Service {
     pub(crate) judged_since: Mono,
     /// A long step or a pause that it had declared ended then, by its own word.
     pub(crate) declared_until: Mono,
+    /// That has excused it once since its last fresh tick.
+    pub(crate) declared_since_tick: bool,
     pub(crate) said: Option<String>,
     /// When its status line was last written down.
     pub(crate) said_at: Option<Mono>,
@@ -332,6 +332,7 @@ impl Service {
             extended_until: None,
             judged_since: now,
             declared_until: Mono::default(),
+            declared_since_tick: false,
             said: None,
             said_at: None,
             delay: None,

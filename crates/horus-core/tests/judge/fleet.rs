@@ -9,7 +9,8 @@ use horus_core::reason::Rule;
 use super::{hangs_after_100, ticks};
 use crate::rig::{Behaviour, Doing, Rig, SECOND, name, service};
 
-const NAMES: [&str; 10] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+const NAMES: [&str; 20] =
+    ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"];
 
 fn fleet(count: usize, doing: impl Fn(usize) -> Behaviour) -> Rig {
     let services: Vec<(&str, ServicePlan, Behaviour)> =
@@ -134,7 +135,7 @@ fn a_broken_prober_proves_nothing() {
 fn a_detector_that_is_mostly_wrong_only_tells() {
     // Four services whose beats stop a minute after each start, whatever is done: restarts cure nothing.
     let never_cured: Behaviour = |age| if age < 60 { Doing::Ticks } else { Doing::Hangs };
-    let mut rig = fleet(10, |n| if n < 1 { never_cured } else { ticks });
+    let mut rig = fleet(20, |n| if n < 1 { never_cured } else { ticks });
     for n in 1..4 {
         // Not at once: that would be a common cause.
         rig.run(1200);
