@@ -38,7 +38,7 @@ impl Service {
         let ended = format!("{} ended with {exit} after {}", self.name, Human(lifetime));
         self.answer(turn, Goal::Up, &Answer::Failed(ended));
         self.close_stuck_by_exit(turn);
-        if self.hold.is_some() || matches!(self.wanted, Wanted::Down(_)) {
+        if matches!(self.wanted, Wanted::Down(_)) {
             return;
         }
         if self.declared == Declared::Halted {
@@ -153,7 +153,9 @@ impl Service {
         let now = turn.now;
         self.recovers_at = None;
         for kind in [IncidentKind::StartOverdue, IncidentKind::StartFailed, IncidentKind::Halted] {
-            self.incidents.close_kind(turn, kind, Outcome::CameBackAlone, "it is running");
+            if kind != IncidentKind::Halted || self.declared != Declared::Halted {
+                self.incidents.close_kind(turn, kind, Outcome::CameBackAlone, "it is running");
+            }
         }
         let healed = self.last_hang.is_some();
         if let Some(hang) = self.last_hang.take() {

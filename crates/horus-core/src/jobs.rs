@@ -87,6 +87,10 @@ impl Service {
     /// Does what is due of its schedule.
     pub(crate) fn tend_job(&mut self, turn: &mut Turn<'_>) {
         let Some(schedule) = self.plan.schedule.clone() else { return };
+        if turn.shared.shutting_down {
+            // What comes now is missed, and the next life of Horus says so.
+            return;
+        }
         if (self.job.missed > 0 || self.job.cut_off) && turn.shared.reconciled {
             self.tell_missed(turn, &schedule);
         }

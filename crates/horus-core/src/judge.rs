@@ -42,6 +42,9 @@ pub(crate) const PLACES_MAX: usize = 8;
 /// A silence that may not be ended, because of what was seen, is looked at again after a deadline, and not more often.
 pub(crate) const LOOK_AGAIN_MIN: Duration = Duration::from_secs(60);
 
+/// The pause doubles from look to look up to this.
+pub(crate) const LOOK_AGAIN_MAX: Duration = Duration::from_secs(600);
+
 /// What is judged: the loop, or declared work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Track {
@@ -58,10 +61,14 @@ pub(crate) struct Spell {
     pub(crate) third: bool,
     /// Past the deadline, and written down.
     pub(crate) opened: bool,
+    /// The fleet guard knows of it.
+    pub(crate) red: bool,
     /// The restart was due and did not happen, for this reason: said once.
     pub(crate) declined: Option<Declined>,
     pub(crate) findings: Vec<Seen>,
-    /// Another capture was asked for then.
+    /// Captures that were asked for because an earlier one forbids a restart, or proves nothing yet.
+    pub(crate) looks: u32,
+    /// The last of them was asked for then.
     pub(crate) asked_again_at: Option<Mono>,
 }
 
@@ -282,6 +289,8 @@ impl Service {
         if let Some(incident) = self.incidents.find(IncidentKind::Stuck)
             && self.last_hang.is_none()
             && !incident.needs_you
+            // One that was healed by a restart waits for its proof.
+            && !incident.answered
         {
             let (id, away_for) = (incident.id, turn.now.since(incident.opened));
             let story = (incident.version > 0).then_some(Story::CameBack { away_for });
@@ -302,6 +311,9 @@ impl Service {
     pub(crate) fn judge_running(&mut self, turn: &mut Turn<'_>, running: Running) {
         let now = turn.now;
         if self.declared == Declared::Halted {
+            self.end_loop_spell(turn);
+            self.work_spell = Spell::default();
+            turn.shared.guard.green(&self.name);
             self.tell_halted(turn);
             return;
         }
@@ -310,6 +322,10 @@ impl Service {
         self.end_work_spell(turn);
         match decision.action {
             Action::Nothing | Action::Watch => {
+                if decision.verdict == Verdict::Idle && self.spell.opened {
+                    // Its tick stands still because it has nothing to do, by its own word.
+                    self.end_loop_spell(turn);
+                }
                 if self.loop_axis(now) == LoopAxis::Beating {
                     self.judge_disagreement(turn);
                 }
@@ -317,7 +333,8 @@ impl Service {
             Action::Tell => self.tell_decision(turn, decision),
             Action::RestartAtTwice | Action::Restart => {
                 let Some(fault) = self.fault(now, decision) else { return };
-                self.open_stuck(turn, &fault);
+                let proves = self.used_to_move(now, fault.track, fault.rule);
+                self.open_stuck(turn, &fault, proves);
                 let due = if decision.action == Action::Restart { fault.limit } else { fault.act };
                 if fault.age >= due {
                     self.consider_kill(turn, running, fault);
@@ -350,10 +367,7 @@ impl Service {
             }
         }
         // What was seen once may have changed: who was at home may have left, who held it may have let go.
-        if self.look_again_at().is_some_and(|at| at <= turn.now) {
-            self.capture(turn, CaptureStage::Second);
-            self.spell.asked_again_at = Some(turn.now);
-        }
+        self.look_again(turn);
     }
 
     /// When a long silence is looked at once more, because what was seen of it forbids a restart.
@@ -361,7 +375,18 @@ impl Service {
         let last = self.spell.findings.last()?;
         let forbids = last.finding.seen == Some(LoopSeen::Home) || last.finding.stopped.is_some();
         let asked = self.spell.asked_again_at.map_or(last.at, |at| at.max(last.at));
-        (forbids && self.spell.opened).then(|| asked + self.limits().deadline.max(LOOK_AGAIN_MIN))
+        let starts = self.start_overdue && matches!(self.phase, Phase::Starting { .. });
+        let pause = self.limits().deadline.max(LOOK_AGAIN_MIN).saturating_mul(1 << self.spell.looks.min(8));
+        ((forbids && self.spell.opened) || starts)
+            .then(|| asked + pause.min(LOOK_AGAIN_MAX.max(self.plan.deadline)))
+    }
+
+    pub(crate) fn look_again(&mut self, turn: &mut Turn<'_>) {
+        if self.look_again_at().is_some_and(|at| at <= turn.now) {
+            self.capture(turn, CaptureStage::Second);
+            self.spell.asked_again_at = Some(turn.now);
+            self.spell.looks = self.spell.looks.saturating_add(1);
+        }
     }
 
     /// What is told, and touches nothing. Values and funnels are told by [`crate::usefulness`].
@@ -376,7 +401,7 @@ impl Service {
             }
             LoopAxis::Silent | LoopAxis::Lying => {
                 let Some(fault) = self.fault(turn.now, decision) else { return };
-                self.open_stuck(turn, &fault);
+                self.open_stuck(turn, &fault, false);
                 let declined = Declined::Table(decision.because);
                 if age >= fault.act && self.spell.declined != Some(declined) {
                     let because = format!("A restart would be wrong: {}.", decision.because);
@@ -463,12 +488,17 @@ impl Service {
         }
     }
 
-    fn open_stuck(&mut self, turn: &mut Turn<'_>, fault: &Fault) {
+    /// `counts`: it is a restart that is asked for, against something that used to move. Only such a silence is held against
+    /// what all services share.
+    fn open_stuck(&mut self, turn: &mut Turn<'_>, fault: &Fault, counts: bool) {
+        if counts && !self.spell_of(fault.track).red {
+            self.spell_of(fault.track).red = true;
+            turn.shared.guard.red(&self.name, turn.now, turn.now.before(fault.age), fault.act);
+        }
         if self.spell_of(fault.track).opened {
             return;
         }
         self.spell_of(fault.track).opened = true;
-        turn.shared.guard.red(&self.name, turn.now, turn.now.before(fault.age), fault.act);
         let (generation, severity) = (Some(self.generation), Severity::Warning);
         let id = self.incidents.open(turn, generation, IncidentKind::Stuck, "", severity, &fault.reason());
         for seen in self.spell.findings.clone() {
@@ -553,7 +583,7 @@ impl Service {
         // Proven by captures: `act` lies beyond its age.
         let act = age.saturating_add(limit);
         let fault = Fault { track: Track::Loop, age, limit, act, how, rule: Rule::StartOverdue };
-        self.open_stuck(turn, &fault);
+        self.open_stuck(turn, &fault, true);
         let running = Running { alive, ready_at: turn.now, steady_since: turn.now, proven: false };
         self.consider_kill(turn, running, fault);
     }
@@ -570,11 +600,7 @@ impl Service {
         if self.declared == Declared::Halted {
             return say(Veto::Halted);
         }
-        let moved = match track {
-            Track::Loop => self.beats.used_to_move() || rule == Rule::StartOverdue,
-            Track::Work => self.stalled(turn.now).is_some_and(|stalled| stalled.moved),
-        };
-        if !moved {
+        if !self.used_to_move(turn.now, track, rule) {
             return say(Veto::NeverMoved);
         }
         if self.excused_until().is_some_and(|until| until > turn.now) {
@@ -605,6 +631,14 @@ impl Service {
         end.saturating_add(start).saturating_add(self.proof_takes().saturating_mul(2))
     }
 
+    /// Only against something that used to move does absence count.
+    fn used_to_move(&self, now: Mono, track: Track, rule: Rule) -> bool {
+        match track {
+            Track::Loop => self.beats.used_to_move() || rule == Rule::StartOverdue,
+            Track::Work => self.stalled(now).is_some_and(|stalled| stalled.moved),
+        }
+    }
+
     pub(crate) fn is_asked_by_network(&self) -> bool {
         use crate::plan::BeatPlan;
         self.plan.beats.iter().any(|beat| matches!(beat, BeatPlan::Http(_) | BeatPlan::Tcp(_)))
@@ -614,6 +648,11 @@ impl Service {
     fn heed(&mut self, turn: &mut Turn<'_>, veto: Veto, why: String, fault: &Fault) {
         let declined = Declined::Veto(veto);
         if self.spell_of(fault.track).declined == Some(declined) {
+            return;
+        }
+        let common = turn.shared.guard.forbids(&self.name, turn.now);
+        if common.is_some_and(|(veto, _)| veto == Veto::CommonCause) {
+            // One message tells of all of them; what is left is told when the guard opens.
             return;
         }
         match (veto, veto.instead()) {

@@ -312,6 +312,8 @@ impl Service {
         } else if !self.spell.second && turn.now >= self.second_look_at() {
             self.spell.second = true;
             self.capture(turn, CaptureStage::Second);
+        } else if self.spell.second {
+            self.look_again(turn);
         }
     }
 
@@ -366,6 +368,8 @@ impl Service {
                     due.push(self.overdue_at(*watched_since));
                 } else if self.spell.early && !self.spell.second {
                     due.push(self.second_look_at());
+                } else {
+                    due.extend(self.look_again_at());
                 }
             }
             Phase::Condemned { sentence, .. } => due.push(sentence.until),
@@ -555,8 +559,9 @@ impl Service {
 
     /// What runs was started by an older plan: a fresh instance is wanted, as soon as one may be.
     pub(crate) fn relaunch_if_pending(&mut self, turn: &mut Turn<'_>) {
-        if self.relaunch_pending && self.hold.is_none() && self.wanted == Wanted::Up && self.alive().is_some()
-        {
+        // A job takes the new command with its next run.
+        let may = self.hold.is_none() && self.plan.schedule.is_none();
+        if self.relaunch_pending && may && self.wanted == Wanted::Up && self.alive().is_some() {
             let reason = Reason::new(Rule::Reload, "its command, environment or limits changed in the plan");
             self.launch_reason = Some(reason.clone());
             let facts = Facts::Because(crate::service::StopCause::Planned, reason);

@@ -109,6 +109,14 @@ impl Service {
             _ => Track::Loop,
         };
         let spell = self.spell_of(track);
+        if stage == CaptureStage::Second {
+            // Of several, the last two are compared.
+            let again = spell.findings.iter().any(|seen| seen.stage == stage);
+            spell.findings.retain(|seen| !again || seen.stage != CaptureStage::Early);
+            for seen in spell.findings.iter_mut().filter(|seen| seen.stage == stage) {
+                seen.stage = CaptureStage::Early;
+            }
+        }
         spell.findings.retain(|seen| seen.stage != stage);
         spell.findings.push(Seen { at: turn.now, stage, finding });
         if stage == CaptureStage::Verdict

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::command::MemoryValue;
 use crate::observation::Beat;
-use crate::plan::{ExpectPlan, FunnelPlan, ProgressPlan, ServicePlan, ValuePlan};
+use crate::plan::{BeatKind, ExpectPlan, FunnelPlan, ProgressPlan, ServicePlan, ValuePlan};
 use crate::time::{Human, Mono};
 use crate::verdict::ValueAxis;
 
@@ -22,7 +22,8 @@ pub(crate) const COUNTERS_MAX: usize = 256;
 /// The counters of one service.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counters {
-    last: BTreeMap<String, u64>,
+    /// By source: two of them may use one name for different things.
+    last: BTreeMap<BeatKind, BTreeMap<String, u64>>,
     gauges: BTreeMap<String, f64>,
     /// When a counter that the plan names last grew.
     moved: Option<Mono>,
@@ -155,10 +156,11 @@ impl Counters {
     /// base of the next comparison. True if any grew.
     pub(crate) fn hear(&mut self, now: Mono, beat: &Beat, plan: &ServicePlan) -> bool {
         self.hear_gauges(beat);
-        let mut known = self.last.len();
+        let last = self.last.entry(beat.source).or_default();
+        let mut known = last.len();
         let mut grown: BTreeMap<&str, u64> = BTreeMap::new();
         for (name, count) in &beat.progress {
-            match self.last.get_mut(name) {
+            match last.get_mut(name) {
                 Some(before) => {
                     if *count > *before {
                         grown.insert(name, *count - *before);
@@ -166,7 +168,7 @@ impl Counters {
                     *before = *count;
                 }
                 None if known < COUNTERS_MAX => {
-                    self.last.insert(name.clone(), *count);
+                    last.insert(name.clone(), *count);
                     known += 1;
                 }
                 None => {}
@@ -304,7 +306,7 @@ impl Counters {
     }
 
     fn inventory(&self, gauge: &str) -> Option<f64> {
-        let counted = || self.last.get(gauge).map(|count| *count as f64);
+        let counted = || self.last.values().find_map(|last| last.get(gauge)).map(|count| *count as f64);
         self.gauges.get(gauge).copied().or_else(counted)
     }
 
@@ -344,7 +346,7 @@ impl Counters {
     }
 
     pub(crate) fn known(&self) -> bool {
-        !self.last.is_empty()
+        self.last.values().any(|last| !last.is_empty())
     }
 
     /// Values that are past a bound.
@@ -420,7 +422,6 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::BeatKind;
 
     fn beat(counts: &[(&str, u64)]) -> Beat {
         let progress = counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
