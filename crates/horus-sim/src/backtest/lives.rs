@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use horus_core::digest::{Counter, Entry, Heard, Row, Ticks};
+use horus_core::digest::{Counter, Entry, Heard, Row, STRETCH_MAX, SWEEP_EVERY, Ticks};
 use horus_core::ids::{Generation, ServiceName};
 use horus_core::observation::{CaptureStage, Declared, Exit, Finding, HostObservation, OperatorRequest};
 use horus_core::plan::{BeatKind, Mode, ServicePlan};
@@ -13,6 +13,9 @@ use jiff::Timestamp;
 
 /// A shorter time without Horus is no gap.
 const UNOBSERVED_MIN: Duration = Duration::from_secs(1);
+
+/// What was heard in so long before a Horus was killed, or before the present while one runs, may not be on disk.
+const UNWRITTEN: Duration = Duration::from_secs(STRETCH_MAX.as_secs() + SWEEP_EVERY.as_secs());
 
 /// A silence at the end of a life is one if it is longer than so many of its usual gaps.
 const SILENT: u32 = 2;
@@ -277,6 +280,8 @@ struct Cutter {
     /// A moment on the time line and on the clock of the Horus of that time.
     anchor: (Mono, u64),
     began: bool,
+    /// The Horus that was heard last has ended in order: nothing of it is missing.
+    ended: bool,
     last: Mono,
     earliest: Mono,
     services: BTreeMap<ServiceName, Recorded>,
@@ -294,6 +299,7 @@ impl Cutter {
             start,
             anchor: (start, first.clock_ms),
             began: false,
+            ended: false,
             last: start,
             earliest: start,
             services: BTreeMap::new(),
@@ -318,16 +324,25 @@ impl Cutter {
     fn begin(&mut self, row: &Row) {
         let by_day = self.start + Duration::try_from(row.at.duration_since(self.from)).unwrap_or_default();
         let base = by_day.max(self.last);
-        if self.began && base.since(self.last) >= UNOBSERVED_MIN {
-            self.unobserved.push((self.last, base));
+        if self.began {
+            let since = self.written_until();
+            if base.since(since) >= UNOBSERVED_MIN {
+                self.unobserved.push((since, base));
+            }
         }
         self.anchor = (base, row.clock_ms);
+    }
+
+    /// Up to here a silence is one. Later, it may be that what was heard was not written down.
+    fn written_until(&self) -> Mono {
+        if self.ended { self.last } else { self.last.before(UNWRITTEN).max(self.start) }
     }
 
     fn take(&mut self, row: &Row) {
         if matches!(row.what, Entry::Began) {
             self.begin(row);
         }
+        self.ended = matches!(row.what, Entry::Ended);
         let before = !self.began && matches!(row.what, Entry::Planned(_));
         let at = if before { self.start } else { self.place(row) };
         self.began |= !before;
@@ -418,6 +433,9 @@ impl Cutter {
             }
         }
         self.happened.sort_by_key(|(at, _)| *at);
+        if !self.ended {
+            self.unobserved.push((self.written_until(), self.last));
+        }
         let start = self.earliest;
         Ok(History {
             from: self.from.checked_sub(self.start.since(start)).unwrap_or(self.from),

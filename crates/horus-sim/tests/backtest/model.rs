@@ -1,5 +1,6 @@
 //! The model itself: what is done with lives that were cut, with times in which nobody looked, with stalls that ended.
 
+use horus_core::digest::{Entry, Row};
 use horus_core::ids::{Generation, Instance, ProcessId};
 use horus_core::observation::{Exit, Input, Observation, ProbeFault};
 use horus_core::plan::BeatKind;
@@ -111,6 +112,21 @@ fn a_time_in_which_nobody_looked_is_held_against_nobody() {
     assert_eq!(history.services["bot"].lives.len(), 1);
     assert_eq!(history.unobserved_ms(), HOUR);
     let bot = replay(&history, 10);
+    assert!(bot.new.kills.is_empty() && bot.hangs.is_empty(), "{bot:?}");
+}
+
+#[test]
+fn what_a_running_horus_has_not_written_yet_is_no_silence() {
+    let mut scribe = Scribe::new(None);
+    scribe.spawn(0);
+    tick_from_to(&mut scribe, 1000, HOUR + 200_000);
+    let mut rows = scribe.finish(HOUR + 200_000);
+    // Its stretch is open still, and a row of somebody else is newer.
+    let open = rows.iter().rposition(|row| matches!(row.what, Entry::Ticks(_))).unwrap();
+    rows.truncate(open);
+    let newest = rows[0].clock_ms + HOUR + 200_000;
+    rows.push(Row { clock_ms: newest, what: Entry::Reconciled, ..rows[0].clone() });
+    let bot = replay(&History::of(&rows, 0).unwrap(), 10);
     assert!(bot.new.kills.is_empty() && bot.hangs.is_empty(), "{bot:?}");
 }
 
