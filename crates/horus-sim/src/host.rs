@@ -126,6 +126,7 @@ impl World {
     fn suspends(&mut self) {
         let slept = self.random.magnitude(SECOND, 12 * HOUR);
         self.host.wall_offset += i128::from(slept);
+        self.witness.register.slept += slept;
         self.tell(Input::Host(HostObservation::Suspended { slept: Duration::from_nanos(slept) }));
         self.tell_wall();
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use horus_core::observation::{Input, OperatorRequest};
-use horus_core::plan::{BeatPlan, Mode, Plan, RestartOn};
+use horus_core::plan::{BeatPlan, Mode, Plan, Ready, RestartOn};
 
 use crate::world::World;
 use crate::world::options;
@@ -119,6 +119,9 @@ impl World {
         service.beats = other.beats;
         service.deadline = service.deadline.max(other.deadline);
         service.startup = service.startup.max(other.startup);
+        if service.ready == Ready::Notify && !service.beats.contains(&BeatPlan::Notify) {
+            service.ready = Ready::Tick;
+        }
         if !service.beats.iter().any(|beat| matches!(beat, BeatPlan::Http(_))) {
             service.values.clear();
             service.funnels.clear();
@@ -127,6 +130,11 @@ impl World {
 
     /// Faults have stopped. People lift holds, want everything up, and restart what they were told about.
     pub(crate) fn people_tidy_up(&mut self, round: u32) {
+        if !self.has_horus() || self.now < self.host.asleep_until {
+            // Nobody can be asked yet.
+            self.queue.push(self.now + 10 * SECOND, Event::Tidy { round });
+            return;
+        }
         if round == 0 {
             let mut plan = self.plan.clone();
             plan.daemon.mode = Mode::Enforce;

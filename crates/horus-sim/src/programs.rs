@@ -70,6 +70,8 @@ pub(crate) struct Process {
     pub(crate) strays: u32,
     /// A signal is on its way or has come.
     pub(crate) dying: bool,
+    /// READY=1 was heard.
+    pub(crate) said_ready: bool,
     /// Which row of pushed beats is going on.
     pub(crate) pushing: u32,
     /// Everything takes long.
@@ -98,6 +100,7 @@ impl Process {
             dies_slowly: 0,
             strays: 0,
             dying: false,
+            said_ready: false,
             pushing: 0,
             slow: false,
             next: None,

@@ -59,6 +59,8 @@ pub(crate) struct Register {
     pub(crate) excused: Nanos,
     /// Time in which it truly got no processor.
     pub(crate) starved: Nanos,
+    /// Time in which the machine was suspended: ages that went through a file count it.
+    pub(crate) slept: Nanos,
     /// Ages that went through a file are not to be trusted any more.
     pub(crate) clock_was_set: bool,
     /// Delays of detection over their bounds, in thousandths.
@@ -261,7 +263,13 @@ impl Witness {
         let plan = scene.plan_of(hang.place);
         let poll = plan.map_or(0, |plan| plan.beats.iter().map(BeatPlan::every).max().map_or(0, nanos));
         let settled = self.register.settled_at + SETTLE + poll + ACT_SLACK;
-        let due = (start + 2 * self.patience(scene, hang.place) + poll + ACT_SLACK).max(settled);
+        let limit = if self.seen[hang.place].ready {
+            2 * self.patience(scene, hang.place)
+        } else {
+            // Its sources have changed: the first tick is awaited anew.
+            plan.map_or(0, |plan| nanos(plan.startup) << self.overdue[hang.place].min(5))
+        };
+        let due = (start + limit + poll + ACT_SLACK).max(settled);
         if scene.now < due {
             return Check::At(due);
         }

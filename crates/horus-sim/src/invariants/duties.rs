@@ -1,16 +1,17 @@
 //! After faults have stopped: everything converges, or has asked for a person.
 
+use horus_core::ids::ServiceName;
 use horus_core::status::{ServiceStatus, StatusReport};
 use horus_core::verdict::Verdict;
 
-use super::{Scene, Witness};
+use super::{Open, Scene, Witness};
 
 impl Witness {
     /// Faults have stopped, people have resumed what they held, and the bound is over.
     pub(crate) fn invariant_everything_converges(&mut self, scene: &Scene<'_>, status: &StatusReport) {
         for service in &status.services {
             let Some(place) = scene.place(service.name.as_str()) else { continue };
-            if let Some(fault) = self.unfinished(scene, place, service) {
+            if let Some(fault) = self.unfinished(scene, place, service, status) {
                 let others: Vec<String> = status
                     .services
                     .iter()
@@ -27,7 +28,15 @@ impl Witness {
                 self.broken(scene, "invariant_everything_converges", service.name.as_str(), text);
             }
         }
-        let open = self.book.incidents.iter().find(|(_, open)| !open.needs_you);
+        let lasts = |open: &Open| {
+            let waits = open.place.is_some_and(|place| {
+                let name = Self::name(scene, place);
+                let service = status.services.iter().find(|service| service.name.as_str() == name);
+                service.is_some_and(|service| self.is_excused(scene, place, service, status))
+            });
+            !open.needs_you && !waits
+        };
+        let open = self.book.incidents.iter().find(|(_, open)| lasts(open));
         if let Some((id, open)) = open.map(|(id, open)| (*id, open.clone())) {
             let subject = open.place.map_or("horus".into(), |place| Self::name(scene, place));
             let text = format!("{id} ({}) lasts, version {}", open.kind.word(), open.version);
@@ -37,9 +46,15 @@ impl Witness {
     }
 
     /// What is still wrong with a service whose program behaves.
-    fn unfinished(&self, scene: &Scene<'_>, place: usize, service: &ServiceStatus) -> Option<&'static str> {
+    fn unfinished(
+        &self,
+        scene: &Scene<'_>,
+        place: usize,
+        service: &ServiceStatus,
+        status: &StatusReport,
+    ) -> Option<&'static str> {
         let asks = self.book.open_of(place).any(|(_, open)| open.needs_you);
-        if asks || service.wanted == "down" {
+        if asks || service.wanted == "down" || self.is_excused(scene, place, service, status) {
             return None;
         }
         let plan = scene.plan_of(place)?;
@@ -59,5 +74,22 @@ impl Witness {
         } else {
             None
         }
+    }
+
+    /// Waits for one that is down by its policy or by order; or the limit of the day keeps its breaker from closing.
+    fn is_excused(
+        &self,
+        scene: &Scene<'_>,
+        place: usize,
+        service: &ServiceStatus,
+        status: &StatusReport,
+    ) -> bool {
+        let Some(plan) = scene.plan_of(place) else { return true };
+        let rests = |name: &ServiceName| {
+            let other = status.services.iter().find(|other| other.name == *name);
+            other.is_some_and(|other| other.wanted == "down" || other.phase == "waiting")
+        };
+        let waits = service.phase == "waiting" && plan.after.iter().any(rests);
+        waits || self.book.ledgers[place].kills_of_the_day(scene.now) >= plan.kills.daily as usize
     }
 }

@@ -29,14 +29,15 @@ impl Witness {
         const NAME: &str = "invariant_g2_kills_are_bounded";
         let Some(plan) = scene.plan_of(place) else { return };
         let (now, ledger) = (scene.now, &self.book.ledgers[place]);
-        let today = ledger.kills_of_the_day(now);
+        let today = ledger.kills_of_the_day(now.saturating_add(self.register.slept));
         let opened = ledger.breaker_open.max(ledger.kills.last().copied());
         let retry = plan.kills.retry.map(nanos);
         let fault = if let Some(since) = ledger.breaker_open.and(opened) {
             match retry {
                 None => Some("the breaker is open, and no further try is allowed".to_owned()),
                 Some(retry)
-                    if !self.register.clock_was_set && now.saturating_sub(since) + ROUNDING < retry =>
+                    if !self.register.clock_was_set
+                        && now.saturating_sub(since) + self.register.slept + ROUNDING < retry =>
                 {
                     let waited = Human(Duration::from_nanos(now.saturating_sub(since)));
                     Some(format!(

@@ -96,7 +96,7 @@ impl World {
         process.become_(Condition::Works);
         let period = process.period * slowness;
         process.turn(now, period);
-        self.notify(place, |generation| Observation::SaidReady { generation });
+        self.say_ready(place);
         self.begin_pushing(place);
         self.plan_mishap(place);
     }

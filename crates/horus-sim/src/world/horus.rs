@@ -9,6 +9,7 @@ use horus_core::ids::{Generation, ServiceName};
 use horus_core::observation::{CaptureStage, Finding, Input, Observation};
 use horus_core::time::Mono;
 
+use super::keeper::Believed;
 use super::queue::{Event, MS, Nanos, SECOND};
 use super::store::Transaction;
 use super::{Probe, WAKES_MAX, World};
@@ -218,6 +219,10 @@ impl World {
         self.keeper.lose_link();
         for place in 0..self.places.len() {
             self.unwatch(place);
+            if let Some(process) = &mut self.places[place].process {
+                // The next Horus reads the same socket, but what was said between two lives is lost.
+                process.said_ready |= process.condition != crate::programs::Condition::Starting;
+            }
         }
         let committed = std::mem::take(&mut self.store.book);
         self.witness.forgets(self.now, &committed);
@@ -235,10 +240,13 @@ impl World {
         self.log.happened(self.now, "horus", || format!("begins its life number {}", self.life));
         self.end_orphans(&birth);
         self.engine = Some(birth.engine());
-        let unaccounted = |item: &RememberedService| {
-            item.memory.started.map(|_| (item.service.clone(), item.memory.generation))
+        let believed = |item: &RememberedService| {
+            let memory = &item.memory;
+            let moved = memory.was_ready.then(|| memory.moved.clone());
+            let believed = Believed { generation: memory.generation, moved };
+            memory.started.map(|_| (item.service.clone(), believed))
         };
-        self.keeper.unaccounted = birth.remembered.iter().filter_map(unaccounted).collect();
+        self.keeper.unaccounted = birth.remembered.iter().filter_map(believed).collect();
         self.remember_holds(&birth);
         let plan = self.plan.clone();
         self.step(Input::PlanChanged(Box::new(plan)));

@@ -66,12 +66,17 @@ pub(crate) struct Keeper {
     news_at: Nanos,
     /// Which link: what was on its way over an earlier one is lost.
     links: u32,
-    pub(super) unaccounted: BTreeMap<ServiceName, Generation>,
+    /// The runs that an earlier life of Horus believed alive, and which of their beats it had seen move.
+    pub(super) unaccounted: BTreeMap<ServiceName, Believed>,
 }
 
 impl Keeper {
     pub(crate) fn is_attached(&self) -> bool {
         self.link
+    }
+
+    fn believes(&self, name: &ServiceName, generation: Generation) -> bool {
+        self.unaccounted.get(name).is_some_and(|believed| believed.generation == generation)
     }
 
     /// Horus is gone: its requests and its link with it.
@@ -80,6 +85,13 @@ impl Keeper {
         self.links += 1;
         self.waiting.clear();
     }
+}
+
+/// What an earlier life of Horus believed of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Believed {
+    pub(super) generation: Generation,
+    pub(super) moved: Option<Vec<u64>>,
 }
 
 fn instance(process: &Process) -> Instance {
@@ -214,7 +226,8 @@ impl World {
         let (strays, generation, killing) = (slot.strays, process.generation, slot.killing);
         self.news(place, Observation::Exited { generation, exit, strays });
         if killing {
-            let after = self.random.between(MS, 200 * MS);
+            // Mostly its main process was the last one.
+            let after = if self.random.chance(0.9) { 0 } else { self.random.between(MS, 200 * MS) };
             self.sweep_soon(place, after);
         }
     }
@@ -414,7 +427,7 @@ impl World {
                 self.remember_moved(place, &name, generation);
             }
             SlotState::Ended { exit, serial } => {
-                let unaccounted = self.keeper.unaccounted.get(&name) == Some(&generation);
+                let unaccounted = self.keeper.believes(&name, generation);
                 if unaccounted && serial > 0 {
                     let process = ProcessId { pid: i32::try_from(serial).unwrap_or(1), start_time: 0 };
                     self.tell(Input::Service(
@@ -431,10 +444,9 @@ impl World {
 
     /// What the disk said of the beats of an adopted run is known to Horus.
     fn remember_moved(&mut self, place: usize, name: &ServiceName, generation: Generation) {
-        let known = self.keeper.unaccounted.get(name) == Some(&generation);
-        let kept = self.store.memories.get(name).filter(|kept| known && kept.memory.was_ready);
-        if let Some(kept) = kept {
-            self.witness.seen[place].remember(self.now, &kept.memory.moved);
+        let known = self.keeper.unaccounted.get(name).filter(|believed| believed.generation == generation);
+        if let Some(moved) = known.and_then(|believed| believed.moved.as_ref()) {
+            self.witness.seen[place].remember(self.now, moved);
         }
     }
 

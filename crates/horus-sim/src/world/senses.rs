@@ -42,6 +42,29 @@ impl World {
         for source in sources {
             self.poll_at(place, source, self.now);
         }
+        // It may have been said before anybody read it: the socket was there, and keeps it.
+        self.say_ready(place);
+    }
+
+    /// `READY=1`, once.
+    pub(super) fn say_ready(&mut self, place: usize) {
+        let watched = self.places[place].watched;
+        let Some(process) = &mut self.places[place].process else { return };
+        let heard = watched == Some(process.generation);
+        if heard
+            && process.condition != Condition::Starting
+            && !std::mem::replace(&mut process.said_ready, true)
+        {
+            let generation = process.generation;
+            self.notify_later(place, Observation::SaidReady { generation });
+        }
+    }
+
+    fn notify_later(&mut self, place: usize, observation: Observation) {
+        let name = self.places[place].name.clone();
+        if self.plan.services.get(&name).is_some_and(|plan| plan.beats.contains(&BeatPlan::Notify)) {
+            self.tell_later(0, Input::Service(name, observation));
+        }
     }
 
     pub(super) fn unwatch(&mut self, place: usize) {
