@@ -170,6 +170,9 @@ pub struct Memory {
     /// A hang that was acted on and has not been answered by a fresh tick.
     #[serde(default)]
     pub hang: Option<MemoryHang>,
+    /// The counter whose standstill led to the last restart of that kind.
+    #[serde(default)]
+    pub stalled_work: Option<String>,
     /// Stalls that ended by themselves, newest first.
     #[serde(default)]
     pub stalls: Vec<MemoryStall>,
@@ -292,4 +295,7 @@ pub struct MemoryIncident {
     /// The last thing told of it was an end.
     #[serde(default)]
     pub answered: bool,
+    /// What would have made a noise, were it not for a maintenance window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub muted: Option<crate::notice::Story>,
 }

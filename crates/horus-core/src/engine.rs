@@ -303,8 +303,8 @@ impl Engine {
         if turn.shared.mode != plan.daemon.mode {
             turn.shared.mode = plan.daemon.mode;
             for service in self.services.values_mut() {
-                service.spell.declined = None;
-                service.work_spell.declined = None;
+                service.spell.declined.clear();
+                service.work_spell.declined.clear();
                 service.due = Some(turn.now);
             }
         }
@@ -342,7 +342,7 @@ impl Engine {
 
     fn add_service(&mut self, turn: &mut Turn<'_>, name: ServiceName, plan: crate::plan::ServicePlan) {
         let mut service = Service::new(name.clone(), plan, turn.now);
-        service.slow_percent = self.slow_percent;
+        (service.slow_percent, service.slow_target) = (self.slow_percent, self.slow_percent);
         if let Some((item, left_at)) = self.remembered.remove(&name) {
             let away = left_at.map_or(Duration::ZERO, |at| turn.now.since(at));
             service.restore(turn.now, &item.memory, item.elapsed + away);
@@ -381,6 +381,10 @@ impl Engine {
         for service in self.services.values_mut() {
             service.remembered_instance = None;
             service.miss_the_run();
+            if service.is_at_rest() {
+                // Who waits to hear that it is down hears it now.
+                service.react(turn, Trigger::Reconsider, Facts::None);
+            }
             service.due = Some(turn.now);
         }
         self.resume_trial(turn);

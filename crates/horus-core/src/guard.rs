@@ -304,7 +304,8 @@ impl Guard {
         if matches!(self.state, State::Open) {
             self.failures = 0;
         }
-        self.red.retain(|_, red| red.stands || now.since(red.onset) < KEEP);
+        let keep = |red: &Red| KEEP.max(red.act.saturating_mul(2));
+        self.red.retain(|_, red| red.stands || now.since(red.onset) < keep(red));
         change
     }
 

@@ -75,7 +75,7 @@ impl Engine {
         if percent == self.slow_percent {
             return;
         }
-        let before = std::mem::replace(&mut self.slow_percent, percent);
+        self.slow_percent = percent;
         let share = |share: f64| (share.clamp(0.0, 1.0) * 100.0).round();
         let (cpu, memory, io) = (share(cpu), share(memory), share(io));
         let text = format!(
@@ -84,14 +84,7 @@ impl Engine {
         );
         turn.record("horus", None, None, What::Host { reason: Reason::new(Rule::HostPressure, text) });
         for service in self.services.values_mut() {
-            // What was gathered while everybody waited counts for less when the limits shrink again.
-            if percent < before
-                && let Some(age) = service.age(turn.now)
-            {
-                let charged = turn.now.before(age.saturating_mul(percent) / before);
-                service.judged_since = service.judged_since.max(charged);
-            }
-            service.slow_percent = percent;
+            service.feel_pressure(turn.now, percent);
             service.due = Some(turn.now);
         }
     }
@@ -338,8 +331,8 @@ impl Engine {
                 self.own.close(turn, id, Outcome::CameBackAlone, "it may act again", None);
             }
             for service in self.services.values_mut() {
-                service.spell.declined = None;
-                service.work_spell.declined = None;
+                service.spell.declined.clear();
+                service.work_spell.declined.clear();
                 service.due = Some(now);
             }
         }
@@ -347,6 +340,30 @@ impl Engine {
 }
 
 impl Service {
+    /// The pressure has changed. When limits shrink in the middle of a silence, the longer ones stay in force for another
+    /// deadline: what was gathered while everybody waited must not condemn at once. Once for each silence, so that a wavering
+    /// pressure hides no hang.
+    fn feel_pressure(&mut self, now: Mono, percent: u32) {
+        self.slow_target = percent;
+        let silent = self.age(now).is_some_and(|age| age >= self.plan.deadline / 2);
+        if percent >= self.slow_percent {
+            self.slow_percent = percent;
+            self.slow_until = None;
+        } else if silent && !self.slow_kept {
+            self.slow_kept = true;
+            self.slow_until = Some(now + self.plan.deadline);
+        } else if self.slow_until.is_none() {
+            self.slow_percent = percent;
+        }
+    }
+
+    pub(crate) fn end_slowness(&mut self, now: Mono) {
+        if self.slow_until.is_some_and(|until| until <= now) {
+            self.slow_until = None;
+            self.slow_percent = self.slow_target;
+        }
+    }
+
     /// Every silence is measured anew: what lies before proves nothing.
     pub(crate) fn judge_anew(&mut self, now: Mono) {
         self.judged_since = now;

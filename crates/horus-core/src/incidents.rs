@@ -55,7 +55,7 @@ impl Incidents {
                 severity: memory.severity,
                 needs_you: memory.needs_you,
                 answered: memory.answered,
-                muted: None,
+                muted: memory.muted.clone(),
             })
             .collect();
     }
@@ -70,6 +70,7 @@ impl Incidents {
             severity: incident.severity,
             needs_you: incident.needs_you,
             answered: incident.answered,
+            muted: incident.muted.clone(),
         });
         incidents.collect()
     }

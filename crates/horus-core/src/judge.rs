@@ -43,7 +43,12 @@ pub(crate) const PLACES_MAX: usize = 8;
 pub(crate) const LOOK_AGAIN_MIN: Duration = Duration::from_secs(60);
 
 /// The pause doubles from look to look up to this.
-pub(crate) const LOOK_AGAIN_MAX: Duration = Duration::from_secs(600);
+pub(crate) const LOOK_AGAIN_MAX: Duration = Duration::from_secs(3600);
+
+/// So long (a deadline, within these) nobody who was spared is condemned again.
+pub(crate) const SPARED_MIN: Duration = Duration::from_secs(1);
+/// See [`SPARED_MIN`].
+pub(crate) const SPARED_MAX: Duration = Duration::from_secs(30);
 
 /// What is judged: the loop, or declared work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +68,10 @@ pub(crate) struct Spell {
     pub(crate) opened: bool,
     /// The fleet guard knows of it.
     pub(crate) red: bool,
-    /// The restart was due and did not happen, for this reason: said once.
-    pub(crate) declined: Option<Declined>,
+    /// The restart was due and did not happen, for these reasons: each is said once.
+    pub(crate) declined: Vec<Declined>,
+    /// A restart that was decided was dropped then.
+    pub(crate) spared_at: Option<Mono>,
     pub(crate) findings: Vec<Seen>,
     /// Captures that were asked for because an earlier one forbids a restart, or proves nothing yet.
     pub(crate) looks: u32,
@@ -235,6 +242,10 @@ impl Service {
     /// A fresh tick was heard, the one before `gap` ago.
     pub(crate) fn fresh_tick(&mut self, turn: &mut Turn<'_>, by: String, gap: Duration) {
         self.declared_since_tick = false;
+        self.slow_kept = false;
+        if self.slow_until.take().is_some() {
+            self.slow_percent = self.slow_target;
+        }
         self.show_life(turn, Track::Loop);
         self.react(turn, Trigger::FirstTick, Facts::By(by));
         if let Phase::Running(running) = &mut self.phase
@@ -372,13 +383,14 @@ impl Service {
 
     /// When a long silence is looked at once more, because what was seen of it forbids a restart.
     pub(crate) fn look_again_at(&self) -> Option<Mono> {
-        let last = self.spell.findings.last()?;
+        let findings = self.spell.findings.iter().chain(&self.work_spell.findings);
+        let last = findings.max_by_key(|seen| seen.at)?;
+        let opened = self.spell.opened || self.work_spell.opened;
         let forbids = last.finding.seen == Some(LoopSeen::Home) || last.finding.stopped.is_some();
         let asked = self.spell.asked_again_at.map_or(last.at, |at| at.max(last.at));
         let starts = self.start_overdue && matches!(self.phase, Phase::Starting { .. });
         let pause = self.limits().deadline.max(LOOK_AGAIN_MIN).saturating_mul(1 << self.spell.looks.min(8));
-        ((forbids && self.spell.opened) || starts)
-            .then(|| asked + pause.min(LOOK_AGAIN_MAX.max(self.plan.deadline)))
+        ((forbids && opened) || starts).then(|| asked + pause.min(LOOK_AGAIN_MAX.max(self.plan.deadline)))
     }
 
     pub(crate) fn look_again(&mut self, turn: &mut Turn<'_>) {
@@ -403,7 +415,7 @@ impl Service {
                 let Some(fault) = self.fault(turn.now, decision) else { return };
                 self.open_stuck(turn, &fault, false);
                 let declined = Declined::Table(decision.because);
-                if age >= fault.act && self.spell.declined != Some(declined) {
+                if age >= fault.act && !self.spell.declined.contains(&declined) {
                     let because = format!("A restart would be wrong: {}.", decision.because);
                     let what = format!("restart it, but {}", decision.because);
                     self.decline(turn, &fault, declined, what, because);
@@ -417,7 +429,13 @@ impl Service {
     fn judge_disagreement(&mut self, turn: &mut Turn<'_>) {
         match self.disagreement(turn.now) {
             Some(text) => self.tell_probe_path(turn, self.limits().act, text),
-            None => self.close_probe_path(turn),
+            None => {
+                // Ages that were set anew are no ticks: one has to have come since it was told.
+                let told = self.incidents.find(IncidentKind::ProbePath).map(|incident| incident.opened);
+                if told.is_some_and(|told| self.beats.last_fresh().is_some_and(|fresh| fresh > told)) {
+                    self.close_probe_path(turn);
+                }
+            }
         }
     }
 
@@ -513,6 +531,9 @@ impl Service {
 
     fn consider_kill(&mut self, turn: &mut Turn<'_>, running: Running, fault: Fault) {
         let Some(id) = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id) else { return };
+        if self.spared_until(fault.track).is_some_and(|until| turn.now < until) {
+            return;
+        }
         let mut reason = fault.reason();
         if fault.age >= fault.act {
             reason.text = format!("{}; twice that is {}", reason.text, Human(fault.act));
@@ -570,6 +591,15 @@ impl Service {
         }
     }
 
+    /// Whoever was spared is not condemned again at once: no chain of decisions may turn as fast as its answers come.
+    pub(crate) fn spared_until(&self, track: Track) -> Option<Mono> {
+        let spell = match track {
+            Track::Loop => &self.spell,
+            Track::Work => &self.work_spell,
+        };
+        spell.spared_at.map(|at| at + self.plan.deadline.clamp(SPARED_MIN, SPARED_MAX))
+    }
+
     /// The proof of death of a program whose start is overdue: the only thing that may end it.
     pub(crate) fn judge_overdue_start(&mut self, turn: &mut Turn<'_>, since: Mono) {
         let axes = Axes { loop_axis: LoopAxis::Silent, ..self.axes(turn.now) };
@@ -606,7 +636,8 @@ impl Service {
         if self.excused_until().is_some_and(|until| until > turn.now) {
             return Some((Veto::Declared, "it declared a long step".to_owned()));
         }
-        if let Some(why) = self.spell.findings.last().and_then(|seen| seen.finding.stopped.as_ref()) {
+        let newest = self.spell.findings.iter().chain(&self.work_spell.findings).max_by_key(|seen| seen.at);
+        if let Some(why) = newest.and_then(|seen| seen.finding.stopped.as_ref()) {
             return Some((Veto::Stopped, format!("its silence proves nothing: {why}")));
         }
         if let Some(fault) = turn.shared.canary.as_ref().filter(|_| self.is_asked_by_network()) {
@@ -647,7 +678,7 @@ impl Service {
     /// Something forbids the restart.
     fn heed(&mut self, turn: &mut Turn<'_>, veto: Veto, why: String, fault: &Fault) {
         let declined = Declined::Veto(veto);
-        if self.spell_of(fault.track).declined == Some(declined) {
+        if self.spell_of(fault.track).declined.contains(&declined) {
             return;
         }
         let common = turn.shared.guard.forbids(&self.name, turn.now);
@@ -658,7 +689,7 @@ impl Service {
         match (veto, veto.instead()) {
             (_, Instead::Wait) => {}
             (Veto::NeverMoved, _) if fault.track == Track::Loop => {
-                self.spell_of(fault.track).declined = Some(declined);
+                self.spell_of(fault.track).declined.push(declined);
                 let text = format!(
                     "{}; its tick was never seen to move, so its absence proves little",
                     fault.reason().text
@@ -692,7 +723,7 @@ impl Service {
     ) {
         let Some(incident) = self.incidents.find(IncidentKind::Stuck) else { return };
         let (id, asked) = (incident.id, incident.needs_you);
-        self.spell_of(fault.track).declined = Some(declined);
+        self.spell_of(fault.track).declined.push(declined);
         self.record(turn, Some(id), What::WouldHave { what, reason: fault.reason() });
         if asked {
             // A person is needed already, for a weightier reason.

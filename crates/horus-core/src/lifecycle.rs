@@ -58,11 +58,10 @@ impl Service {
         if let Some(reason) = self.stays_down().or_else(|| turn.shared.shutting_down.then(ending)) {
             // The delay of a next start outlasts a hold: only a person's word or a proof ends it.
             self.phase = Phase::Down;
-            self.answer(
-                turn,
-                Goal::Down,
-                &Answer::Done(format!("{} is down, its process is gone", self.name)),
-            );
+            if !self.is_unknown(turn) {
+                let done = format!("{} is down, its process is gone", self.name);
+                self.answer(turn, Goal::Down, &Answer::Done(done));
+            }
             let why = format!("it stays down: {reason}");
             let hint = format!("horus resume {}", self.name);
             self.answer(turn, Goal::Up, &Answer::Refused { why, hint });
@@ -85,6 +84,11 @@ impl Service {
             return;
         }
         self.launch(turn);
+    }
+
+    /// An earlier life of Horus had a run of it, and the keeper has not said yet what became of that.
+    pub(crate) fn is_unknown(&self, turn: &Turn<'_>) -> bool {
+        !turn.shared.reconciled && self.remembered_instance.is_some()
     }
 
     pub(crate) fn launch(&mut self, turn: &mut Turn<'_>) {
@@ -132,7 +136,10 @@ impl Service {
 
     pub(crate) fn await_tick(&mut self, turn: &mut Turn<'_>, instance: Instance) {
         self.record(turn, self.fault_incident(), What::Started { process: instance.process });
+        // It was about the path to another run.
+        self.incidents.close_kind(turn, IncidentKind::ProbePath, Outcome::Superseded, "it was started anew");
         self.begin_instance(turn, instance, turn.now);
+        self.adopted = false;
         if self.plan.ready == Ready::Process {
             self.mark_ready(turn);
         }
@@ -155,6 +162,7 @@ impl Service {
         }
         self.record(turn, None, What::Adopted { process: instance.process });
         self.begin_instance(turn, instance, since);
+        self.adopted = true;
         if !self.beats.has_sources() || (was_ready && self.beats.assume_moving(turn.now, &moved)) {
             let alive = Alive { process: instance.process, since };
             self.phase =
@@ -220,7 +228,8 @@ impl Service {
         self.overdue_starts = 0;
         self.dirty = true;
         self.record(turn, self.fault_incident(), What::BecameReady { took, by });
-        if self.plan.ready != Ready::Notify || !self.beats.has_sources() {
+        // An adopted run may have said READY=1 long ago, to nobody who lives.
+        if self.plan.ready != Ready::Notify || !self.beats.has_sources() || self.adopted {
             self.mark_ready(turn);
         }
         let done = format!("{} is running as {}, ready after {}", self.name, alive.process, Human(took));

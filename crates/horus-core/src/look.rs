@@ -212,6 +212,7 @@ impl Service {
     /// Time has passed, or something has changed: do what is due.
     pub(crate) fn look(&mut self, turn: &mut Turn<'_>) {
         self.expire_hold(turn);
+        self.end_slowness(turn.now);
         self.tend_job(turn);
         self.look_at_phase(turn);
         self.end_recurrence(turn);
@@ -231,8 +232,8 @@ impl Service {
         if self.hold.as_ref().is_some_and(expired) {
             self.hold = None;
             self.dirty = true;
-            self.spell.declined = None;
-            self.work_spell.declined = None;
+            self.spell.declined.clear();
+            self.work_spell.declined.clear();
             self.record(turn, None, What::HoldEnded { how: "it expired".into() });
             self.launch_reason = Some(Reason::new(Rule::Held, "the hold expired"));
             self.react(turn, Trigger::Reconsider, Facts::None);
@@ -354,6 +355,7 @@ impl Service {
         due.extend(self.tickets.iter().map(|(_, _, until)| *until));
         due.extend(self.last_words.as_ref().map(|words| words.until));
         due.extend(self.job_due());
+        due.extend(self.slow_until);
         if self.incidents.find(IncidentKind::Recurrence).is_some() {
             due.extend(self.stalls.over_at());
         }
@@ -375,6 +377,9 @@ impl Service {
             Phase::Condemned { sentence, .. } => due.push(sentence.until),
             Phase::Running(_) => {
                 due.extend(self.next_threshold(now));
+                let spared = [crate::judge::Track::Loop, crate::judge::Track::Work]
+                    .map(|track| self.spared_until(track));
+                due.extend(spared.into_iter().flatten().filter(|at| *at > now));
                 due.extend(self.counters.next_bound(now, &self.plan.values));
                 due.extend(self.counters.next_missing(now, &self.plan.expects));
                 let stretched = |limit| self.stretched(limit);
@@ -419,6 +424,16 @@ impl Service {
     pub(crate) fn memory(&self, now: Mono) -> Memory {
         let (kills, breaker_open) = self.kills.remember(now);
         let wanted = self.before_removal.unwrap_or(self.wanted);
+        // Before the keeper has answered, what an earlier life knew of the run is all that is known.
+        let (started, was_ready, moved) = match &self.remembered_instance {
+            Some((since, was_ready, moved)) if self.alive().is_none() => {
+                (Some(*since), *was_ready, moved.clone())
+            }
+            _ => {
+                let ready = matches!(self.phase, Phase::Running(_) | Phase::Condemned { .. });
+                (self.alive().map(|alive| alive.since), ready, self.beats.moved())
+            }
+        };
         Memory {
             version: MEMORY_VERSION,
             generation: self.generation,
@@ -439,9 +454,10 @@ impl Service {
             overdue_starts: self.overdue_starts,
             values: self.counters.remember(now),
             incidents: self.incidents.remember(now),
-            started: self.alive().map(|alive| now.since(alive.since)),
-            was_ready: matches!(self.phase, Phase::Running(_) | Phase::Condemned { .. }),
-            moved: self.beats.moved(),
+            started: started.map(|since| now.since(since)),
+            was_ready,
+            moved,
+            stalled_work: self.stalled_work.clone(),
             stalls: self.stalls.remember(now),
             job_started: self.job.started.map(|at| now.since(at)),
             job_running: self.job.began.map(|at| now.since(at)),
@@ -483,6 +499,7 @@ impl Service {
         self.job.started = memory.job_started.map(|age| written.before(age));
         self.job.began = memory.job_running.map(|age| written.before(age));
         self.job.slot = memory.job_slot;
+        self.stalled_work.clone_from(&memory.stalled_work);
         self.last_hang = memory.hang.as_ref().map(|hang| LastHang {
             first_sign: written.before(hang.first_sign),
             stuck_for: hang.stuck_for,
@@ -539,8 +556,8 @@ impl Service {
             self.spare(turn, "the plan it was judged by has changed");
         }
         if rules_changed || observe_changed {
-            self.spell.declined = None;
-            self.work_spell.declined = None;
+            self.spell.declined.clear();
+            self.work_spell.declined.clear();
         }
         if beats_changed {
             self.change_beats(turn);
@@ -573,6 +590,8 @@ impl Service {
     /// nothing is known to move.
     fn change_beats(&mut self, turn: &mut Turn<'_>) {
         self.beats.retune(&self.plan.beats);
+        let how = "its heartbeat was changed in the plan";
+        self.incidents.close_kind(turn, IncidentKind::ProbePath, Outcome::Superseded, how);
         if !self.beats.has_sources() {
             self.react(turn, Trigger::FirstTick, Facts::By("no beat is asked for any more".into()));
             self.end_loop_spell(turn);
@@ -596,6 +615,7 @@ impl Service {
     /// The plan no longer has it.
     pub(crate) fn remove(&mut self, turn: &mut Turn<'_>) {
         self.before_removal = Some(self.wanted);
+        turn.shared.guard.end_trial(&self.name);
         self.wanted = Wanted::Down(Why::Removed);
         let reason = Reason::new(Rule::Reload, Why::Removed.words());
         self.react(turn, Trigger::WantDown, Facts::Because(crate::service::StopCause::Planned, reason));

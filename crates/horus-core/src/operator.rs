@@ -61,7 +61,8 @@ impl Service {
         self.answer(turn, Goal::Up, &Answer::Failed("overtaken by a stop".into()));
         self.wanted = Wanted::Down(Why::Operator);
         self.dirty = true;
-        if self.is_at_rest() {
+        turn.shared.guard.end_trial(&self.name);
+        if self.is_at_rest() && !self.is_unknown(turn) {
             self.react(turn, Trigger::WantDown, Facts::None);
             let done = format!("{} is down, it has no process", self.name);
             turn.push(Command::Answer { ticket, answer: Answer::Done(done) });
@@ -88,7 +89,8 @@ impl Service {
         self.dirty = true;
         self.record(turn, None, What::HoldSet { reason, expires_in });
         self.spare(turn, "it is held now");
-        if stop && !self.is_at_rest() {
+        turn.shared.guard.end_trial(&self.name);
+        if stop && (!self.is_at_rest() || self.is_unknown(turn)) {
             // The hold lasts longer than this stop: whether it is started again is decided when the hold ends.
             self.wait_for(turn.now, ticket, Goal::Down);
             let reason = Reason::new(Rule::Held, "a person asked for a hold with a stop");
@@ -105,6 +107,9 @@ impl Service {
             }
             Some(alive) => {
                 format!("{} is held; {} keeps running and is not touched", self.name, alive.process)
+            }
+            None if self.is_unknown(turn) => {
+                format!("{} is held; the keeper has not said yet whether it runs", self.name)
             }
             None => format!("{} is held; it has no process", self.name),
         };
@@ -124,9 +129,10 @@ impl Service {
             done.push("its breaker is closed");
         }
         self.kills.forgive();
+        turn.shared.guard.end_trial(&self.name);
         turn.shared.record_changed = true;
-        self.spell.declined = None;
-        self.work_spell.declined = None;
+        self.spell.declined.clear();
+        self.work_spell.declined.clear();
         if matches!(self.wanted, Wanted::Down(Why::Halted | Why::Operator | Why::Completed)) {
             self.wanted = match self.plan.schedule {
                 Some(_) => Wanted::Down(Why::NotDue),

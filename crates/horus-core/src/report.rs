@@ -104,6 +104,8 @@ impl Service {
         let decision = decide(self.axes(now));
         let verdict = match decision.verdict {
             Verdict::Slow if self.slow_percent > 100 => Verdict::Starved,
+            // Measured anew after the machine came back: not well before a tick has come.
+            Verdict::Healthy if self.spell.opened => Verdict::Slow,
             Verdict::Healthy | Verdict::Idle | Verdict::Valueless | Verdict::WorkStalled => {
                 if decision.action != Action::RestartAtTwice && self.disagreement(now).is_some() {
                     Verdict::ProbePath

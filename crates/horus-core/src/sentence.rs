@@ -7,7 +7,7 @@ use crate::decision::{Action, Axes, Veto, decide};
 use crate::event::What;
 use crate::judge::{Declined, EVIDENCE_WAIT_MAX, PLACES_MAX, STORE_WAIT_MAX, Seen, Track};
 use crate::notice::{IncidentKind, Story};
-use crate::observation::{CaptureStage, Finding};
+use crate::observation::{CaptureStage, Finding, LoopSeen};
 use crate::plan::Severity;
 use crate::reason::{Reason, Rule};
 use crate::service::{Facts, LastHang, Phase, Service, StopCause};
@@ -36,6 +36,7 @@ impl Service {
         let what = "restart it".to_owned();
         self.record(turn, Some(sentence.incident), What::WouldHave { what, reason });
         turn.shared.guard.end_trial(&self.name);
+        self.spell_of(sentence.track).spared_at = Some(turn.now);
         self.phase = match sentence.watched_since {
             Some(watched_since) => Phase::Starting { alive: running.alive, watched_since },
             None => Phase::Running(running),
@@ -46,7 +47,11 @@ impl Service {
     fn spare_the_stopped(&mut self, turn: &mut Turn<'_>, why: &str) {
         let Phase::Condemned { sentence, .. } = self.phase.clone() else { return };
         self.spare(turn, why);
-        self.spell_of(sentence.track).declined = Some(Declined::Veto(Veto::Stopped));
+        let declined = Declined::Veto(Veto::Stopped);
+        if self.spell_of(sentence.track).declined.contains(&declined) {
+            return;
+        }
+        self.spell_of(sentence.track).declined.push(declined);
         let because = format!("Its silence proves nothing: {why}.");
         self.tell_declined(turn, sentence.incident, sentence.stuck_for, sentence.how, because);
     }
@@ -109,6 +114,10 @@ impl Service {
             _ => Track::Loop,
         };
         let spell = self.spell_of(track);
+        if finding.seen == Some(LoopSeen::Home) {
+            // Who was at home in between is not proven dead by what was seen before.
+            spell.findings.clear();
+        }
         if stage == CaptureStage::Second {
             // Of several, the last two are compared.
             let again = spell.findings.iter().any(|seen| seen.stage == stage);

@@ -242,6 +242,13 @@ pub(crate) struct Service {
     pub(crate) work_spell: Spell,
     /// Limits are stretched to so many per cent, because the whole machine is short of something.
     pub(crate) slow_percent: u32,
+    /// What the machine's pressure asks for; longer limits stay in force until then.
+    pub(crate) slow_target: u32,
+    pub(crate) slow_until: Option<Mono>,
+    /// That was granted once since the last fresh tick.
+    pub(crate) slow_kept: bool,
+    /// It was taken over from an earlier life of Horus.
+    pub(crate) adopted: bool,
     /// The last instant at which it was known to have nothing to do, or not to be asked.
     pub(crate) idle_at: Option<Mono>,
     /// Half-deadline stalls that ended by themselves.
@@ -321,6 +328,10 @@ impl Service {
             stalled_work: None,
             work_spell: Spell::default(),
             slow_percent: 100,
+            slow_target: 100,
+            slow_until: None,
+            slow_kept: false,
+            adopted: false,
             idle_at: None,
             stalls: Stalls::default(),
             job: Job::default(),
