@@ -431,6 +431,8 @@ impl<'a> World<'a> {
                     severity: *severity,
                     needs_you: false,
                     answered: false,
+                    muted: None,
+                    muted: None,
                 };
                 let open = Open { subject: event.subject.clone(), opened: self.now, memory };
                 self.incidents.insert(id, open);

@@ -340,7 +340,12 @@ fn wake_engine(restored: &Restored, store: &Store, plan: &Plan) -> Engine {
         memory: memory.memory.clone(),
         elapsed: memory.age,
     });
-    let remembered: Vec<Remembered> = remembered.collect();
+    let mut remembered: Vec<Remembered> = remembered.collect();
+    for item in remembered.iter_mut().filter(|item| !plan.services.contains_key(&item.service)) {
+        // They end below; if the service comes back, they do not.
+        item.memory.incidents.clear();
+        item.memory.hang = None;
+    }
     let planned = remembered.iter().filter(|item| plan.services.contains_key(&item.service));
     let kept: Vec<_> =
         planned.flat_map(|item| item.memory.incidents.iter().map(|incident| incident.id)).collect();
@@ -373,6 +378,7 @@ fn remembered_incident(record: &IncidentRecord, age: Duration) -> MemoryIncident
         severity: record.severity,
         needs_you: false,
         answered: false,
+        muted: None,
     }
 }
 
