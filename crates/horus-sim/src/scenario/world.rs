@@ -432,7 +432,6 @@ impl<'a> World<'a> {
                     needs_you: false,
                     answered: false,
                     muted: None,
-                    muted: None,
                 };
                 let open = Open { subject: event.subject.clone(), opened: self.now, memory };
                 self.incidents.insert(id, open);
