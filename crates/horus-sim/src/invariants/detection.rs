@@ -161,6 +161,9 @@ impl Witness {
         self.register
             .delays
             .push(u32::try_from(waited.saturating_mul(1000) / bound.max(1)).unwrap_or(u32::MAX));
+        if waited > bound {
+            self.late(scene, number, start, bound);
+        }
         self.register.hangs[number].fate = Fate::Seen;
     }
 
@@ -244,10 +247,15 @@ impl Witness {
             self.register.hangs[number].fate = Fate::Seen;
             return;
         }
+        self.late(scene, number, start, bound);
+    }
+
+    fn late(&mut self, scene: &Scene<'_>, number: usize, start: Nanos, bound: Nanos) {
+        let place = self.register.hangs[number].place;
         let hang = &self.register.hangs[number];
         let seconds = |nanos: Nanos| nanos as f64 / SECOND as f64;
         let text = format!(
-            "{:?} since {:.3} s, charged from {:.3} s, to be seen within {:.3} s, unseen at {:.3} s",
+            "{:?} since {:.3} s, charged from {:.3} s, to be seen within {:.3} s, was not before {:.3} s",
             hang.how,
             seconds(hang.began),
             seconds(start),

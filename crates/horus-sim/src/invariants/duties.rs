@@ -1,6 +1,7 @@
 //! After faults have stopped: everything converges, or has asked for a person.
 
 use horus_core::ids::ServiceName;
+use horus_core::notice::IncidentKind;
 use horus_core::status::{ServiceStatus, StatusReport};
 use horus_core::verdict::Verdict;
 
@@ -34,7 +35,8 @@ impl Witness {
                 let service = status.services.iter().find(|service| service.name.as_str() == name);
                 service.is_some_and(|service| self.is_excused(scene, place, service, status))
             });
-            !open.needs_you && !waits
+            // What came back every day is over when it has not come for days.
+            !open.needs_you && !waits && open.kind != IncidentKind::Recurrence
         };
         let open = self.book.incidents.iter().find(|(_, open)| lasts(open));
         if let Some((id, open)) = open.map(|(id, open)| (*id, open.clone())) {

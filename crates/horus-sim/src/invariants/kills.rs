@@ -149,6 +149,10 @@ impl Witness {
         self.counts.proofs += 1;
         self.trial_ends(place);
         self.invariant_g2_proof_is_fresh_ticks(scene, place);
+        if self.book.ledgers[place].unproven > 0 {
+            // The patience that is gone with this proof was in force until now.
+            self.seen[place].judged_from = scene.now;
+        }
         let day_is_full = scene.plan_of(place).is_some_and(|plan| {
             self.book.ledgers[place].kills_of_the_day(scene.now) >= plan.kills.daily as usize
         });
