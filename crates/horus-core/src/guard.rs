@@ -30,6 +30,9 @@ pub const SHARE_MIN: u32 = 2;
 /// Silences that began within this time of each other began at once.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
+/// The same for services that were restarted meanwhile without a proof.
+pub const TRICKLE: Duration = Duration::from_secs(300);
+
 /// Whoever was red is compared with those that turn red later for so long: deadlines differ, the cause does not.
 pub const KEEP: Duration = Duration::from_secs(20 * 60);
 
@@ -77,6 +80,8 @@ struct Red {
     act: Duration,
     /// It is still past its deadline: neither came back nor was restarted.
     stands: bool,
+    /// It was restarted, and that is neither proven nor failed.
+    unproven: bool,
 }
 
 /// A restart that has to be proven before the next one.
@@ -115,10 +120,17 @@ pub(crate) enum Change {
 impl Guard {
     /// A service is past its deadline, silent since `onset`, and will be restarted after `act` of silence.
     pub(crate) fn red(&mut self, name: &ServiceName, now: Mono, onset: Mono, act: Duration) {
-        self.red.insert(name.clone(), Red { onset, act, stands: true });
+        self.red.insert(name.clone(), Red { onset, act, stands: true, unproven: false });
         // Red again: its restart has failed.
         self.failed(name, now);
         self.changed = true;
+    }
+
+    /// It is being restarted.
+    pub(crate) fn killed(&mut self, name: &ServiceName) {
+        if let Some(red) = self.red.get_mut(name) {
+            red.unproven = true;
+        }
     }
 
     /// It is fine again, or there is nothing left to judge.
@@ -133,6 +145,9 @@ impl Guard {
 
     /// Its restart has brought it back for good.
     pub(crate) fn proven(&mut self, name: &ServiceName) {
+        if let Some(red) = self.red.get_mut(name) {
+            red.unproven = false;
+        }
         if self.end_trial(name) {
             self.failures = 0;
         }
@@ -213,7 +228,9 @@ impl Guard {
     fn common(&self) -> impl Iterator<Item = (&ServiceName, &Red)> {
         let newest = self.red.values().filter(|red| red.stands).map(|red| red.onset).max();
         let near = move |red: &Red| {
-            newest.is_some_and(|newest| newest.since(red.onset).max(red.onset.since(newest)) <= WINDOW)
+            // A trickle of restarts of which none is proven has a cause, too.
+            let window = if red.unproven { TRICKLE } else { WINDOW };
+            newest.is_some_and(|newest| newest.since(red.onset).max(red.onset.since(newest)) <= window)
         };
         self.red.iter().filter(move |(_, red)| red.stands || near(red))
     }

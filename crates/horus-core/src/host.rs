@@ -346,14 +346,24 @@ impl Service {
     fn feel_pressure(&mut self, now: Mono, percent: u32) {
         self.slow_target = percent;
         let silent = self.age(now).is_some_and(|age| age >= self.plan.deadline / 2);
+        let longest = self.plan.progress.values().map(|work| work.stalled).max();
+        let silent = silent || longest.is_some();
         if percent >= self.slow_percent {
             self.slow_percent = percent;
             self.slow_until = None;
         } else if silent && !self.slow_kept {
             self.slow_kept = true;
-            self.slow_until = Some(now + self.plan.deadline);
+            self.slow_until = Some(now + self.plan.deadline.max(longest.unwrap_or_default()));
         } else if self.slow_until.is_none() {
             self.slow_percent = percent;
+        }
+    }
+
+    /// It has shown life: the next silence may be granted the same.
+    pub(crate) fn end_slow_grace(&mut self) {
+        self.slow_kept = false;
+        if self.slow_until.take().is_some() {
+            self.slow_percent = self.slow_target;
         }
     }
 

@@ -62,6 +62,8 @@ impl Service {
             (When::Cron(calendar), Some(wall)) => {
                 let trusted =
                     |slot: &Timestamp| slot.duration_since(wall).unsigned_abs() <= AHEAD_MAX || *slot < wall;
+                // The first one is remembered, too: Horus may be restarted before it.
+                self.dirty |= self.job.slot.is_none();
                 let from = *self.job.slot.get_or_insert(wall);
                 let mut from = if trusted(&from) { from } else { wall };
                 let mut missed = 0;

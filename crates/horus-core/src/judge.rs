@@ -167,7 +167,7 @@ impl Service {
 
     /// Since when a fresh tick is missing; time that the program asked for does not count.
     pub(crate) fn silent_since(&self, now: Mono) -> Option<Mono> {
-        let fresh = self.beats.last_fresh()?.max(self.judged_since).max(self.declared_until);
+        let fresh = (self.beats.last_fresh()? + self.declared_credit).max(self.judged_since);
         Some(self.excused_until().map_or(fresh, |until| fresh.max(until)).min(now))
     }
 
@@ -241,10 +241,9 @@ impl Service {
 
     /// A fresh tick was heard, the one before `gap` ago.
     pub(crate) fn fresh_tick(&mut self, turn: &mut Turn<'_>, by: String, gap: Duration) {
-        self.declared_since_tick = false;
-        self.slow_kept = false;
-        if self.slow_until.take().is_some() {
-            self.slow_percent = self.slow_target;
+        self.declared_credit = Duration::ZERO;
+        if self.plan.progress.is_empty() {
+            self.end_slow_grace();
         }
         self.show_life(turn, Track::Loop);
         self.react(turn, Trigger::FirstTick, Facts::By(by));
@@ -272,6 +271,9 @@ impl Service {
 
     /// Declared work has moved.
     pub(crate) fn work_moved(&mut self, turn: &mut Turn<'_>) {
+        if self.counters.moved_at() == Some(turn.now) {
+            self.end_slow_grace();
+        }
         if self.work_spell.opened && self.stalled(turn.now).is_none() {
             self.show_life(turn, Track::Work);
             self.work_spell = Spell::default();

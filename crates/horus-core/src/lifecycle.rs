@@ -190,7 +190,8 @@ impl Service {
         self.extended_until = None;
         self.judged_since = turn.now;
         self.declared_until = Mono::default();
-        self.declared_since_tick = false;
+        self.declared_from = None;
+        self.declared_credit = Duration::ZERO;
         self.said = None;
         self.recovers_at = None;
         self.recovers_on_tick = false;

@@ -144,15 +144,26 @@ impl Service {
             (Declared::Busy(_) | Declared::Idle, _) => true,
             (Declared::Ok | Declared::Halted, _) => false,
         };
-        if !over {
+        if matches!(declared, Declared::Busy(_) | Declared::Idle) && (over || self.declared_from.is_none()) {
+            if over {
+                self.end_declared_stretch(now);
+            }
+            self.declared_from = Some(now);
             return;
         }
-        // Once for each fresh tick: whoever flips between two words over a still tick is not excused for ever.
-        if self.declared_since_tick {
-            return;
+        if over {
+            self.end_declared_stretch(now);
         }
-        self.declared_since_tick = true;
+    }
+
+    fn end_declared_stretch(&mut self, now: Mono) {
         self.declared_until = now;
+        // Only what it declared is not charged: whoever flips between two words over a still tick is not excused for ever.
+        let from = self.declared_from.take().unwrap_or(now).max(self.beats.last_fresh().unwrap_or_default());
+        self.declared_credit = self.declared_credit.saturating_add(now.since(from));
+        if matches!(self.declared, Declared::Busy(_)) {
+            self.declared_credit = self.declared_credit.min(EXTENSION_MAX);
+        }
     }
 
     fn hear_ready(&mut self, turn: &mut Turn<'_>) {

@@ -269,8 +269,10 @@ pub(crate) struct Service {
     pub(crate) judged_since: Mono,
     /// A long step or a pause that it had declared ended then, by its own word.
     pub(crate) declared_until: Mono,
-    /// That has excused it once since its last fresh tick.
-    pub(crate) declared_since_tick: bool,
+    /// It is in a declared step or pause since then.
+    pub(crate) declared_from: Option<Mono>,
+    /// Time since its last fresh tick that it had declared, and that is over: not charged.
+    pub(crate) declared_credit: Duration,
     pub(crate) said: Option<String>,
     /// When its status line was last written down.
     pub(crate) said_at: Option<Mono>,
@@ -343,7 +345,8 @@ impl Service {
             extended_until: None,
             judged_since: now,
             declared_until: Mono::default(),
-            declared_since_tick: false,
+            declared_from: None,
+            declared_credit: Duration::ZERO,
             said: None,
             said_at: None,
             delay: None,
