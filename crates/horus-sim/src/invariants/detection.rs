@@ -196,13 +196,13 @@ impl Witness {
         let bound = patience * deadlines + poll + SECOND;
         // Polls before the hang may have been lost: then the last turn of the loop is heard of long after it.
         let start = start.max(seen.last_fresh.unwrap_or_default().saturating_sub(poll));
-        // A limit that was stretched until a moment ago is not over before that moment.
-        let relaxed = self.register.slow.1 + poll + SECOND;
+        // Limits that shrink in the middle of a silence stay in force for another deadline.
+        let relaxed = self.register.slow.1 + nanos(plan.deadline) + poll + SECOND;
         Some((start.max(relaxed.saturating_sub(bound)), bound))
     }
 
     /// The deadline in force: doubled for each unproven kill, as often as kills are allowed at all.
-    fn patience(&self, scene: &Scene<'_>, place: usize) -> Nanos {
+    pub(super) fn patience(&self, scene: &Scene<'_>, place: usize) -> Nanos {
         let Some(plan) = scene.plan_of(place) else { return Nanos::MAX };
         let doublings = self.book.ledgers[place].unproven.min(plan.kills.limit.saturating_sub(1)).min(10);
         nanos(plan.deadline).saturating_mul(1 << doublings) / 100 * self.register.percent()
@@ -277,7 +277,9 @@ impl Witness {
             // Its sources have changed: the first tick is awaited anew.
             plan.map_or(0, |plan| nanos(plan.startup) << self.overdue[hang.place].min(5))
         };
-        let due = (start + limit + poll + ACT_SLACK).max(settled);
+        let relaxed =
+            self.register.slow.1 + 2 * plan.map_or(0, |plan| nanos(plan.deadline)) + poll + ACT_SLACK;
+        let due = (start + limit + poll + ACT_SLACK).max(settled).max(relaxed);
         if scene.now < due {
             return Check::At(due);
         }

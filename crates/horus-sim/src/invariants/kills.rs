@@ -94,14 +94,16 @@ impl Witness {
 
     fn past_deadline(&self, scene: &Scene<'_>, place: usize) -> bool {
         let seen = &self.seen[place];
-        let Some(plan) = scene.plan_of(place).filter(|_| seen.alive && seen.ready) else { return false };
+        if !seen.alive || !seen.ready || seen.sources.is_empty() {
+            return false;
+        }
         let since =
             seen.last_fresh.unwrap_or(seen.judged_from).max(seen.judged_from).max(seen.excused_until());
-        !seen.sources.is_empty() && scene.now.saturating_sub(since) >= nanos(plan.deadline)
+        scene.now.saturating_sub(since) >= self.patience(scene, place)
     }
 
-    /// The second run after the killed one has ended, too, or it has not started in time: the trial is over.
-    fn trial_ends(&mut self, place: usize) {
+    /// Proven, or failed (its run has ended, is red again, did not start in time), or nobody will know (a person took it over).
+    pub(super) fn trial_ends(&mut self, place: usize) {
         if self.guard.on_trial.is_some_and(|(other, _)| other == place) {
             self.guard.on_trial = None;
         }

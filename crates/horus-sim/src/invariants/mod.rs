@@ -165,11 +165,10 @@ impl Witness {
 
     fn hears_of_host(&mut self, now: Nanos, observation: &HostObservation) {
         match observation {
-            HostObservation::Suspended { .. } => {
+            HostObservation::Suspended { .. } | HostObservation::ClockStepped { .. } => {
                 self.register.settles(now);
                 self.seen.iter_mut().for_each(|seen| seen.begin_anew(now));
             }
-            HostObservation::ClockStepped { .. } => self.register.settles(now),
             HostObservation::Pressure { cpu, memory, io } => {
                 self.register.feels_pressure(now, cpu.max(*memory).max(*io));
             }
@@ -216,6 +215,7 @@ impl Witness {
     /// The plan that is followed from now on. The clocks of whatever is judged by other rules begin anew.
     pub(crate) fn plan_changes(&mut self, scene: &Scene<'_>, new: &Plan) {
         let mode = new.daemon.mode != scene.plan.daemon.mode;
+        let mut changed = Vec::new();
         for (place, truth) in scene.places.iter().enumerate() {
             let (old, now_plan) = (scene.plan.services.get(&truth.name), new.services.get(&truth.name));
             let seen = &mut self.seen[place];
@@ -223,6 +223,7 @@ impl Witness {
                 seen.wishes += 1;
                 seen.judged_from = scene.now;
                 seen.backoff = None;
+                changed.push(place);
             }
             let Some(plan) = now_plan else { continue };
             if old.is_none_or(|old| old.beats != plan.beats) {
@@ -232,6 +233,7 @@ impl Witness {
                 }
             }
         }
+        changed.into_iter().for_each(|place| self.trial_ends(place));
     }
 
     /// A command was given.
@@ -310,6 +312,7 @@ impl Witness {
         );
         self.seen[place].red = red;
         if red {
+            self.trial_ends(place);
             self.detects(scene, place);
         }
     }

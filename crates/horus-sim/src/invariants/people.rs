@@ -31,6 +31,7 @@ impl Witness {
             return;
         }
         self.seen[place].wishes += 1;
+        self.trial_ends(place);
         let held = self.book.ledgers[place].held(now);
         match request {
             OperatorRequest::Start(_) | OperatorRequest::Restart(_) if !held => {

@@ -1,7 +1,7 @@
 //! G7: what a person is told of an incident comes in order, without gaps, and ends with an end.
 
 use horus_core::event::{Event, What};
-use horus_core::notice::{Notice, Story};
+use horus_core::notice::{IncidentKind, Notice, Story};
 
 use super::{Entry, Open, Scene, Witness};
 
@@ -54,6 +54,9 @@ impl Witness {
                 let open = Open { place, kind: *kind, version: 0, ended: false, needs_you: false };
                 self.enter(Entry::Opened { id, open });
                 if let Some(place) = place {
+                    if *kind == IncidentKind::StartOverdue {
+                        self.trial_ends(place);
+                    }
                     self.opens(scene, place, *kind);
                 }
             }
