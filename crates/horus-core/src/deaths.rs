@@ -244,6 +244,10 @@ impl Service {
         if self.spell.opened || self.work_spell.opened || seen.is_none_or(|seen| seen < due) {
             return;
         }
+        // Nothing is proven in the middle of a silence, however old the last proof of life is allowed to be.
+        if self.beats.has_sources() && self.loop_axis(turn.now) != crate::verdict::LoopAxis::Beating {
+            return;
+        }
         // Whoever was restarted because its work stood still has to show that it moves.
         let stalled = self.kills.last_rule() == Some(Rule::Stalled) && self.kills.unproven() > 0;
         let moves = |counter: &String| self.counters.work_moves(counter, &self.plan.progress);

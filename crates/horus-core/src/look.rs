@@ -29,6 +29,20 @@ pub(crate) const REMEMBER_EVERY: Duration = Duration::from_secs(60);
 /// The startup cap doubles with each start that passed it, so many times at most.
 pub(crate) const STARTUP_DOUBLINGS_MAX: u32 = 5;
 
+/// The earliest of the instants that it is given.
+#[derive(Default)]
+struct Earliest(Option<Mono>);
+
+impl Earliest {
+    fn push(&mut self, at: Mono) {
+        self.0 = Some(self.0.map_or(at, |earliest| earliest.min(at)));
+    }
+
+    fn extend(&mut self, all: impl IntoIterator<Item = Mono>) {
+        all.into_iter().for_each(|at| self.push(at));
+    }
+}
+
 impl Service {
     /// Takes one observation. Observations about an earlier run are dropped.
     pub(crate) fn observe(&mut self, turn: &mut Turn<'_>, observation: Observation) {
@@ -359,7 +373,7 @@ impl Service {
 
     /// When it has to be looked at again, if nothing is heard until then.
     fn next_due(&self, now: Mono) -> Option<Mono> {
-        let mut due: Vec<Mono> = Vec::new();
+        let mut due = Earliest::default();
         due.extend(self.hold.as_ref().and_then(|hold| hold.until));
         due.extend(self.recovers_at.filter(|_| matches!(self.phase, Phase::Running(_))));
         due.extend(self.proof_due().filter(|at| !self.spell.opened && *at > now));
@@ -400,7 +414,7 @@ impl Service {
                 }
             }
         }
-        due.into_iter().min()
+        due.0
     }
 
     /// The next age at which the judge does something.
@@ -408,8 +422,8 @@ impl Service {
         let since = self.silent_since(now)?;
         let since = self.excused_until().map_or(since, |until| since.max(until));
         let limits = self.limits();
-        let mut next: Vec<Mono> =
-            limits.ages().into_iter().map(|age| since + age).filter(|at| *at > now).collect();
+        let mut next = Earliest::default();
+        next.extend(limits.ages().into_iter().map(|age| since + age).filter(|at| *at > now));
         next.extend(self.look_again_at().map(|at| at.max(now)));
         if self.kills.is_open()
             && let crate::ledger::Allowance::BreakerOpen { next: Some(at) } =
@@ -417,7 +431,7 @@ impl Service {
         {
             next.push(at);
         }
-        next.into_iter().min()
+        next.0
     }
 
     fn remember_if_due(&mut self, turn: &mut Turn<'_>) {
