@@ -411,6 +411,10 @@ impl Findings {
             for other in &mut fault.related {
                 other.span = clamp(&self.text, &other.span);
                 (other.line, other.column) = position(&self.text, &self.lines, other.span.start);
+                other.label = in_reading_order(&other.label);
+            }
+            for said in [&mut fault.label, &mut fault.message].into_iter().chain(&mut fault.help) {
+                *said = in_reading_order(said);
             }
             fault.source = Some(Arc::clone(&source));
         }
@@ -452,6 +456,28 @@ fn blot(text: &str, secrets: &[Span]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// The text as it is read: what a terminal or an editor would hide, or show at another place than where it stands, is
+/// written as `\u{..}`. A finding quotes the file, and whoever wrote the file must not write the finding.
+fn in_reading_order(text: &str) -> String {
+    let mut readable = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character != '\n' && (character.is_control() || turns_the_reading_order(character)) {
+            readable.extend(character.escape_unicode());
+        } else {
+            readable.push(character);
+        }
+    }
+    readable
+}
+
+/// Characters without a width, and those that turn the direction in which the rest of a line is shown.
+fn turns_the_reading_order(character: char) -> bool {
+    matches!(
+        character,
+        '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}'
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -473,5 +499,19 @@ mod tests {
         assert_eq!(position("ab", 99), (1, 3));
         assert_eq!(position("", 0), (1, 1));
         assert_eq!(clamp("ä", &(1..9)), 0..2);
+    }
+
+    #[test]
+    fn a_finding_shows_what_the_file_hides() {
+        let text = "a = 1\n";
+        let mut findings = Findings::new(Path::new("watchdog.toml"), text);
+        let hidden = "write \"\u{202E}lru\u{FEFF}\"\u{1B}[2J\nor nothing, ä";
+        findings.report(Code::BadUrl, &(0..1), hidden).label(hidden).help(hidden).also(&(4..5), hidden);
+        let faults = findings.finish();
+        let fault = &faults[0];
+        let shown = "write \"\\u{202e}lru\\u{feff}\"\\u{1b}[2J\nor nothing, ä";
+        for said in [&fault.message, &fault.label, fault.help.as_ref().unwrap(), &fault.related[0].label] {
+            assert_eq!(said, shown);
+        }
     }
 }
