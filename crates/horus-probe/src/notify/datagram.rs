@@ -64,7 +64,9 @@ impl Datagram {
                 b"RELOADING" => said.reloading |= value == "1",
                 b"STOPPING" => said.stopping |= value == "1",
                 b"EXTEND_TIMEOUT_USEC" => {
-                    let asked = value.parse().ok().map(Duration::from_micros);
+                    // Recordings hold whole milliseconds: what is heard has to be what is written down.
+                    let milliseconds = value.parse().ok().map(|microseconds: u64| microseconds / 1_000);
+                    let asked = milliseconds.map(Duration::from_millis);
                     said.extend = asked.map(|asked| asked.min(EXTEND_MAX)).or(said.extend);
                 }
                 b"MAINPID" => said.main_pid = value.parse().ok().filter(|pid| *pid > 0).or(said.main_pid),
@@ -198,6 +200,11 @@ mod tests {
     #[test]
     fn promises_and_texts_have_limits() {
         assert_eq!(parse("EXTEND_TIMEOUT_USEC=18446744073709551615").extend, Some(EXTEND_MAX));
+        assert_eq!(
+            parse("EXTEND_TIMEOUT_USEC=1999").extend,
+            Some(Duration::from_millis(1)),
+            "as it is recorded"
+        );
         let long = parse(&format!("STATUS={}", "x".repeat(3_000)));
         assert_eq!(long.status.unwrap().chars().count(), STATUS_CHARACTERS_MAX + 1);
         let mut all = Datagram::default();
