@@ -165,7 +165,9 @@ impl Witness {
 
     fn hears_of_host(&mut self, now: Nanos, observation: &HostObservation) {
         match observation {
-            HostObservation::Suspended { .. } | HostObservation::ClockStepped { .. } => {
+            // The engine's clock does not move with that of the day.
+            HostObservation::ClockStepped { .. } => {}
+            HostObservation::Suspended { .. } => {
                 self.register.settles(now);
                 self.seen.iter_mut().for_each(|seen| seen.begin_anew(now));
             }

@@ -268,6 +268,7 @@ impl World {
                 break;
             }
         }
+        self.note_beliefs();
         Outcome { tally: self.tally(), violation: self.witness.violation.take(), log: self.log }
     }
 
@@ -294,6 +295,21 @@ impl World {
             Event::CheckHang { hang } => self.check_hang(hang),
             Event::Calm => self.calm_down(),
             Event::Tidy { round } => self.people_tidy_up(round),
+        }
+    }
+
+    /// What the engine believed at the end, for whoever reads the story of a seed that failed.
+    fn note_beliefs(&mut self) {
+        let Some(engine) = self.engine.as_ref().filter(|_| self.witness.violation.is_some()) else { return };
+        for service in engine.status(horus::mono(self.now)).services {
+            let open: Vec<String> = service.incidents.iter().map(ToString::to_string).collect();
+            self.log.happened(self.now, service.name.as_str(), || {
+                let (phase, verdict, because) = (&service.phase, service.verdict.word(), &service.because);
+                let (kills, breaker) = (service.kills_unproven, service.breaker_open);
+                format!(
+                    "believed: {phase}, {verdict}: {because}; kills {kills}, breaker {breaker}, open {open:?}"
+                )
+            });
         }
     }
 
