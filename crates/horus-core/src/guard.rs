@@ -13,7 +13,7 @@
 //!     +---- fewer are red ------+------------------ fewer are red, nobody on trial --+
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::decision::Veto;
@@ -67,6 +67,8 @@ pub(crate) struct Guard {
     /// Since when, and when last, everybody was let settle.
     settling_since: Option<Mono>,
     settled_at: Option<Mono>,
+    /// Who is in the message about the common cause.
+    told: BTreeSet<ServiceName>,
     /// Something has changed since it was last tended.
     pub(crate) changed: bool,
 }
@@ -273,6 +275,12 @@ impl Guard {
         self.common().map(|(name, _)| name.clone()).collect()
     }
 
+    /// Is somebody told of this one by the common cause, or will soon be?
+    pub(crate) fn tells_of(&self, name: &ServiceName) -> bool {
+        let soon = matches!(self.state, State::Open | State::Closed { settles: true, .. });
+        soon || self.told.contains(name)
+    }
+
     /// Those that wait for what the guard allows.
     pub(crate) fn standing(&self) -> Vec<ServiceName> {
         self.red.iter().filter(|(_, red)| red.stands).map(|(name, _)| name.clone()).collect()
@@ -296,6 +304,7 @@ impl Guard {
                 let slowest = self.red.values().filter(|red| red.stands).map(|red| red.act).max();
                 let hold = slowest.unwrap_or_default().clamp(HOLD_MIN, HOLD_MAX);
                 self.state = State::Closed { until: now + hold, settles: false };
+                self.told = self.names().into_iter().collect();
                 Some(Change::Closed(hold))
             }
             State::Closed { until, settles: true } if until <= now => {
@@ -320,6 +329,7 @@ impl Guard {
         };
         if matches!(self.state, State::Open) {
             self.failures = 0;
+            self.told.clear();
         }
         let keep = |red: &Red| KEEP.max(red.act.saturating_mul(2));
         self.red.retain(|_, red| red.stands || now.since(red.onset) < keep(red));

@@ -684,12 +684,19 @@ impl Service {
         if self.spell_of(fault.track).declined.contains(&declined) {
             return;
         }
-        let common = turn.shared.guard.forbids(&self.name, turn.now);
-        if common.is_some_and(|(veto, _)| veto == Veto::CommonCause) {
-            // One message tells of all of them; what is left is told when the guard opens.
+        let guard = &turn.shared.guard;
+        if guard.forbids(&self.name, turn.now).is_some_and(|(veto, _)| veto == Veto::CommonCause)
+            && guard.tells_of(&self.name)
+        {
+            // One message tells of all of them, or will; what is left is told when the guard opens.
             return;
         }
         match (veto, veto.instead()) {
+            // Who waits for others, and is in nobody's message, waits in the open.
+            (Veto::CommonCause | Veto::OneAtATime, _) if !guard.tells_of(&self.name) => {
+                let what = format!("restart it, but: {why}");
+                self.decline(turn, fault, declined, what, format!("It waits: {why}."));
+            }
             (_, Instead::Wait) => {}
             (Veto::NeverMoved, _) if fault.track == Track::Loop => {
                 self.spell_of(fault.track).declined.push(declined);
