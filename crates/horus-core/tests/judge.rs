@@ -2,6 +2,8 @@
 
 mod rig;
 
+#[path = "judge/faults.rs"]
+mod faults;
 #[path = "judge/fleet.rs"]
 mod fleet;
 #[path = "judge/work.rs"]

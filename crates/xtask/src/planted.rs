@@ -33,6 +33,15 @@ const KEYS: [&str; 6] = ["name", "file", "find", "replace", "danger", "caught_by
 const STAGES: [&[&str]; 2] =
     [&["test", "-p", "horus-core", "--no-fail-fast"], &["test", "-p", "horus-sim", "--no-fail-fast"]];
 
+/// Each fault is one more build, so building has to be quick.
+const QUICK: [&str; 4] =
+    ["--config", "profile.dev.debug=0", "--config", "profile.dev.package.horus-core.opt-level=1"];
+
+/// The page that shows the table, between these two lines.
+const PAGE: &str = "docs/reference/mutations.md";
+const PAGE_BEGIN: &str = "<!-- planted: written by `cargo xtask planted --write` -->";
+const PAGE_END: &str = "<!-- planted: end -->";
+
 /// Failed tests that are named in the table.
 const SHOWN_MAX: usize = 3;
 
@@ -47,6 +56,9 @@ pub(crate) struct Options {
     /// Without simulated worlds: the tests of the core alone
     #[arg(long)]
     core_only: bool,
+    /// Write the table into docs/reference/mutations.md; for the whole list only
+    #[arg(long, conflicts_with_all = ["words", "list"])]
+    write: bool,
 }
 
 /// One deliberate fault.
@@ -103,7 +115,35 @@ pub(crate) fn planted(options: &Options) -> Result<ExitCode> {
         eprintln!("        {}", words(&outcome, mutation));
         rows.push((mutation, outcome));
     }
+    if options.write {
+        let page = root.join(PAGE);
+        let text = std::fs::read_to_string(&page).context(PAGE)?;
+        write(&page, &with_table(&text, &table(&rows))?)?;
+    }
     Ok(close(&rows))
+}
+
+/// The rows for the page: what was planted, why it matters, and the test that was seen to fail.
+fn table(rows: &[(&Mutation, Outcome)]) -> String {
+    let mut table =
+        String::from("| planted fault | what it would do to people | caught by |\n| --- | --- | --- |\n");
+    for (mutation, outcome) in rows {
+        let catcher = match outcome {
+            Outcome::Caught => format!("`{}`", mutation.caught_by),
+            Outcome::CaughtElsewhere(tests) => format!("`{}`", tests.first().map_or("?", String::as_str)),
+            Outcome::Survived | Outcome::Unusable(_) => format!("**{}**", words(outcome, mutation)),
+        };
+        table.push_str(&format!("| `{}` | {} | {catcher} |\n", mutation.name, mutation.danger));
+    }
+    table
+}
+
+/// The page with another table between its two marks.
+fn with_table(page: &str, table: &str) -> Result<String> {
+    let parts =
+        page.split_once(PAGE_BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(PAGE_END)?.1)));
+    let (before, after) = parts.with_context(|| format!("{PAGE}: no `{PAGE_BEGIN}` and `{PAGE_END}`"))?;
+    Ok(format!("{before}{PAGE_BEGIN}\n\n{table}\n{PAGE_END}{after}"))
 }
 
 /// The table, and whether all is well.
@@ -214,7 +254,7 @@ impl Garden {
 
     fn cargo(&self, words: &[&str]) -> std::process::Command {
         let mut cargo = cargo(&self.root);
-        cargo.args(words).env("CARGO_TARGET_DIR", &self.target);
+        cargo.args(words).args(QUICK).env("CARGO_TARGET_DIR", &self.target);
         // A snapshot that differs is a failure, never a new snapshot.
         cargo.env("INSTA_UPDATE", "no").env("INSTA_FORCE_PASS", "0").env_remove("HORUS_UPDATE");
         cargo
@@ -340,6 +380,22 @@ mod tests {
         assert_eq!(failed_test("test a ... ok"), None);
         assert_eq!(failed_test("test result: FAILED. 1 passed; 1 failed"), None);
         assert!(is_named("ledger::tests::a", "a") && is_named("a", "a") && !is_named("b::aa", "a"));
+    }
+
+    #[test]
+    fn the_table_takes_its_place_in_the_page_and_nothing_else() {
+        let page = format!("before\n{PAGE_BEGIN}\nold\n{PAGE_END}\nafter\n");
+        let (list, found) = (read_list(ENTRY).unwrap(), vec!["there".to_owned()]);
+        let table = table(&[(&list[0], Outcome::CaughtElsewhere(found)), (&list[0], Outcome::Survived)]);
+        let new = with_table(&page, &table).unwrap();
+        assert!(new.starts_with(&format!("before\n{PAGE_BEGIN}\n\n| planted")), "{new}");
+        assert!(
+            new.ends_with(&format!(
+                "| `a` | d | `there` |\n| `a` | d | **SURVIVED** |\n\n{PAGE_END}\nafter\n"
+            ))
+        );
+        assert_eq!(with_table(&new, &table).unwrap(), new, "writing it again changes nothing");
+        assert!(with_table("no marks", &table).is_err());
     }
 
     #[test]

@@ -64,10 +64,17 @@ pub(crate) struct Rig {
     pub(crate) stopped: Option<String>,
     /// Where captures see the main loop.
     pub(crate) seen: Option<LoopSeen>,
+    /// CPU time that main threads take from one capture to the next.
+    pub(crate) cpu_step: u64,
+    /// Captures that are asked for come back.
+    pub(crate) captures: bool,
+    /// The store says what it has stored.
+    pub(crate) confirms: bool,
     /// What all programs show beside their counters.
     pub(crate) gauges: BTreeMap<String, f64>,
     pub(crate) finished: bool,
     ticks: u64,
+    cpu: u64,
     next_pid: i32,
     next_ticket: u64,
 }
@@ -152,9 +159,13 @@ impl Rig {
             ignores_term: false,
             stopped: None,
             seen: None,
+            cpu_step: 0,
+            captures: true,
+            confirms: true,
             gauges: BTreeMap::new(),
             finished: false,
             ticks: 0,
+            cpu: 1,
             next_pid: 100,
             next_ticket: 1,
         };
@@ -201,11 +212,12 @@ impl Rig {
                 self.end(&service, Exit::Signal(9));
                 self.observe(&service, Observation::Gone { generation, killed: 1 });
             }
-            Command::Capture { service, generation, stage, .. } => {
+            Command::Capture { service, generation, stage, .. } if self.captures => {
+                self.cpu += self.cpu_step;
                 let finding = Finding {
                     phrase: "main thread sleeps in recvfrom on 10.0.0.7:443".into(),
                     place: Some("recvfrom".into()),
-                    cpu_ns: Some(1),
+                    cpu_ns: Some(self.cpu),
                     stopped: self.stopped.clone(),
                     seen: self.seen,
                     ..Finding::default()
@@ -215,9 +227,12 @@ impl Rig {
             Command::Record(event) => self.events.push((self.now, event.subject, event.what)),
             Command::Tell(notice) => self.told.push((self.now, *notice)),
             Command::Remember { service, memory } => drop(self.memories.insert(service, *memory)),
-            Command::Confirm { incident } => self.step(Input::IncidentStored { incident, persisted: true }),
+            Command::Confirm { incident } if self.confirms => {
+                self.step(Input::IncidentStored { incident, persisted: true })
+            }
             Command::Answer { ticket, answer } => drop(self.answers.insert(ticket, answer)),
             Command::Finished => self.finished = true,
+            Command::Capture { .. } | Command::Confirm { .. } => {}
             Command::Watch { .. } | Command::Hasten { .. } | Command::Unwatch { .. } => {}
         }
     }
