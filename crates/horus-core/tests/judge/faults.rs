@@ -292,3 +292,18 @@ fn the_signal_waits_for_evidence_but_not_for_ever() {
     rig.run(60);
     assert_eq!(rig.signals.len(), 1, "a camera that is broken saves nobody");
 }
+
+#[test]
+fn a_cause_that_shows_itself_again_minutes_later_is_the_same_cause() {
+    // Both fell silent at 100 s. One has a deadline of 10 s and was healed long ago; the other's is five minutes.
+    let slow = ServicePlan { deadline: 300 * SECOND, ..service() };
+    let mut rig = Rig::new(&[("a", service(), hangs_after_100), ("b", slow, hangs_after_100)]);
+    rig.run(125);
+    assert_eq!(rig.signals.len(), 1, "one alone is its own affair");
+    rig.behaviour.insert(name("a"), ticks);
+    rig.run(300);
+    let common = rig.stories().iter().any(|story| matches!(story, Story::CommonCause { .. }));
+    assert!(common, "{:?}", rig.stories());
+    rig.run(300);
+    assert_eq!(rig.signals.len(), 1, "whatever they share is not cured by restarts");
+}
