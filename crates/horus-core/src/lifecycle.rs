@@ -151,9 +151,11 @@ impl Service {
     }
 
     pub(crate) fn adopt(&mut self, turn: &mut Turn<'_>, instance: Instance) {
+        // What was remembered of another run says nothing about this one.
+        let same = self.generation == instance.generation;
         self.generation = instance.generation;
         self.raise_generation(instance.generation);
-        let remembered = self.remembered_instance.take();
+        let remembered = self.remembered_instance.take().filter(|_| same);
         let (since, was_ready, moved) = remembered.unwrap_or((turn.now, false, Vec::new()));
         self.launched_in_this_life = true;
         // What lives and was not stopped is wanted, whoever started it.

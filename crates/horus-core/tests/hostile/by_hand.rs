@@ -235,7 +235,14 @@ pub(crate) fn ticket_of(hand: &ByHand, wanted: u64) -> Option<&Answer> {
 }
 
 fn plain(source: BeatKind, tick: Option<u64>) -> Beat {
-    Beat { source, tick, progress: BTreeMap::new(), declared: None, gauges: BTreeMap::new(), loop_lag_ms: None }
+    Beat {
+        source,
+        tick,
+        progress: BTreeMap::new(),
+        declared: None,
+        gauges: BTreeMap::new(),
+        loop_lag_ms: None,
+    }
 }
 
 /// A beat; pushed ones carry no tick.

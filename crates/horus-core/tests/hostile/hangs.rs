@@ -199,3 +199,15 @@ fn a_completed_job_runs_again_when_horus_restarts() {
     next.step(Input::Reconciled);
     assert_eq!(next.starts(), 0, "it ended as it should; a new Horus is no reason to do the job twice");
 }
+
+#[test]
+fn what_was_remembered_of_an_earlier_run_is_not_believed_of_the_next_one() {
+    // Run 1 had ticked; it ended, run 2 was started, and Horus was killed before it had written that down.
+    let hand = ByHand::running(service());
+    let mut next = ByHand::with_memory(service(), hand.memory(), SECOND);
+    let process = horus_core::ids::ProcessId { pid: 200, start_time: 9 };
+    next.see(Observation::Adopted(horus_core::ids::Instance { generation: Generation(2), process }));
+    next.step(Input::Reconciled);
+    next.hang(55);
+    assert_eq!(next.signals(), 0, "its startup of 60 s is not over, whatever run 1 had shown");
+}

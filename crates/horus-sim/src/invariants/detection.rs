@@ -107,6 +107,10 @@ impl Register {
     /// Horus was late, and says so.
     pub(crate) fn is_late(&mut self, now: Nanos, late: Nanos) {
         self.lateness += late;
+        // The grace of longer limits runs on the same clock as everything that Horus charges.
+        if self.slow.1 > 0 {
+            self.slow.1 += late;
+        }
         if late >= SETTLES_FROM {
             self.settles(now);
         }
