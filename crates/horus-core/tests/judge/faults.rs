@@ -8,7 +8,7 @@ use horus_core::event::What;
 use horus_core::ids::Generation;
 use horus_core::notice::Story;
 use horus_core::observation::{Beat, Exit, HostObservation, Input, LoopSeen, Observation, OperatorRequest};
-use horus_core::plan::{BeatKind, BeatPlan, KillPlan, Ready, ServicePlan};
+use horus_core::plan::{BeatKind, BeatPlan, KillPlan, ProgressPlan, Ready, ServicePlan};
 
 use super::{hangs_after_100, one, ticks};
 use crate::rig::{Behaviour, Doing, Rig, SECOND, name, service};
@@ -306,4 +306,68 @@ fn a_cause_that_shows_itself_again_minutes_later_is_the_same_cause() {
     assert!(common, "{:?}", rig.stories());
     rig.run(300);
     assert_eq!(rig.signals.len(), 1, "whatever they share is not cured by restarts");
+}
+
+#[test]
+fn who_was_on_trial_when_horus_ended_is_on_trial_when_it_is_back() {
+    let hangs_at_30: Behaviour = |age| if age <= 30 { Doing::Ticks } else { Doing::Hangs };
+    let fleet = |a: Behaviour, b: Behaviour| [("a", service(), a), ("b", service(), b)];
+    for (proven, seconds, waits) in [(false, 250, true), (false, 500, false), (true, 60, false)] {
+        let mut rig = Rig::new(&fleet(hangs_after_100, ticks));
+        rig.run(125);
+        assert_eq!(rig.signals.len(), 1);
+        rig.behaviour.insert(name("a"), ticks);
+        rig.run(if proven { 600 } else { 5 });
+        let remembered = |(service, memory): (&_, &horus_core::command::Memory)| {
+            let (service, memory) = (Clone::clone(service), memory.clone());
+            Remembered { service, memory, elapsed: SECOND }
+        };
+        let remembered = rig.memories.iter().map(remembered).collect();
+        let mut next = Rig::adopting(&fleet(ticks, hangs_at_30), remembered);
+        next.run(seconds);
+        assert_eq!(next.signals.is_empty(), waits, "proven: {proven}, after {seconds} s");
+    }
+}
+
+#[test]
+fn a_loop_that_ticks_pardons_itself_and_not_the_work() {
+    let work = ProgressPlan { counter: "filled".into(), stalled: 60 * SECOND };
+    let plan = ServicePlan { progress: [("fills".to_owned(), work)].into(), ..service() };
+    let mut rig = Rig::new(&[("bot", plan, |age| if age <= 300 { Doing::Works } else { Doing::Ticks })]);
+    rig.confirms = false;
+    rig.run(300 + 120 + 10);
+    assert_eq!(rig.signals.len(), 1, "its loop has ticked all the time");
+    assert_eq!(rig.count(|what| matches!(what, What::WouldHave { .. })), 0);
+
+    let mut rig = one(hangs_after_100);
+    rig.confirms = false;
+    rig.run(121);
+    assert_eq!(rig.kills(), 1);
+    rig.behaviour.insert(name("bot"), ticks);
+    rig.run(60);
+    assert!(rig.signals.is_empty());
+    let pardoned = |what: &What| matches!(what, What::WouldHave { reason, .. } if reason.text.contains("a fresh tick came"));
+    assert_eq!(rig.count(pardoned), 1);
+}
+
+#[test]
+fn nobody_starts_beside_the_children_of_the_last_run() {
+    let mut rig = one(ticks);
+    rig.run(20);
+    let (old, _) = rig.alive.remove(&name("bot")).unwrap();
+    let exited = Observation::Exited { generation: old.generation, exit: Exit::Code(1), strays: 2 };
+    rig.observe(&name("bot"), exited);
+    assert!(rig.signals.iter().any(|(_, signal)| signal == "bot SIGKILL"), "{:?}", rig.signals);
+    rig.run(5);
+    assert_eq!(rig.starts.len(), 2);
+}
+
+#[test]
+fn a_run_that_the_keeper_knows_of_has_its_number_for_itself() {
+    let mut rig = one(ticks);
+    rig.run(20);
+    rig.engine.raise_generation(&name("bot"), Generation(41));
+    rig.end(&name("bot"), Exit::Code(1));
+    rig.run(5);
+    assert_eq!(rig.alive[&name("bot")].0.generation, Generation(42));
 }

@@ -138,6 +138,29 @@ impl Rig {
         services: &[(&str, ServicePlan, Behaviour)],
         remembered: Vec<horus_core::Remembered>,
     ) -> Self {
+        let mut rig = Self::begin(services, remembered);
+        rig.step(Input::Reconciled);
+        rig
+    }
+
+    /// Horus comes back, and everybody has run on meanwhile.
+    pub(crate) fn adopting(
+        services: &[(&str, ServicePlan, Behaviour)],
+        remembered: Vec<horus_core::Remembered>,
+    ) -> Self {
+        let mut rig = Self::begin(services, remembered);
+        for (text, ..) in services {
+            rig.next_pid += 1;
+            let process = ProcessId { pid: rig.next_pid, start_time: 1 };
+            let instance = Instance { generation: Generation(9), process };
+            rig.alive.insert(name(text), (instance, rig.now));
+            rig.observe(&name(text), Observation::Adopted(instance));
+        }
+        rig.step(Input::Reconciled);
+        rig
+    }
+
+    fn begin(services: &[(&str, ServicePlan, Behaviour)], remembered: Vec<horus_core::Remembered>) -> Self {
         let mut plan = Plan::default();
         let mut behaviour = BTreeMap::new();
         for (text, service, doing) in services {
@@ -170,7 +193,6 @@ impl Rig {
             next_ticket: 1,
         };
         rig.step(Input::PlanChanged(Box::new(plan)));
-        rig.step(Input::Reconciled);
         rig
     }
 
