@@ -3,7 +3,8 @@
 use horus_core::event::{DeathCause, Outcome, What};
 use horus_core::notice::Story;
 use horus_core::observation::CaptureStage;
-use horus_core::verdict::Verdict;
+use horus_core::reason::Rule;
+use horus_core::verdict::{LoopAxis, ProgressAxis, Verdict};
 use horus_sys::process::is_alive;
 use horus_tests::skipped;
 
@@ -74,6 +75,39 @@ async fn hang_7h_in_a_synchronous_call_is_seen_located_healed_and_proven() {
     let closed = rig.first("bot", "end", |what| matches!(what, What::IncidentClosed { .. })).await;
     assert!(matches!(closed.event.what, What::IncidentClosed { outcome: Outcome::HealedByRestart, .. }));
     assert_eq!(closed.event.incident, kill.event.incident, "one record");
+    assert_eq!(rig.count("bot", is_kill), 1);
+    rig.end().await;
+}
+
+/// (b) One stage waits for ever while the loop ticks on. Whoever names its counter as work that has to move gets a restart at
+/// twice the limit, and the alert says which counter stood still.
+#[tokio::test]
+async fn hang_7h_of_one_stage_is_healed_where_its_counter_has_to_move() {
+    let mut rig = rig().await;
+    let keys = format!("{KEYS}progress.orders = {{ counter = \"orders\", stalled = \"3s\" }}\n");
+    let Some(config) = bot(&rig, &[], &keys).await else { return skipped("hang-7h (b)", "no python3") };
+    rig.run(&config).await;
+    let old = rig.ready("bot").await;
+    rig.status_until("bot", "seen working", |now| now.progress.is == ProgressAxis::Advancing).await;
+    let since = struck(&rig, "bot", "stall").await;
+
+    let kill = rig.first("bot", "kill", is_kill).await;
+    let What::KillDecided { reason, .. } = &kill.event.what else { unreachable!() };
+    assert_eq!(reason.rule, Rule::Stalled, "{}", reason.text);
+    assert!(reason.text.contains("`orders` has not moved"), "{}", reason.text);
+    let took = millis(since, kill.at);
+    // The last order was heard of a poll before the stage stopped, at the earliest.
+    assert!((2 * 3_000 - 500..=2 * 3_000 + 200 + 1_000).contains(&took), "decided after {took} ms");
+    let status = rig.status("bot").await;
+    assert_eq!(status.loop_axis.is, LoopAxis::Beating, "its loop lives: {}", status.loop_axis.because);
+
+    rig.first("bot", "recovery", is_recovery).await;
+    let new = rig.ready_after(kill.seq, "bot").await;
+    assert_ne!(old, new);
+    assert!(!is_alive(&old));
+    let said = rig.told("bot was stuck, I restarted it, working again. Nothing to do.").await;
+    assert!(said.full_text().contains("orders"), "the alert names the counter: {}", said.full_text());
+    rig.first("bot", "proof", |what| matches!(what, What::Proven { .. })).await;
     assert_eq!(rig.count("bot", is_kill), 1);
     rig.end().await;
 }

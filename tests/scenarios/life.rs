@@ -7,8 +7,9 @@ use horus_core::notice::IncidentKind;
 use horus_core::verdict::Verdict;
 use horus_sys::process::is_alive;
 use horus_sys::signal::Signal;
+use horus_tests::skipped;
 
-use crate::{hanger, is_exit, is_kill, is_recovery, is_start, rig, struck};
+use crate::{hanger, is_exit, is_kill, is_recovery, is_start, millis, rig, struck};
 
 const KEYS: &str = "deadline = \"1s\"\nkills = { prove = \"5s\" }\n";
 
@@ -29,6 +30,35 @@ async fn invariant_g1_a_declared_long_step_is_waited_for() {
     rig.assert_never_signalled("bot");
     let opened = |what: &What| matches!(what, What::IncidentOpened { .. });
     assert_eq!(rig.count("bot", opened), 0, "nothing happened, after {since}");
+    rig.end().await;
+}
+
+/// While programs wait for a processor, a late one is starved, not hung: all limits are four times as long, and what hangs
+/// past these is restarted all the same.
+#[tokio::test]
+async fn invariant_g1_on_a_starved_machine_limits_are_stretched() {
+    let mut rig = rig().await;
+    if !rig.can_press() {
+        return skipped("starved", "no C compiler");
+    }
+    let config = hanger(&rig, "bot", KEYS);
+    rig.press(90);
+    rig.run(&config).await;
+    let stretched =
+        |what: &What| matches!(what, What::Host { reason } if reason.text.contains("stretched to 400 %"));
+    rig.first("horus", "pressure", stretched).await;
+    rig.ready("bot").await;
+    let since = struck(&rig, "bot", "hang").await;
+    let starved = |what: &What| matches!(what, What::Judged { to: Verdict::Starved, .. });
+    let late = rig.first("bot", "starved", starved).await;
+    let kill = rig.first("bot", "kill", is_kill).await;
+    assert!(late.seq < kill.seq);
+    let took = millis(since, kill.at);
+    assert!(
+        (8_000 - 400..=8_000 + 200 + 1_000).contains(&took),
+        "twice four deadlines of 1 s, not {took} ms"
+    );
+    rig.first("bot", "recovery", is_recovery).await;
     rig.end().await;
 }
 
@@ -93,8 +123,8 @@ async fn a_program_that_somebody_has_stopped_is_told_of_and_left_alone() {
     let process = rig.ready("bot").await;
     rig.signal(&process, Signal::STOP);
     let spared = rig.first("bot", "declined restart", |what| matches!(what, What::WouldHave { .. })).await;
-    let What::WouldHave { reason, .. } = &spared.event.what else { unreachable!() };
-    assert!(reason.text.contains("stopped by SIGSTOP"), "{reason}");
+    let What::WouldHave { what, .. } = &spared.event.what else { unreachable!() };
+    assert!(what.contains("stopped by SIGSTOP"), "{what}");
     let said = rig.told("bot has been stuck").await;
     assert!(said.full_text().contains("Its silence proves nothing"), "{}", said.full_text());
     rig.signal(&process, Signal::CONT);

@@ -8,10 +8,12 @@
 
 mod alerts;
 mod bad_input;
+mod fleet;
 mod hang;
 mod holding;
 mod host;
 mod isolation;
+mod jobs;
 mod kill_loops;
 mod life;
 mod monitors;
@@ -78,13 +80,18 @@ fn triggers(rig: &Rig, name: &str) -> String {
 
 /// The bot in Python, with more words on its command line and more keys. `None`: there is no Python here.
 async fn bot(rig: &Rig, words: &[&str], keys: &str) -> Option<String> {
+    bot_named(rig, "bot", words, keys).await
+}
+
+/// The same under another name, for those of whom there are several.
+async fn bot_named(rig: &Rig, name: &str, words: &[&str], keys: &str) -> Option<String> {
     let python = rig.python().await?;
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/subjects/bot.py");
     let port = rig.room.port();
-    let (port_word, triggers) = (port.to_string(), triggers(rig, "bot"));
+    let (port_word, triggers) = (port.to_string(), triggers(rig, name));
     let mut command = vec![python.as_str(), program, "--port", &port_word, "--triggers", &triggers];
     command.extend(words);
-    Some(service("bot", &command, &format!("{}{keys}", beat(port))))
+    Some(service(name, &command, &format!("{}{keys}", beat(port))))
 }
 
 /// The word of an event.
@@ -116,6 +123,12 @@ fn is_recovery(what: &What) -> bool {
 /// Waits until a subject has taken the trigger: the instant in which it goes wrong.
 async fn struck(rig: &Rig, service: &str, trigger: &str) -> jiff::Timestamp {
     rig.room.trigger(&format!("{service}/{trigger}"));
+    taken(rig, service, trigger).await;
+    jiff::Timestamp::now()
+}
+
+/// Waits until a subject has taken a trigger that was dropped.
+async fn taken(rig: &Rig, service: &str, trigger: &str) {
     let path = rig.room.path("triggers").join(service).join(trigger);
     let taking = async {
         while path.exists() {
@@ -123,7 +136,6 @@ async fn struck(rig: &Rig, service: &str, trigger: &str) -> jiff::Timestamp {
         }
     };
     assert!(tokio::time::timeout(horus_tests::FAILSAFE, taking).await.is_ok(), "{service} does not go wrong");
-    jiff::Timestamp::now()
 }
 
 /// Milliseconds from one instant to the other.

@@ -68,3 +68,35 @@ async fn hang_7h_of_one_stage_is_found_by_its_counter_and_not_restarted() {
     rig.assert_never_signalled("bot");
     rig.end().await;
 }
+
+/// A bot that never got a slot to trade with: it ticks, it is on time, and it can never earn a cent.
+#[tokio::test]
+async fn an_empty_inventory_is_told_and_nothing_is_restarted() {
+    let mut rig = rig().await;
+    let keys =
+        "deadline = \"2s\"\nstartup = \"30s\"\nexpect.slots = { gauge = \"slots\", within = \"2s\" }\n";
+    let Some(config) = bot(&rig, &["--slots", "0"], keys).await else {
+        return skipped("zero-slots", "no python3");
+    };
+    rig.run(&config.replace("state = \"/state\"", "state = \"/state\", gauges = \"/gauges\"")).await;
+    let process = rig.ready("bot").await;
+    let is_empty = |what: &What| matches!(what, What::IncidentOpened { kind: IncidentKind::Expectation, .. });
+    let opened = rig.first("bot", "incident", is_empty).await;
+    let said = rig.told("bot has had too little to do for").await;
+    assert!(said.first_line().contains("0 slots"), "{}", said.first_line());
+    assert!(said.full_text().contains("slots is 0; at least 1 is right."), "{}", said.full_text());
+    assert!(
+        said.full_text().contains("I did not restart it: a restart does not cure this."),
+        "{}",
+        said.full_text()
+    );
+
+    struck(&rig, "bot", "fill").await;
+    let closed =
+        rig.after(opened.seq, "bot", "end", |what| matches!(what, What::IncidentClosed { .. })).await;
+    assert_eq!(closed.event.incident, opened.event.incident);
+    assert_eq!(rig.process("bot").await, process);
+    assert_eq!(rig.count("bot", crate::is_start), 1, "zero restarts");
+    rig.assert_never_signalled("bot");
+    rig.end().await;
+}

@@ -22,6 +22,7 @@
 
 mod binaries;
 mod journal;
+mod pressure;
 mod rig;
 mod room;
 mod sinks;

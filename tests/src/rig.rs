@@ -15,7 +15,7 @@ use horus_sys::signal::{Signal, send};
 use tokio::process::{Child, Command};
 
 use crate::room::MARK;
-use crate::{Binaries, FAILSAFE, Journal, Room, Said, Sinks};
+use crate::{Binaries, FAILSAFE, Journal, Room, Said, Sinks, pressure};
 
 /// Lines of the daemon's own log that a failed test prints.
 const LOG_LINES: usize = 60;
@@ -55,6 +55,7 @@ pub struct Rig {
     pub client: Client,
     binaries: Binaries,
     options: Options,
+    pressure: Vec<(String, String)>,
     horus: Option<Child>,
 }
 
@@ -68,10 +69,11 @@ impl Rig {
     pub async fn new(subject: &str, options: Options) -> Self {
         let binaries = Binaries::beside(subject);
         let room = Room::new();
+        let pressure = pressure::variables(&room.path("pressure"));
         let socket = room.path("r").join(horus_api::SOCKET_NAME);
         let journal = Journal::follow(socket.clone());
         let client = Client::new(socket);
-        Self { room, sinks: Sinks::start().await, journal, client, binaries, options, horus: None }
+        Self { room, sinks: Sinks::start().await, journal, client, binaries, options, pressure, horus: None }
     }
 
     /// Writes `watchdog.toml`: the usual head, then `services`.
@@ -137,7 +139,12 @@ impl Rig {
         command.env("DISCORD_URL", self.sinks.discord.discord_url());
         command.env("SLACK_URL", self.sinks.slack.slack_url());
         command.env("WEBHOOK_URL", self.sinks.slack.webhook_url());
-        command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
+        command.envs(self.pressure.iter().map(|(name, value)| (name, value)));
+        for (name, value) in &self.options.environment {
+            // Of libraries there may be several.
+            let ours = self.pressure.iter().find(|(ours, _)| ours == name && name == "LD_PRELOAD");
+            command.env(name, ours.map_or(value.clone(), |(_, ours)| format!("{ours}:{value}")));
+        }
         command
     }
 
@@ -327,6 +334,16 @@ impl Rig {
     }
 
     // === acting ===
+
+    /// From now on Horus is told that programs wait so much of the time for a processor, in per cent. At first: never.
+    pub fn press(&self, percent: u32) {
+        pressure::set(&self.room.path("pressure"), percent);
+    }
+
+    /// Is the pressure in the hand of the scenario? It takes a C compiler.
+    pub fn can_press(&self) -> bool {
+        !self.pressure.is_empty()
+    }
 
     /// Sends a signal to a process.
     pub fn signal(&self, process: &ProcessId, signal: Signal) {

@@ -6,7 +6,9 @@ go wrong the way real ones did:
   block   the loop waits in a synchronous recv() for an exchange that never answers
   stall   the loop lives and finds signals; the stage that places orders waits for ever
   exit    it ends with code 3
+  fill    it is given something to trade after all: the gauge `slots` rises to 3
 
+With --slots COUNT it says how many slots it has to trade with, as a gauge.
 With --thread a helper thread serves the health page: it says 200 whatever became of the loop.
 With --witness DATABASE REPORT it writes what Horus has on disk in the moment in which SIGTERM arrives.
 """
@@ -31,10 +33,12 @@ class Bot:
         self.options = options
         self.seq = 0
         self.progress = {"signals": 0, "orders": 0}
+        self.gauges = {} if options.slots is None else {"slots": options.slots}
         self.found = asyncio.Queue()
 
     def beat(self):
-        return json.dumps({"seq": self.seq, "state": "ok", "progress": self.progress}).encode()
+        said = {"seq": self.seq, "state": "ok", "progress": self.progress, "gauges": self.gauges}
+        return json.dumps(said).encode()
 
     def strikes(self, name):
         folder = self.options.triggers
@@ -61,6 +65,8 @@ class Bot:
             if self.strikes("block"):
                 print("asking the exchange for balances", flush=True)
                 ask_the_exchange()
+            if self.strikes("fill"):
+                self.gauges["slots"] = 3
             if self.strikes("exit"):
                 print("Traceback: RuntimeError: told to exit", flush=True)
                 os._exit(3)
@@ -152,6 +158,7 @@ def main():
     words.add_argument("--triggers", type=pathlib.Path)
     words.add_argument("--thread", action="store_true")
     words.add_argument("--no-orders", action="store_true")
+    words.add_argument("--slots", type=int)
     words.add_argument("--notify", action="store_true", help="push the beat, as programs written for systemd do")
     words.add_argument("--witness", nargs=2, type=pathlib.Path, metavar=("DATABASE", "REPORT"))
     options = words.parse_args()
