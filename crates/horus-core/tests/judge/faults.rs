@@ -7,7 +7,9 @@ use horus_core::Remembered;
 use horus_core::event::What;
 use horus_core::ids::Generation;
 use horus_core::notice::Story;
-use horus_core::observation::{Beat, Exit, HostObservation, Input, LoopSeen, Observation, OperatorRequest};
+use horus_core::observation::{
+    Beat, Declared, Exit, HostObservation, Input, LoopSeen, Observation, OperatorRequest,
+};
 use horus_core::plan::{BeatKind, BeatPlan, KillPlan, ProgressPlan, Ready, ServicePlan};
 
 use super::{hangs_after_100, one, ticks};
@@ -41,11 +43,15 @@ fn proofs(rig: &Rig) -> Vec<u64> {
 }
 
 fn beat(rig: &mut Rig, generation: Generation, tick: u64) {
+    say(rig, generation, tick, None);
+}
+
+fn say(rig: &mut Rig, generation: Generation, tick: u64, declared: Option<Declared>) {
     let beat = Beat {
         source: BeatKind::Http,
         tick: Some(tick),
         progress: Default::default(),
-        declared: None,
+        declared,
         gauges: Default::default(),
         loop_lag_ms: None,
     };
@@ -370,4 +376,67 @@ fn a_run_that_the_keeper_knows_of_has_its_number_for_itself() {
     rig.end(&name("bot"), Exit::Code(1));
     rig.run(5);
     assert_eq!(rig.alive[&name("bot")].0.generation, Generation(42));
+}
+
+#[test]
+fn work_that_stands_still_after_the_restart_was_not_cured_by_it() {
+    let work = ProgressPlan { counter: "filled".into(), stalled: 60 * SECOND };
+    let plan = ServicePlan { progress: [("fills".to_owned(), work)].into(), ..service() };
+    let mut rig = Rig::new(&[("bot", plan, |age| if age <= 300 { Doing::Works } else { Doing::Ticks })]);
+    rig.run(300 + 125);
+    assert_eq!(rig.signals.len(), 1);
+    rig.behaviour.insert(name("bot"), ticks);
+    rig.run(3600);
+    assert_eq!(proofs(&rig), [] as [u64; 0], "its loop ticks, and nothing is filled");
+    rig.behaviour.insert(name("bot"), |_| Doing::Works);
+    rig.run(700);
+    assert_eq!(proofs(&rig).len(), 1);
+}
+
+#[test]
+fn a_detector_that_is_right_every_time_goes_on() {
+    let names = ["a", "b", "c"];
+    let mut rig = Rig::new(&names.map(|text| (text, service(), ticks as Behaviour)));
+    for pause in [4000, 6000, 9000] {
+        for text in names {
+            rig.run(pause);
+            rig.behaviour.insert(name(text), |_| Doing::Hangs);
+            rig.run(25);
+            rig.behaviour.insert(name(text), ticks);
+        }
+    }
+    rig.run(80_000);
+    assert_eq!((rig.kills(), proofs(&rig).len()), (9, 9));
+    assert_eq!(rig.count(|what| matches!(what, What::DetectorDemoted { .. })), 0);
+}
+
+#[test]
+fn a_trickle_of_hangs_of_which_none_is_proven_cured_has_a_common_cause() {
+    let later: Behaviour = |age| if age <= 300 { Doing::Ticks } else { Doing::Hangs };
+    let mut rig = Rig::new(&[("a", service(), hangs_after_100), ("b", service(), later)]);
+    rig.run(125);
+    assert_eq!(rig.signals.len(), 1);
+    rig.behaviour.insert(name("a"), ticks);
+    rig.run(205);
+    assert_eq!(rig.signals.len(), 1, "the first is not proven yet, and here is the second");
+    assert!(rig.stories().iter().any(|story| matches!(story, Story::CommonCause { .. })));
+}
+
+#[test]
+fn who_halted_on_purpose_is_told_of_once_and_lives() {
+    let mut rig = one(|age| if age <= 20 { Doing::Ticks } else { Doing::Nothing });
+    rig.run(20);
+    let generation = rig.alive[&name("bot")].0.generation;
+    for _ in 0..600 {
+        say(&mut rig, generation, 20, Some(Declared::Halted));
+        rig.run(1);
+    }
+    assert!(rig.signals.is_empty());
+    assert!(matches!(rig.stories()[..], [Story::Halted]), "{:?}", rig.stories());
+    assert!(rig.told[0].1.loud && rig.told[0].1.needs_you);
+    for tick in 21..30 {
+        say(&mut rig, generation, tick, Some(Declared::Ok));
+        rig.run(1);
+    }
+    assert!(matches!(rig.stories()[..], [Story::Halted, Story::Over { .. }]), "{:?}", rig.stories());
 }
