@@ -380,13 +380,15 @@ fn a_run_that_the_keeper_knows_of_has_its_number_for_itself() {
 
 #[test]
 fn work_that_stands_still_after_the_restart_was_not_cured_by_it() {
-    let work = ProgressPlan { counter: "filled".into(), stalled: 60 * SECOND };
+    // Its proof would be due after 300 s of ticks, long before the work is overdue again.
+    let work = ProgressPlan { counter: "filled".into(), stalled: 1000 * SECOND };
     let plan = ServicePlan { progress: [("fills".to_owned(), work)].into(), ..service() };
-    let mut rig = Rig::new(&[("bot", plan, |age| if age <= 300 { Doing::Works } else { Doing::Ticks })]);
-    rig.run(300 + 125);
-    assert_eq!(rig.signals.len(), 1);
+    let mut rig = Rig::new(&[("bot", plan, |age| if age <= 100 { Doing::Works } else { Doing::Ticks })]);
+    rig.run(1000);
     rig.behaviour.insert(name("bot"), ticks);
-    rig.run(3600);
+    rig.run(1105);
+    assert_eq!(rig.signals.len(), 1);
+    rig.run(900);
     assert_eq!(proofs(&rig), [] as [u64; 0], "its loop ticks, and nothing is filled");
     rig.behaviour.insert(name("bot"), |_| Doing::Works);
     rig.run(700);
