@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use horus_core::Remembered;
-use horus_core::event::What;
+use horus_core::event::{Outcome, What};
 use horus_core::ids::Generation;
 use horus_core::notice::Story;
 use horus_core::observation::{
@@ -296,6 +296,8 @@ fn the_signal_waits_for_evidence_but_not_for_ever() {
     assert_eq!(rig.kills(), 1);
     assert!(rig.told.is_empty() && rig.signals.is_empty(), "nobody has looked yet");
     rig.run(60);
+    let said = |what: &What| matches!(what, What::EvidenceCaptured { finding, .. } if finding.missing.iter().any(|why| why.contains("no evidence within")));
+    assert_eq!(rig.count(said), 1, "what is missing is said");
     assert_eq!(rig.signals.len(), 1, "a camera that is broken saves nobody");
 }
 
@@ -441,4 +443,19 @@ fn who_halted_on_purpose_is_told_of_once_and_lives() {
         rig.run(1);
     }
     assert!(matches!(rig.stories()[..], [Story::Halted, Story::Over { .. }]), "{:?}", rig.stories());
+}
+
+#[test]
+fn a_hang_that_ends_with_its_process_is_over() {
+    let mut rig = one(|age| match age {
+        0..=100 => Doing::Ticks,
+        101..=115 => Doing::Hangs,
+        _ => Doing::Exits(Exit::Code(1)),
+    });
+    rig.run(115);
+    assert_eq!(rig.engine.open_incidents().len(), 1, "past its deadline, and not restarted yet");
+    rig.run(2);
+    let over = |what: &What| matches!(what, What::IncidentClosed { outcome: Outcome::Superseded, .. });
+    assert_eq!(rig.count(over), 1, "{:?}", rig.events);
+    assert_eq!(rig.kills(), 0);
 }
