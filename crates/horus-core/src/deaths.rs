@@ -19,6 +19,9 @@ pub(crate) const OUTLIVED_DELAYS: u32 = 10;
 /// A hang that begins later in a life than half of this need not be outlived twice: its ledger would never be closed.
 pub(crate) const OUTLIVE_MAX: Duration = Duration::from_secs(3600);
 
+/// The same for what hangs at the same age every time: a habit of hours has to be outlived for a few of them.
+pub(crate) const HABIT_MAX: Duration = Duration::from_secs(6 * 3600);
+
 /// So long an alert waits for the last line of the program's output.
 pub(crate) const LAST_WORDS_WAIT_MAX: Duration = Duration::from_secs(2);
 
@@ -216,8 +219,13 @@ impl Service {
         // Whatever dies or hangs at the same age has to outlive that age twice before anything is called cured.
         let onset = self.kills.last_onset().unwrap_or_default().saturating_mul(2).min(OUTLIVE_MAX);
         // A habit is not cured before it is outlived, however late in a life it shows itself.
-        let habit = self.kills.habitual_onset().unwrap_or_default().saturating_mul(2);
-        plain.max(outlive).max(onset).max(habit).max(same_age.unwrap_or_default().saturating_mul(2))
+        let habit = self.kills.habitual_onset().filter(|_| self.kills.unproven() > 0);
+        let habit = habit.unwrap_or_default().saturating_mul(2).min(HABIT_MAX);
+        plain
+            .max(outlive)
+            .max(onset)
+            .max(habit)
+            .max(same_age.unwrap_or_default().saturating_mul(2).min(crate::ledger::DAY))
     }
 
     /// When proof is due, if it is.

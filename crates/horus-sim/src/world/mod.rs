@@ -394,7 +394,8 @@ impl World {
         self.sink(false);
         // One at a time, and each has to be proven; a trial that failed before lets the next one wait for an hour.
         let proofs: Nanos = self.plan.services.values().map(|plan| nanos(plan.kills.prove)).sum();
-        bound += proofs + 2 * queue::HOUR;
+        // What died at the same age every time has to outlive that twice, a day at most, and people restart things in the first half.
+        bound += proofs + 52 * queue::HOUR;
         let round = bound / u64::from(TIDY_ROUNDS);
         for number in 0..=TIDY_ROUNDS {
             self.queue.push(self.now + SECOND + u64::from(number) * round, Event::Tidy { round: number });
