@@ -31,6 +31,9 @@ pub(crate) struct Options {
     /// Short lives: many seeds in little time
     #[arg(long)]
     short: bool,
+    /// Polls of minutes: weeks and months of each service, for very many days
+    #[arg(long, conflicts_with = "short")]
+    ages: bool,
     /// Lines of the story of a seed that failed
     #[arg(long, value_name = "N")]
     lines: Option<u64>,
@@ -55,6 +58,9 @@ pub(crate) fn sim(options: &Options) -> Result<ExitCode> {
     }
     if options.short {
         cargo.arg("--short");
+    }
+    if options.ages {
+        cargo.arg("--ages");
     }
     let status = cargo.status().context("cargo cannot be started")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,4 +1,4 @@
-//! Runs a swarm of simulated worlds: `horus-swarm [--days N] [--seeds N] [--seed S] [--jobs J] [--short] [--lines N]`.
+//! Runs a swarm of simulated worlds: `horus-swarm [--days N] [--seeds N] [--seed S] [--jobs J] [--short | --ages] [--lines N]`.
 //!
 //! Ends with 1 if a guarantee was broken; the recording of each failing seed is left in the working directory.
 #![forbid(unsafe_code)]
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Ok((swarm, lines)) => run(&swarm, lines),
         Err(why) => {
             eprintln!(
-                "error: {why}\n\nhint: horus-swarm [--days N] [--seeds N] [--seed S] [--jobs J] [--short] [--lines N]"
+                "error: {why}\n\nhint: horus-swarm [--days N] [--seeds N] [--seed S] [--jobs J] [--short | --ages] [--lines N]"
             );
             ExitCode::from(64)
         }
@@ -51,6 +51,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<(Swarm, usize), Stri
             }
             "--lines" => lines = usize::try_from(number()?).unwrap_or(LINES_KEPT_MAX).max(1),
             "--short" => swarm.length = Length::Short,
+            "--ages" => swarm.length = Length::Ages,
             other => return Err(format!("'{other}' is not known")),
         }
     }

@@ -39,6 +39,8 @@ pub enum Length {
     Short,
     /// Some thousand polls of each service: ages of days, breakers that try again.
     Long,
+    /// The same with polls of minutes: weeks and months of each service, for runs of very many days.
+    Ages,
 }
 
 /// What happens to a program once it runs.
@@ -193,9 +195,10 @@ impl Options {
             1..=3 => random.magnitude(5 * SECOND, 20 * SECOND),
             _ => random.magnitude(20 * SECOND, 5 * MINUTE),
         };
+        let poll = if length == Length::Ages { random.magnitude(2 * MINUTE, 30 * MINUTE) } else { poll };
         let polls = match length {
             Length::Short => random.between(150, 600),
-            Length::Long => random.between(2_000, 8_000),
+            Length::Long | Length::Ages => random.between(2_000, 8_000),
         };
         let span = (polls * poll).max(HOUR);
         let count = match random.below(10) {
