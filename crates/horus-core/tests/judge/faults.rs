@@ -26,11 +26,11 @@ fn next_life(rig: &Rig, plan: ServicePlan, doing: Behaviour) -> Rig {
 
 /// The last delay of a start.
 fn last_delay(rig: &Rig) -> Option<Duration> {
-    let delays = rig.events.iter().filter_map(|(_, _, what)| match what {
+    let mut delays = rig.events.iter().filter_map(|(_, _, what)| match what {
         What::Delayed { delay, .. } => Some(*delay),
         _ => None,
     });
-    delays.last()
+    delays.next_back()
 }
 
 /// How long each proof took.
@@ -458,4 +458,16 @@ fn a_hang_that_ends_with_its_process_is_over() {
     let over = |what: &What| matches!(what, What::IncidentClosed { outcome: Outcome::Superseded, .. });
     assert_eq!(rig.count(over), 1, "{:?}", rig.events);
     assert_eq!(rig.kills(), 0);
+}
+
+#[test]
+fn who_halted_on_purpose_and_ended_stays_down_and_says_so() {
+    let mut rig = one(|age| if age <= 20 { Doing::Ticks } else { Doing::Nothing });
+    rig.run(20);
+    let generation = rig.alive[&name("bot")].0.generation;
+    say(&mut rig, generation, 20, Some(Declared::Halted));
+    rig.end(&name("bot"), Exit::Code(1));
+    rig.run(600);
+    assert_eq!(rig.starts.len(), 1);
+    assert!(matches!(rig.stories()[..], [Story::Halted]), "{:?}", rig.stories());
 }
