@@ -54,7 +54,9 @@ pub(crate) fn read(text: &str, findings: &mut Findings) -> Option<Reading> {
         };
         let place = error.span().and_then(|span| Some((entry_at(&tree, &span)?, span)));
         let Some((path, span)) = place else {
-            findings.report(Code::WrongType, &error.span().unwrap_or(0..0), error.message());
+            findings
+                .report(Code::WrongType, &error.span().unwrap_or(0..0), error.message())
+                .label("this cannot be taken as a value");
             return None;
         };
         let shown = explain(error.message(), &path, &span, findings);
@@ -119,7 +121,9 @@ fn explain(said: &str, path: &KeyPath, span: &Span, findings: &mut Findings) -> 
         return Shown::Yes;
     }
     let Some((found, expected)) = found_and_expected(said) else {
-        findings.report(Code::WrongType, span, format!("`{key}`: {said}"));
+        findings
+            .report(Code::WrongType, span, format!("`{key}`: {said}"))
+            .label("this cannot be taken as a value");
         return Shown::Yes;
     };
     if let ([sink, _, "discord" | "slack" | "webhook"], "a text") =

@@ -188,7 +188,7 @@ fn a_stop_is_told_saved_and_quick() {
     };
     hear("READY=1\n");
     let beat = hear("WATCHDOG=1\n");
-    assert!(beat.contains("\nX_HORUS_SEQ=") && beat.contains("\nX_HORUS_PROGRESS=slots:3\n"), "{beat}");
+    assert!(beat.contains("\nX_HORUS_SEQ=") && beat.contains("\nX_HORUS_GAUGE=slots:3\n"), "{beat}");
     trading.wait_for("filled");
     let asked = now();
     trading.terminate();

@@ -136,10 +136,10 @@ fn a_detector_that_is_mostly_wrong_only_tells() {
     // Four services whose beats stop a minute after each start, whatever is done: restarts cure nothing.
     let never_cured: Behaviour = |age| if age < 60 { Doing::Ticks } else { Doing::Hangs };
     let mut rig = fleet(20, |n| if n < 1 { never_cured } else { ticks });
-    for n in 1..4 {
+    for late in &NAMES[1..4] {
         // Not at once: that would be a common cause.
         rig.run(1200);
-        rig.behaviour.insert(name(NAMES[n]), never_cured);
+        rig.behaviour.insert(name(late), never_cured);
     }
     rig.run(4 * 3600);
     let demoted = |what: &What| matches!(what, What::DetectorDemoted { detector: Rule::Silent, wrong, .. } if *wrong >= 8);

@@ -177,6 +177,7 @@ fn every(hours: u32) -> When {
     When::Every(HOUR * hours)
 }
 
+#[expect(clippy::unwrap_used, reason = "the text is right")]
 fn daily_at_six() -> When {
     When::Cron(Calendar::parse("0 6 * * *", "UTC").unwrap())
 }
