@@ -8,22 +8,23 @@
 //! ```
 //!
 //! Ages become a place on each axis, [`crate::decision`] makes a verdict and an action of them, and what may forbid a restart
-//! is asked last. There are two tracks, judged apart: the *loop* (its fresh tick) and declared *work* (a counter that has
+//! is asked last ([`crate::veto`]). There are two tracks, judged apart: the *loop* (its fresh tick) and declared *work* (a counter that has
 //! to move); life on one says nothing about the other. Between the decision and the first signal stand the evidence and
 //! the alert: both are on disk before anything is touched (guarantee G4), and a sign of life on the same track pardons.
 
 use std::time::Duration;
 
 use crate::command::Command;
-use crate::decision::{Action, Axes, Decision, Instead, Proof, Veto, decide};
+use crate::decision::{Action, Axes, Decision, Proof, decide};
 use crate::event::{Outcome, What};
 use crate::ids::IncidentId;
 use crate::ledger::Allowance;
 use crate::notice::{IncidentKind, Story};
-use crate::observation::{CaptureStage, Declared, Finding, LoopSeen};
-use crate::plan::{Mode, Severity};
+use crate::observation::{CaptureStage, Declared, LoopSeen};
+use crate::plan::Severity;
 use crate::reason::{Reason, Rule};
-use crate::service::{Facts, LAUNCH_WAIT_MAX, Phase, Running, Sentence, Service, UNDEAD_AFTER};
+use crate::service::{Facts, Phase, Running, Sentence, Service};
+use crate::spell::{Declined, Fault, Limits, Spell, Track};
 use crate::time::{Human, Mono};
 use crate::transition::Trigger;
 use crate::turn::Turn;
@@ -44,106 +45,6 @@ pub(crate) const LOOK_AGAIN_MIN: Duration = Duration::from_secs(60);
 
 /// The pause doubles from look to look up to this.
 pub(crate) const LOOK_AGAIN_MAX: Duration = Duration::from_secs(3600);
-
-/// So long (a deadline, within these) nobody who was spared is condemned again.
-pub(crate) const SPARED_MIN: Duration = Duration::from_secs(1);
-/// See [`SPARED_MIN`].
-pub(crate) const SPARED_MAX: Duration = Duration::from_secs(30);
-
-/// What is judged: the loop, or declared work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Track {
-    Loop,
-    Work,
-}
-
-/// One stretch without a sign of life: what was already done about it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Spell {
-    pub(crate) early: bool,
-    pub(crate) late: bool,
-    pub(crate) second: bool,
-    pub(crate) third: bool,
-    /// Past the deadline, and written down.
-    pub(crate) opened: bool,
-    /// The fleet guard knows of it.
-    pub(crate) red: bool,
-    /// The restart was due and did not happen, for these reasons: each is said once.
-    pub(crate) declined: Vec<Declined>,
-    /// A restart that was decided was dropped then.
-    pub(crate) spared_at: Option<Mono>,
-    pub(crate) findings: Vec<Seen>,
-    /// Captures that were asked for because an earlier one forbids a restart, or proves nothing yet.
-    pub(crate) looks: u32,
-    /// The last of them was asked for then.
-    pub(crate) asked_again_at: Option<Mono>,
-}
-
-/// Why a restart was not begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Declined {
-    /// The table asks for no restart.
-    Table(&'static str),
-    Veto(Veto),
-}
-
-/// A capture that came back.
-#[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    pub(crate) at: Mono,
-    pub(crate) stage: CaptureStage,
-    pub(crate) finding: Finding,
-}
-
-/// The thresholds in force.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) early: Duration,
-    pub(crate) late: Duration,
-    pub(crate) deadline: Duration,
-    pub(crate) act: Duration,
-}
-
-impl Limits {
-    /// The second capture comes a quarter of the deadline after the first.
-    pub(crate) fn second(&self) -> Duration {
-        self.late.max(self.early.saturating_add(self.deadline / 4))
-    }
-
-    /// Another one, if those two have proven nothing.
-    pub(crate) fn third(&self) -> Duration {
-        self.deadline.max(self.second().saturating_add(self.deadline / 4))
-    }
-
-    /// All ages at which the judge does something.
-    pub(crate) fn ages(&self) -> [Duration; 6] {
-        [self.early, self.late, self.second(), self.deadline, self.third(), self.act]
-    }
-}
-
-/// A standstill on one track, with its numbers.
-#[derive(Clone, Debug)]
-pub(crate) struct Fault {
-    pub(crate) track: Track,
-    pub(crate) age: Duration,
-    pub(crate) limit: Duration,
-    pub(crate) act: Duration,
-    /// What was seen.
-    pub(crate) how: String,
-    pub(crate) rule: Rule,
-}
-
-impl Fault {
-    /// The numbers as a sentence fragment.
-    fn reason(&self) -> Reason {
-        let (age, limit) = (Human(self.age), Human(self.limit));
-        let text = match self.track {
-            Track::Loop => format!("no fresh tick for {age}, deadline {limit}; {}", self.how),
-            Track::Work => format!("{}, limit {limit}", self.how),
-        };
-        Reason::new(self.rule, text)
-    }
-}
 
 impl Service {
     /// Thresholds with the deadline doubled for each unproven kill, and stretched while the whole machine is short of
@@ -442,7 +343,7 @@ impl Service {
         }
     }
 
-    fn tell_probe_path(&mut self, turn: &mut Turn<'_>, since: Duration, heard: String) {
+    pub(crate) fn tell_probe_path(&mut self, turn: &mut Turn<'_>, since: Duration, heard: String) {
         if self.incidents.find(IncidentKind::ProbePath).is_some() {
             return;
         }
@@ -594,15 +495,6 @@ impl Service {
         }
     }
 
-    /// Whoever was spared is not condemned again at once: no chain of decisions may turn as fast as its answers come.
-    pub(crate) fn spared_until(&self, track: Track) -> Option<Mono> {
-        let spell = match track {
-            Track::Loop => &self.spell,
-            Track::Work => &self.work_spell,
-        };
-        spell.spared_at.map(|at| at + self.plan.deadline.clamp(SPARED_MIN, SPARED_MAX))
-    }
-
     /// The proof of death of a program whose start is overdue: the only thing that may end it.
     pub(crate) fn judge_overdue_start(&mut self, turn: &mut Turn<'_>, since: Mono) {
         let axes = Axes { loop_axis: LoopAxis::Silent, ..self.axes(turn.now) };
@@ -619,140 +511,6 @@ impl Service {
         self.open_stuck(turn, &fault, true);
         let running = Running { alive, ready_at: turn.now, steady_since: turn.now, proven: false };
         self.consider_kill(turn, running, fault);
-    }
-
-    /// What forbids a restart by this rule, the weightiest first.
-    pub(crate) fn veto(&self, turn: &Turn<'_>, track: Track, rule: Rule) -> Option<(Veto, String)> {
-        let say = |veto: Veto| Some((veto, veto.because().to_owned()));
-        if let Some(hold) = &self.hold {
-            return Some((Veto::Held, format!("it is held: {}", hold.reason)));
-        }
-        if self.observes(turn) {
-            return Some((Veto::Observed, "observe mode".to_owned()));
-        }
-        if self.declared == Declared::Halted {
-            return say(Veto::Halted);
-        }
-        if !self.used_to_move(turn.now, track, rule) {
-            return say(Veto::NeverMoved);
-        }
-        if self.excused_until().is_some_and(|until| until > turn.now) {
-            return Some((Veto::Declared, "it declared a long step".to_owned()));
-        }
-        let newest = self.spell.findings.iter().chain(&self.work_spell.findings).max_by_key(|seen| seen.at);
-        if let Some(why) = newest.and_then(|seen| seen.finding.stopped.as_ref()) {
-            return Some((Veto::Stopped, format!("its silence proves nothing: {why}")));
-        }
-        if let Some(fault) = turn.shared.canary.as_ref().filter(|_| self.is_asked_by_network()) {
-            return Some((Veto::ObserverVoid, format!("Horus's own prober is broken: {fault}")));
-        }
-        if let Some(window) = turn.shared.maintenance.covers(self.name.as_str()) {
-            return Some((Veto::Maintenance, format!("the maintenance window '{window}' is going on")));
-        }
-        if let Some((veto, reason)) = turn.shared.guard.forbids(&self.name, turn.now) {
-            return Some((veto, reason.text));
-        }
-        if turn.shared.demoted.contains(&rule) {
-            return Some((Veto::Demoted, format!("the detector '{}' was wrong too often", rule.word())));
-        }
-        None
-    }
-
-    /// So long a restart may take to be proven, or to fail, before it counts as failed.
-    pub(crate) fn trial_term(&self) -> Duration {
-        let end = self.plan.stop.grace.saturating_add(UNDEAD_AFTER);
-        let start = self.startup_cap().saturating_add(LAUNCH_WAIT_MAX);
-        end.saturating_add(start).saturating_add(self.proof_takes().saturating_mul(2))
-    }
-
-    /// Only against something that used to move does absence count.
-    fn used_to_move(&self, now: Mono, track: Track, rule: Rule) -> bool {
-        match track {
-            Track::Loop => self.beats.used_to_move() || rule == Rule::StartOverdue,
-            Track::Work => self.stalled(now).is_some_and(|stalled| stalled.moved),
-        }
-    }
-
-    pub(crate) fn is_asked_by_network(&self) -> bool {
-        use crate::plan::BeatPlan;
-        self.plan.beats.iter().any(|beat| matches!(beat, BeatPlan::Http(_) | BeatPlan::Tcp(_)))
-    }
-
-    /// Something forbids the restart.
-    fn heed(&mut self, turn: &mut Turn<'_>, veto: Veto, why: String, fault: &Fault) {
-        let declined = Declined::Veto(veto);
-        if self.spell_of(fault.track).declined.contains(&declined) {
-            return;
-        }
-        let guard = &turn.shared.guard;
-        if guard.forbids(&self.name, turn.now).is_some_and(|(veto, _)| veto == Veto::CommonCause)
-            && guard.tells_of(&self.name)
-        {
-            // One message tells of all of them, or will; what is left is told when the guard opens.
-            return;
-        }
-        match (veto, veto.instead()) {
-            // Who waits for others, and is in nobody's message, waits in the open.
-            (Veto::CommonCause | Veto::OneAtATime, _) if !guard.tells_of(&self.name) => {
-                let what = format!("restart it, but: {why}");
-                self.decline(turn, fault, declined, what, format!("It waits: {why}."));
-            }
-            (_, Instead::Wait) => {}
-            (Veto::NeverMoved, _) if fault.track == Track::Loop => {
-                self.spell_of(fault.track).declined.push(declined);
-                let text = format!(
-                    "{}; its tick was never seen to move, so its absence proves little",
-                    fault.reason().text
-                );
-                self.tell_probe_path(turn, fault.age, text);
-            }
-            (_, Instead::Tell | Instead::Ask) => {
-                let mut because = why.clone();
-                if let Some(first) = because.get_mut(..1) {
-                    first.make_ascii_uppercase();
-                }
-                let what = format!("restart it, but: {why}");
-                self.decline(turn, fault, declined, what, format!("{because}."));
-            }
-        }
-    }
-
-    /// Nothing is to be signalled by a rule.
-    pub(crate) fn observes(&self, turn: &Turn<'_>) -> bool {
-        self.plan.observe || turn.shared.mode == Mode::Observe
-    }
-
-    /// The restart was due and does not happen: written down, told once.
-    fn decline(
-        &mut self,
-        turn: &mut Turn<'_>,
-        fault: &Fault,
-        declined: Declined,
-        what: String,
-        because: String,
-    ) {
-        let Some(incident) = self.incidents.find(IncidentKind::Stuck) else { return };
-        let (id, asked) = (incident.id, incident.needs_you);
-        self.spell_of(fault.track).declined.push(declined);
-        self.record(turn, Some(id), What::WouldHave { what, reason: fault.reason() });
-        if asked {
-            // A person is needed already, for a weightier reason.
-            return;
-        }
-        self.tell_declined(turn, id, fault.age, fault.how.clone(), because);
-    }
-
-    pub(crate) fn tell_declined(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: IncidentId,
-        stuck_for: Duration,
-        how: String,
-        because: String,
-    ) {
-        let story = Story::StuckObserved { because, stuck_for, how, place: self.place() };
-        self.incidents.tell(turn, id, Severity::Warning, false, true, story);
-        self.dirty = true;
     }
 
     fn open_breaker(&mut self, turn: &mut Turn<'_>, id: IncidentId, why: String, how: String) {

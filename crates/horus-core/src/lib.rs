@@ -10,9 +10,11 @@
 //! - [`observation`]: what the world tells; [`command`]: what is asked of it; [`event`]: what is written down.
 //! - [`transition`]: the table of all phases and triggers. `service` holds what a service is,
 //!   `lifecycle` carries out the steps, `look` does what is due.
-//! - `judge`: from the age of the last fresh tick to a decision; `beats`: what that age is measured on.
+//! - `judge`: from the age of the last fresh tick to a decision; `beats`: what that age is measured on; `spell`: one
+//!   silence; `veto`: what forbids a restart; `sentence`: from the decision to the signal.
 //! - [`ledger`]: exits and kills, backoff and breaker; `deaths`: patterns in them, recovery and proof.
 //! - `value`, `usefulness`: alive is not the same as useful.
+//! - `memory`: what survives a restart of Horus; `retune`: the plan changes under what runs.
 //! - `incidents`, [`notice`]: one fault from first sign to end, and what a person is told of it.
 //! - [`engine`]: the one place that holds it all. `report` computes [`status`] from it.
 #![forbid(unsafe_code)]
@@ -36,6 +38,7 @@ pub mod ledger;
 mod lifecycle;
 mod look;
 mod maintenance;
+mod memory;
 mod monitors;
 pub mod notice;
 pub mod observation;
@@ -46,8 +49,10 @@ mod random;
 pub mod reason;
 pub mod record;
 mod report;
+mod retune;
 mod sentence;
 mod service;
+mod spell;
 pub mod stalls;
 pub mod status;
 pub mod time;
@@ -56,5 +61,6 @@ mod turn;
 mod usefulness;
 mod value;
 pub mod verdict;
+mod veto;
 
 pub use engine::{Engine, Remembered};

@@ -7,7 +7,6 @@ use crate::beats::Beats;
 use crate::command::{Answer, Command};
 use crate::event::{DeathCause, Outcome, What};
 use crate::ids::{IncidentId, Instance, ServiceName};
-use crate::judge::Spell;
 use crate::notice::{IncidentKind, Story};
 use crate::observation::{CaptureStage, Declared, Exit};
 use crate::plan::{Ready, Severity};
@@ -16,6 +15,7 @@ use crate::service::{
     Alive, Facts, Goal, LAUNCH_WAIT_MAX, LastDeath, PROCESS_ONLY_SETTLE, Phase, Running, Service, StopCause,
     UNDEAD_AFTER, Wanted, Why,
 };
+use crate::spell::Spell;
 use crate::time::{Human, Mono};
 use crate::transition::Trigger;
 use crate::turn::Turn;

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use crate::command::{Command, MEMORY_VERSION, Memory, MemoryHang, MemoryHold};
+use crate::command::Command;
 use crate::event::{Outcome, What};
 use crate::ids::Generation;
+use crate::memory::REMEMBER_EVERY;
 use crate::notice::{IncidentKind, Story};
 use crate::observation::{Beat, CaptureStage, Declared, Exit, Observation};
 use crate::plan::{Ready, Severity};
 use crate::reason::{Reason, Rule};
-use crate::service::{Facts, LastHang, Phase, Service, Wanted, Why};
+use crate::service::{Facts, Phase, Service};
+use crate::spell::Track;
 use crate::time::{Human, Mono};
 use crate::transition::Trigger;
 use crate::turn::Turn;
@@ -22,9 +24,6 @@ pub(crate) const EXIT_GATE_CLOSED: i32 = 125;
 
 /// A program's own status line is written to the journal at most this often; status always shows the newest.
 pub(crate) const SAID_EVERY_MIN: Duration = Duration::from_secs(10);
-
-/// Ages of values are written down at least this far apart.
-pub(crate) const REMEMBER_EVERY: Duration = Duration::from_secs(60);
 
 /// The startup cap doubles with each start that passed it, so many times at most.
 pub(crate) const STARTUP_DOUBLINGS_MAX: u32 = 5;
@@ -402,8 +401,7 @@ impl Service {
             Phase::Condemned { sentence, .. } => due.push(sentence.until),
             Phase::Running(_) => {
                 due.extend(self.next_threshold(now));
-                let spared = [crate::judge::Track::Loop, crate::judge::Track::Work]
-                    .map(|track| self.spared_until(track));
+                let spared = [Track::Loop, Track::Work].map(|track| self.spared_until(track));
                 due.extend(spared.into_iter().flatten().filter(|at| *at > now));
                 due.extend(self.counters.next_bound(now, &self.plan.values));
                 due.extend(self.counters.next_missing(now, &self.plan.expects));
@@ -432,220 +430,5 @@ impl Service {
             next.push(at);
         }
         next.0
-    }
-
-    fn remember_if_due(&mut self, turn: &mut Turn<'_>) {
-        let stale = !self.plan.values.is_empty() && turn.now.since(self.remembered_at) >= REMEMBER_EVERY;
-        // A message that was sent changes what the next life has to know.
-        if self.incidents.take_changed() || self.dirty || stale {
-            self.dirty = false;
-            self.remembered_at = turn.now;
-            let memory = Box::new(self.memory(turn.now));
-            turn.push(Command::Remember { service: self.name.clone(), memory });
-        }
-    }
-
-    /// What has to survive a restart of Horus.
-    pub(crate) fn memory(&self, now: Mono) -> Memory {
-        let (kills, breaker_open) = self.kills.remember(now);
-        let wanted = self.before_removal.unwrap_or(self.wanted);
-        // Before the keeper has answered, what an earlier life knew of the run is all that is known.
-        let (started, was_ready, moved) = match &self.remembered_instance {
-            Some((since, was_ready, moved)) if self.alive().is_none() => {
-                (Some(*since), *was_ready, moved.clone())
-            }
-            _ => {
-                let ready = matches!(self.phase, Phase::Running(_) | Phase::Condemned { .. });
-                (self.alive().map(|alive| alive.since), ready, self.beats.moved())
-            }
-        };
-        Memory {
-            version: MEMORY_VERSION,
-            generation: self.generation,
-            wanted_up: wanted == Wanted::Up && !self.plan.autostart,
-            stopped: wanted == Wanted::Down(Why::Operator),
-            halted: wanted == Wanted::Down(Why::Halted),
-            completed: wanted == Wanted::Down(Why::Completed),
-            hold: self.hold.as_ref().map(|hold| MemoryHold {
-                reason: hold.reason.clone(),
-                age: now.since(hold.since),
-                left: hold.until.map(|until| until.since(now)),
-            }),
-            exits: self.exits.remember(now),
-            exits_unproven: self.exits.unproven(),
-            kills,
-            kills_unproven: self.kills.unproven(),
-            breaker_open,
-            overdue_starts: self.overdue_starts,
-            values: self.counters.remember(now),
-            incidents: self.incidents.remember(now),
-            started: started.map(|since| now.since(since)),
-            was_ready,
-            moved,
-            stalled_work: self.stalled_work.clone(),
-            stalls: self.stalls.remember(now),
-            job_started: self.job.started.map(|at| now.since(at)),
-            job_running: self.job.began.map(|at| now.since(at)),
-            job_slot: self.job.slot,
-            hang: self.last_hang.as_ref().map(|hang| MemoryHang {
-                first_sign: now.since(hang.first_sign),
-                stuck_for: hang.stuck_for,
-                how: hang.how.clone(),
-                place: hang.place.clone(),
-            }),
-        }
-    }
-
-    /// Takes up where an earlier life of Horus stopped. `elapsed`: since the memory was written.
-    pub(crate) fn restore(&mut self, now: Mono, memory: &Memory, elapsed: Duration) {
-        let written = now.before(elapsed);
-        // A person's orders hold whatever version wrote them down.
-        self.restore_orders(memory, written);
-        if memory.version != MEMORY_VERSION {
-            self.raise_generation(memory.generation);
-            return;
-        }
-        self.generation = memory.generation;
-        self.raise_generation(memory.generation);
-        self.exits = crate::ledger::ExitLedger::restore(&memory.exits, memory.exits_unproven, written);
-        self.kills = crate::ledger::KillLedger::restore(
-            &memory.kills,
-            memory.kills_unproven,
-            memory.breaker_open,
-            written,
-        );
-        self.overdue_starts = memory.overdue_starts;
-        self.counters.restore(written, &memory.values);
-        self.incidents.restore(&memory.incidents, written);
-        let instance =
-            memory.started.map(|age| (written.before(age), memory.was_ready, memory.moved.clone()));
-        self.remembered_instance = instance;
-        self.stalls = crate::stalls::Stalls::restore(&memory.stalls, written);
-        self.job.started = memory.job_started.map(|age| written.before(age));
-        self.job.began = memory.job_running.map(|age| written.before(age));
-        self.job.slot = memory.job_slot;
-        self.stalled_work.clone_from(&memory.stalled_work);
-        self.last_hang = memory.hang.as_ref().map(|hang| LastHang {
-            first_sign: written.before(hang.first_sign),
-            stuck_for: hang.stuck_for,
-            how: hang.how.clone(),
-            place: hang.place.clone(),
-        });
-    }
-
-    fn restore_orders(&mut self, memory: &Memory, written: Mono) {
-        if memory.stopped {
-            self.wanted = Wanted::Down(Why::Operator);
-        } else if memory.halted {
-            self.wanted = Wanted::Down(Why::Halted);
-        } else if memory.completed {
-            self.wanted = Wanted::Down(Why::Completed);
-        } else if memory.wanted_up {
-            self.wanted = Wanted::Up;
-        }
-        self.hold = memory.hold.as_ref().map(|hold| crate::service::Hold {
-            reason: hold.reason.clone(),
-            since: written.before(hold.age),
-            until: hold.left.map(|left| written + left),
-        });
-    }
-
-    /// The plan of this service has changed. What runs is touched only if its launch has.
-    pub(crate) fn retune(&mut self, turn: &mut Turn<'_>, plan: crate::plan::ServicePlan) {
-        // A program learns of its notify socket by its environment, so it can only be given one at its start.
-        let notified = |plan: &crate::plan::ServicePlan| plan.beats.contains(&crate::plan::BeatPlan::Notify);
-        let launch_changed = plan.launch != self.plan.launch || notified(&plan) != notified(&self.plan);
-        let beats_changed = plan.beats != self.plan.beats;
-        let rules_changed = beats_changed
-            || plan.deadline != self.plan.deadline
-            || plan.kills != self.plan.kills
-            || plan.progress != self.plan.progress;
-        let observe_changed = plan.observe != self.plan.observe;
-        let when =
-            |plan: &crate::plan::ServicePlan| plan.schedule.as_ref().map(|schedule| schedule.when.clone());
-        if when(&plan) != when(&self.plan) {
-            // Other times: none of them was missed before anybody knew of them.
-            (self.job.slot, self.job.missed) = (None, 0);
-        }
-        self.plan = plan;
-        if self.plan.schedule.is_none() {
-            for kind in [IncidentKind::RunOverdue, IncidentKind::RunMissed] {
-                self.incidents.close_kind(turn, kind, Outcome::Superseded, "it is no job any more");
-            }
-        }
-        self.counters.retune(turn.now, &self.plan);
-        self.set_job_clock(turn.now, turn.shared.wall_at(turn.now));
-        if rules_changed {
-            // What was lawful under the old rules is not held against it.
-            self.judged_since = turn.now;
-            self.spare(turn, "the plan it was judged by has changed");
-        }
-        if rules_changed || observe_changed {
-            self.spell.declined.clear();
-            self.work_spell.declined.clear();
-        }
-        if beats_changed {
-            self.change_beats(turn);
-        }
-        if matches!(self.wanted, Wanted::Down(Why::NotAutostart | Why::NotDue)) && self.plan.autostart {
-            self.wanted = Wanted::by_default(&self.plan);
-        }
-        if self.alive().is_some() {
-            turn.push(Command::Watch { service: self.name.clone(), generation: self.generation });
-        }
-        self.relaunch_pending |= launch_changed;
-        self.react(turn, Trigger::Reconsider, Facts::None);
-        self.relaunch_if_pending(turn);
-        self.dirty = true;
-    }
-
-    /// What runs was started by an older plan: a fresh instance is wanted, as soon as one may be.
-    pub(crate) fn relaunch_if_pending(&mut self, turn: &mut Turn<'_>) {
-        // A job takes the new command with its next run.
-        let may = self.hold.is_none() && self.plan.schedule.is_none();
-        if self.relaunch_pending && may && self.wanted == Wanted::Up && self.alive().is_some() {
-            let reason = Reason::new(Rule::Reload, "its command, environment or limits changed in the plan");
-            self.launch_reason = Some(reason.clone());
-            let facts = Facts::Because(crate::service::StopCause::Planned, reason);
-            self.react(turn, Trigger::WantRestart, facts);
-        }
-    }
-
-    /// Other sources of beats. If none of those that are left was ever heard, the first fresh tick is awaited anew:
-    /// nothing is known to move.
-    fn change_beats(&mut self, turn: &mut Turn<'_>) {
-        self.beats.retune(&self.plan.beats);
-        let how = "its heartbeat was changed in the plan";
-        self.incidents.close_kind(turn, IncidentKind::ProbePath, Outcome::Superseded, how);
-        if !self.beats.has_sources() {
-            self.react(turn, Trigger::FirstTick, Facts::By("no beat is asked for any more".into()));
-            self.end_loop_spell(turn);
-        }
-        if let Phase::Running(running) = &self.phase
-            && self.beats.has_sources()
-            && self.beats.last_fresh().is_none()
-        {
-            self.phase = Phase::Starting { alive: running.alive, watched_since: turn.now };
-            self.start_overdue = false;
-            self.end_loop_spell(turn);
-        }
-    }
-
-    /// It is in the plan again while it stops.
-    pub(crate) fn rejoin(&mut self) {
-        let default = Wanted::by_default(&self.plan);
-        self.wanted = self.before_removal.take().unwrap_or(default);
-    }
-
-    /// The plan no longer has it.
-    pub(crate) fn remove(&mut self, turn: &mut Turn<'_>) {
-        self.before_removal = Some(self.wanted);
-        turn.shared.guard.end_trial(&self.name);
-        self.wanted = Wanted::Down(Why::Removed);
-        let reason = Reason::new(Rule::Reload, Why::Removed.words());
-        self.react(turn, Trigger::WantDown, Facts::Because(crate::service::StopCause::Planned, reason));
-        for id in self.incidents.ids() {
-            self.incidents.close(turn, id, Outcome::Removed, "it left the plan", None);
-        }
     }
 }

@@ -15,8 +15,7 @@ use horus_core::observation::{
     Beat, Declared, Exit, Finding, Input, LoopSeen, Observation, OperatorRequest, ProbeFault,
 };
 use horus_core::plan::{
-    BeatKind, BeatPlan, HttpBeat, KillPlan, LaunchPlan, Limits, LogPlan, Plan, Ready, RestartOn, RestartPlan,
-    ServicePlan, StopPlan,
+    BeatKind, BeatPlan, HttpBeat, Plan, Ready, RestartOn, RestartPlan, ServicePlan, StopPlan,
 };
 use horus_core::time::Mono;
 
@@ -85,17 +84,8 @@ pub(crate) fn name(text: &str) -> ServiceName {
 
 /// Deadline 10 s, poll 1 s, startup 60 s, three kills, proof after 300 s.
 pub(crate) fn service() -> ServicePlan {
+    let plain = ServicePlan::plain(vec!["bot".into()]);
     ServicePlan {
-        launch: LaunchPlan {
-            command: vec!["bot".into()],
-            directory: "/".into(),
-            environment: BTreeMap::new(),
-            user: None,
-            group: None,
-            limits: Limits::default(),
-            log: LogPlan::default(),
-        },
-        after: Vec::new(),
         ready: Ready::Tick,
         beats: vec![BeatPlan::Http(HttpBeat {
             url: "http://127.0.0.1:1/".into(),
@@ -108,24 +98,9 @@ pub(crate) fn service() -> ServicePlan {
             gauges: None,
         })],
         deadline: 10 * SECOND,
-        startup: 60 * SECOND,
         stop: StopPlan { signal: "SIGTERM".into(), grace: 5 * SECOND },
-        restart: RestartPlan {
-            on: RestartOn::Always,
-            first: Duration::ZERO,
-            next: SECOND,
-            max: 300 * SECOND,
-            crash_loop: 5,
-            within: 600 * SECOND,
-        },
-        kills: KillPlan { limit: 3, prove: 300 * SECOND, retry: Some(6 * 3600 * SECOND), daily: 24 },
-        observe: false,
-        autostart: true,
-        values: BTreeMap::new(),
-        funnels: BTreeMap::new(),
-        progress: BTreeMap::new(),
-        expects: BTreeMap::new(),
-        schedule: None,
+        restart: RestartPlan { on: RestartOn::Always, ..plain.restart },
+        ..plain
     }
 }
 
