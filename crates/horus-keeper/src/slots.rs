@@ -29,6 +29,8 @@ use std::path::{Path, PathBuf};
 const FORMAT: u32 = 1;
 /// Longest record that is read, in bytes.
 const MAX_RECORD: usize = 64 * 1024;
+/// Most characters of an explanation of what is wrong with a record.
+const MAX_FAULT: usize = 300;
 /// Longest slot name, in bytes.
 pub const MAX_NAME: usize = 64;
 /// Exit records kept per slot.
@@ -265,12 +267,15 @@ fn read<T: DeserializeOwned>(path: &Path, kind: &str) -> io::Result<Option<T>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         result => result?,
     };
-    let bad =
-        |what: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", path.display()));
+    // What the file says may be quoted in what is wrong with it: nothing of it reaches a terminal unescaped.
+    let bad = |what: String| {
+        let what: String = what.chars().take(MAX_FAULT).flat_map(char::escape_default).collect();
+        io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", path.display()))
+    };
     let text = String::from_utf8(content).map_err(|_| bad("not text".to_owned()))?;
     let (head, json) = text.split_once('\n').ok_or_else(|| bad("cut short".to_owned()))?;
     if head != format!("{kind} {FORMAT}") {
-        return Err(bad(format!("expected `{kind} {FORMAT}`, found `{}`", head.escape_default())));
+        return Err(bad(format!("expected `{kind} {FORMAT}`, found `{head}`")));
     }
     serde_json::from_str(json).map(Some).map_err(|error| bad(error.to_string()))
 }
@@ -306,6 +311,11 @@ mod tests {
                 .unwrap();
             assert!(slot.state().is_err(), "{strange:?}");
         }
+        let unprintable = format!("horus-exit 1\n{{\"\u{1b}]0;{}\":1}}\n", "long".repeat(999));
+        files::write_atomic(&slot.path().join("exit.1"), unprintable.as_bytes(), Durability::ThisBoot)
+            .unwrap();
+        let said = slot.exit(Generation(1)).unwrap_err().to_string();
+        assert!(!said.contains(char::is_control) && said.len() < 1000, "{said:?}");
         slot.remove_state().unwrap();
         slot.remove_state().unwrap();
         for generation in 1..=20 {

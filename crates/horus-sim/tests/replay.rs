@@ -13,8 +13,7 @@ use horus_core::observation::{
     Beat, Exit, Finding, Input, LoopSeen, Observation, OperatorRequest, ProbeFault,
 };
 use horus_core::plan::{
-    BeatKind, BeatPlan, HttpBeat, KillPlan, LaunchPlan, Limits, LogPlan, Plan, Ready, RestartOn, RestartPlan,
-    ServicePlan, StopPlan,
+    BeatKind, BeatPlan, HttpBeat, KillPlan, Plan, Ready, RestartOn, RestartPlan, ServicePlan, StopPlan,
 };
 use horus_core::time::Mono;
 use horus_sim::recording::{Birth, Line, RememberedService, read, told, write_line};
@@ -50,15 +49,6 @@ fn bot() -> ServiceName {
 
 /// Deadline 10 s, poll 1 s, three kills, proof after a minute.
 fn plan() -> Plan {
-    let launch = LaunchPlan {
-        command: vec!["bot".into()],
-        directory: "/".into(),
-        environment: BTreeMap::new(),
-        user: None,
-        group: None,
-        limits: Limits::default(),
-        log: LogPlan::default(),
-    };
     let beat = HttpBeat {
         url: "http://127.0.0.1:7801/heartbeat".into(),
         every: SECOND,
@@ -69,30 +59,15 @@ fn plan() -> Plan {
         lag: None,
         gauges: None,
     };
+    let plain = ServicePlan::plain(vec!["bot".into()]);
     let service = ServicePlan {
-        launch,
-        after: Vec::new(),
         ready: Ready::Tick,
         beats: vec![BeatPlan::Http(beat)],
         deadline: 10 * SECOND,
-        startup: 60 * SECOND,
         stop: StopPlan { signal: "SIGTERM".into(), grace: 5 * SECOND },
-        restart: RestartPlan {
-            on: RestartOn::Always,
-            first: Duration::ZERO,
-            next: SECOND,
-            max: 300 * SECOND,
-            crash_loop: 5,
-            within: 600 * SECOND,
-        },
-        kills: KillPlan { limit: 3, prove: 60 * SECOND, retry: Some(6 * 3600 * SECOND), daily: 24 },
-        observe: false,
-        autostart: true,
-        values: BTreeMap::new(),
-        funnels: BTreeMap::new(),
-        progress: BTreeMap::new(),
-        expects: BTreeMap::new(),
-        schedule: None,
+        restart: RestartPlan { on: RestartOn::Always, ..plain.restart },
+        kills: KillPlan { prove: 60 * SECOND, ..plain.kills },
+        ..plain
     };
     Plan { services: BTreeMap::from([(bot(), service)]), ..Plan::default() }
 }

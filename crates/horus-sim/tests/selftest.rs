@@ -9,9 +9,9 @@ use std::time::Duration;
 use horus_core::calendar::Calendar;
 use horus_core::ids::{MonitorName, ServiceName, SinkName};
 use horus_core::plan::{
-    BeatPlan, ExpectPlan, FunnelPlan, HttpBeat, KillPlan, LaunchPlan, Limits, LogPlan, Mode, MonitorCheck,
-    MonitorPlan, Plan, ProgressPlan, Ready, RestartOn, RestartPlan, SchedulePlan, Secret, SecretSource,
-    ServicePlan, Severity, SinkKind, SinkPlan, StopPlan, TcpBeat, ValuePlan, When,
+    BeatPlan, ExpectPlan, FunnelPlan, HttpBeat, KillPlan, LaunchPlan, Mode, MonitorCheck, MonitorPlan, Plan,
+    ProgressPlan, Ready, RestartOn, RestartPlan, SchedulePlan, Secret, SecretSource, ServicePlan, Severity,
+    SinkKind, SinkPlan, StopPlan, TcpBeat, ValuePlan, When,
 };
 use horus_core::time::Human;
 use horus_sim::selftest::{Drill, DrillState, drill, prove};
@@ -34,38 +34,17 @@ fn http() -> HttpBeat {
 
 /// Deadline 7 s, so that no number of the selftest's own is taken for the plan's.
 fn service() -> ServicePlan {
+    let plain = ServicePlan::plain(vec!["bot".into(), "--token=hunter2".into()]);
+    let environment = BTreeMap::from([("TOKEN".to_owned(), Secret::new("hunter2".into()))]);
     ServicePlan {
-        launch: LaunchPlan {
-            command: vec!["bot".into(), "--token=hunter2".into()],
-            directory: "/".into(),
-            environment: BTreeMap::from([("TOKEN".to_owned(), Secret::new("hunter2".into()))]),
-            user: None,
-            group: None,
-            limits: Limits::default(),
-            log: LogPlan::default(),
-        },
-        after: Vec::new(),
+        launch: LaunchPlan { environment, ..plain.launch },
         ready: Ready::Tick,
         beats: vec![BeatPlan::Http(http())],
         deadline: 7 * SECOND,
         startup: 40 * SECOND,
         stop: StopPlan { signal: "SIGTERM".into(), grace: 5 * SECOND },
-        restart: RestartPlan {
-            on: RestartOn::Failure,
-            first: Duration::ZERO,
-            next: SECOND,
-            max: 5 * MINUTE,
-            crash_loop: 5,
-            within: 10 * MINUTE,
-        },
-        kills: KillPlan { limit: 3, prove: 5 * MINUTE, retry: None, daily: 24 },
-        observe: false,
-        autostart: true,
-        values: BTreeMap::new(),
-        funnels: BTreeMap::new(),
-        progress: BTreeMap::new(),
-        expects: BTreeMap::new(),
-        schedule: None,
+        kills: KillPlan { retry: None, ..plain.kills },
+        ..plain
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use horus_core::event::What;
 use horus_core::ids::{MonitorName, ServiceName};
+use horus_core::jobs::LATE_MAX;
 use horus_core::notice::IncidentKind;
 use horus_core::observation::{Input, OperatorRequest, ProbeFault};
 use horus_core::plan::{DaemonPlan, LaunchPlan, Mode, Plan, ServicePlan, When};
@@ -142,7 +143,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// So long the machine has to sleep to miss the next time of the calendar.
+    /// So long the machine has to sleep to miss the next time of the calendar: what is a little late is still met.
     fn until_next_time(&self, sandbox: &Sandbox) -> Duration {
         let now = sandbox.time_of_day();
         let next = match self.service.schedule.as_ref().map(|schedule| &schedule.when) {
@@ -150,7 +151,7 @@ impl<'a> Bench<'a> {
             Some(When::Every(_)) | None => None,
         };
         let ahead = next.and_then(|next| Duration::try_from(next.duration_since(now)).ok());
-        ahead.unwrap_or_default() + MARGIN
+        ahead.unwrap_or_default() + LATE_MAX + MARGIN
     }
 
     /// The best that was reached.

@@ -1,19 +1,18 @@
 //! Small faults, one for each thing that the judge knows. Each is a plan, a program and some time; what comes of it is
 //! the engine's business.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use horus_core::calendar::Calendar;
+use horus_core::guard::KEEP;
 use horus_core::ids::{MonitorName, ServiceName};
 use horus_core::observation::{
     Declared, Exit, HostObservation, Input, LoopSeen, OperatorRequest, ProbeFault,
 };
 use horus_core::plan::{
-    BeatPlan, ExpectPlan, FunnelPlan, HttpBeat, KillPlan, LaunchPlan, Limits, LogPlan, MaintenancePlan,
-    MonitorCheck, MonitorPlan, Plan, ProgressPlan, Ready, RestartOn, RestartPlan, SchedulePlan, ServicePlan,
-    StopPlan, TcpBeat, ValuePlan, When,
+    BeatPlan, ExpectPlan, FunnelPlan, HttpBeat, MaintenancePlan, MonitorCheck, MonitorPlan, Plan,
+    ProgressPlan, Ready, RestartOn, RestartPlan, SchedulePlan, ServicePlan, StopPlan, TcpBeat, ValuePlan,
+    When,
 };
 
 use super::sandbox::{Conduct, Ending, Program, Sandbox, Shows};
@@ -71,19 +70,10 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     ("the machine sleeps through the time of a job", job_is_missed),
 ];
 
-/// A service with the usual numbers: deadline 10 s, three restarts, proven after 5 min.
+/// A service with the usual numbers (three restarts, proven after 5 min) and a deadline of 10 s.
 fn bot() -> ServicePlan {
+    let plain = ServicePlan::plain(vec!["bot".into()]);
     ServicePlan {
-        launch: LaunchPlan {
-            command: vec!["bot".into()],
-            directory: PathBuf::from("/"),
-            environment: BTreeMap::new(),
-            user: None,
-            group: None,
-            limits: Limits::default(),
-            log: LogPlan::default(),
-        },
-        after: Vec::new(),
         ready: Ready::Tick,
         beats: vec![BeatPlan::Http(HttpBeat {
             url: "http://127.0.0.1:1/".into(),
@@ -96,24 +86,9 @@ fn bot() -> ServicePlan {
             gauges: Some("/gauges".into()),
         })],
         deadline: 10 * SECOND,
-        startup: MINUTE,
         stop: StopPlan { signal: "SIGTERM".into(), grace: 5 * SECOND },
-        restart: RestartPlan {
-            on: RestartOn::Always,
-            first: Duration::ZERO,
-            next: SECOND,
-            max: 5 * MINUTE,
-            crash_loop: 5,
-            within: 10 * MINUTE,
-        },
-        kills: KillPlan { limit: 3, prove: 5 * MINUTE, retry: Some(6 * HOUR), daily: 24 },
-        observe: false,
-        autostart: true,
-        values: BTreeMap::new(),
-        funnels: BTreeMap::new(),
-        progress: BTreeMap::new(),
-        expects: BTreeMap::new(),
-        schedule: None,
+        restart: RestartPlan { on: RestartOn::Always, ..plain.restart.clone() },
+        ..plain
     }
 }
 
@@ -483,13 +458,13 @@ fn prober_is_broken() -> Option<Sandbox> {
     Some(sandbox)
 }
 
-/// One after the other, so that nobody suspects a common cause; and no restart cures any of them.
+/// One after the other and few of many, so that nobody suspects a common cause; and no restart cures any of them.
 fn detector_is_wrong() -> Option<Sandbox> {
-    let mut sandbox = fleet(6, |number| Some(20 * MINUTE * number + MINUTE))?;
-    for number in 0..6 {
+    let mut sandbox = fleet(14, |number| (number < 4).then_some(KEEP * number + MINUTE))?;
+    for number in 0..4 {
         // From its first fault on it hangs half a minute after each start.
         sandbox = sandbox.program(&named(&format!("bot-{number}"))?, hangs_from(30 * SECOND));
-        sandbox.run(20 * MINUTE);
+        sandbox.run(KEEP);
     }
     sandbox.run(HOUR);
     Some(sandbox)

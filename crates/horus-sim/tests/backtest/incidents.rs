@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use horus_core::ids::ServiceName;
 use horus_core::plan::{
-    BeatPlan, HttpBeat, KillPlan, LaunchPlan, Limits, LogPlan, Plan, ProgressPlan, Ready, RestartOn,
-    RestartPlan, ServicePlan, StopPlan,
+    BeatPlan, HttpBeat, KillPlan, Plan, ProgressPlan, Ready, RestartOn, RestartPlan, ServicePlan,
 };
 use horus_sim::backtest::lives::History;
 use horus_sim::backtest::{HealthyAgain, Report, ServiceReport, backtest, heard};
@@ -19,44 +18,14 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The defaults of the configuration, with this deadline.
 pub(crate) fn plan(beats: Vec<BeatPlan>, deadline: u64) -> Plan {
     let deadline = SECOND * u32::try_from(deadline).unwrap();
-    let launch = LaunchPlan {
-        command: vec!["bot".into()],
-        directory: "/".into(),
-        environment: BTreeMap::new(),
-        user: None,
-        group: None,
-        limits: Limits::default(),
-        log: LogPlan::default(),
-    };
+    let plain = ServicePlan::plain(vec!["bot".into()]);
     let service = ServicePlan {
-        launch,
-        after: Vec::new(),
         ready: Ready::Tick,
         beats,
         deadline,
-        startup: 60 * SECOND,
-        stop: StopPlan { signal: "SIGTERM".into(), grace: 10 * SECOND },
-        restart: RestartPlan {
-            on: RestartOn::Always,
-            first: Duration::ZERO,
-            next: SECOND,
-            max: 300 * SECOND,
-            crash_loop: 5,
-            within: 600 * SECOND,
-        },
-        kills: KillPlan {
-            limit: 3,
-            prove: (deadline * 10).max(300 * SECOND),
-            retry: Some(6 * 3600 * SECOND),
-            daily: 24,
-        },
-        observe: false,
-        autostart: true,
-        values: BTreeMap::new(),
-        funnels: BTreeMap::new(),
-        progress: BTreeMap::new(),
-        expects: BTreeMap::new(),
-        schedule: None,
+        restart: RestartPlan { on: RestartOn::Always, ..plain.restart },
+        kills: KillPlan { prove: (deadline * 10).max(plain.kills.prove), ..plain.kills },
+        ..plain
     };
     Plan { services: BTreeMap::from([(bot(), service)]), ..Plan::default() }
 }
