@@ -10,7 +10,7 @@ use horus_core::calendar::Calendar;
 use horus_core::ids::{MonitorName, ServiceName, SinkName};
 use horus_core::plan::{
     BeatPlan, ExpectPlan, FunnelPlan, HttpBeat, KillPlan, LaunchPlan, Mode, MonitorCheck, MonitorPlan, Plan,
-    ProgressPlan, Ready, RestartOn, RestartPlan, SchedulePlan, Secret, SecretSource, ServicePlan, Severity,
+    ProgressPlan, Ready, RestartPlan, SchedulePlan, Secret, SecretSource, ServicePlan, Severity,
     SinkKind, SinkPlan, StopPlan, TcpBeat, ValuePlan, When,
 };
 use horus_core::time::Human;
