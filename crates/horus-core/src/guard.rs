@@ -82,8 +82,11 @@ struct Red {
     act: Duration,
     /// It is still past its deadline: neither came back nor was restarted.
     stands: bool,
-    /// It was restarted, and that is neither proven nor failed.
+    /// It was restarted, and that is not proven.
     unproven: bool,
+    /// Nor has it failed, which it will have by then: whatever the guard was when it was restarted, if others turn out to have the
+    /// same cause, it is on trial for them.
+    awaited_until: Option<Mono>,
 }
 
 /// A restart that has to be proven before the next one.
@@ -122,17 +125,18 @@ pub(crate) enum Change {
 impl Guard {
     /// A service is past its deadline, silent since `onset`, and will be restarted after `act` of silence.
     pub(crate) fn red(&mut self, name: &ServiceName, now: Mono, onset: Mono, act: Duration) {
-        self.red.insert(name.clone(), Red { onset, act, stands: true, unproven: false });
+        self.red.insert(name.clone(), Red { onset, act, stands: true, unproven: false, awaited_until: None });
         // Red again: its restart has failed.
         self.failed(name, now);
         self.changed = true;
     }
 
-    /// It is being restarted.
-    pub(crate) fn killed(&mut self, name: &ServiceName) {
+    /// It is being restarted. Whatever a person has said of it since that was decided: that has to be proven until then.
+    pub(crate) fn killed(&mut self, name: &ServiceName, until: Mono) {
         if let Some(red) = self.red.get_mut(name) {
             red.unproven = true;
         }
+        self.acted(name, until);
     }
 
     /// It is fine again, or there is nothing left to judge.
@@ -167,6 +171,9 @@ impl Guard {
 
     /// Its trial ends without an outcome: it was spared, stopped, is held, or left the plan.
     pub(crate) fn end_trial(&mut self, name: &ServiceName) -> bool {
+        if let Some(red) = self.red.get_mut(name) {
+            red.awaited_until = None;
+        }
         let ends = self.trial.as_ref().is_some_and(|trial| trial.name == *name);
         if ends {
             self.trial = None;
@@ -177,6 +184,9 @@ impl Guard {
 
     /// A restart is decided. It has to be proven until then.
     pub(crate) fn acted(&mut self, name: &ServiceName, until: Mono) {
+        if let Some(red) = self.red.get_mut(name) {
+            red.awaited_until = Some(until);
+        }
         if matches!(self.state, State::OneAtATime) {
             self.trial = Some(Trial { name: name.clone(), until });
             self.changed = true;
@@ -215,8 +225,14 @@ impl Guard {
         self.changed = true;
     }
 
-    /// So many services are judged at present.
+    /// Is anybody red, or was lately?
+    pub(crate) fn suspects(&self) -> bool {
+        !self.red.is_empty()
+    }
+
+    /// So many services are judged at present. Fewer of them may make a share of what was none.
     pub(crate) fn count_watched(&mut self, watched: u32) {
+        self.changed |= self.watched != watched && !self.red.is_empty();
         self.watched = watched;
     }
 
@@ -235,6 +251,15 @@ impl Guard {
             newest.is_some_and(|newest| newest.since(red.onset).max(red.onset.since(newest)) <= window)
         };
         self.red.iter().filter(move |(_, red)| red.stands || near(red))
+    }
+
+    /// Of those with a common cause the one that was restarted before anybody suspected it, and is neither proven nor has failed.
+    fn awaited(&self, now: Mono) -> Option<Trial> {
+        let trials = self.common().filter_map(|(name, red)| {
+            let until = red.awaited_until.filter(|until| *until > now && !red.stands)?;
+            Some(Trial { name: name.clone(), until })
+        });
+        trials.max_by_key(|trial| trial.until)
     }
 
     fn count_red(&self) -> u32 {
@@ -298,6 +323,9 @@ impl Guard {
         {
             self.failed(&trial.name, now);
         }
+        let keep = |red: &Red| KEEP.max(red.act.saturating_mul(2));
+        let awaited = |red: &Red| red.awaited_until.is_some_and(|until| until > now);
+        self.red.retain(|_, red| red.stands || awaited(red) || now.since(red.onset) < keep(red));
         let common = self.is_common();
         let change = match self.state {
             State::Open if common => {
@@ -315,6 +343,7 @@ impl Guard {
             }
             State::Closed { until, settles: false } if until <= now && (common || self.trial.is_some()) => {
                 self.state = State::OneAtATime;
+                self.trial = self.trial.take().or_else(|| self.awaited(now));
                 Some(Change::OneAtATime)
             }
             State::Closed { until, settles: false } if until <= now => {
@@ -331,8 +360,6 @@ impl Guard {
             self.failures = 0;
             self.told.clear();
         }
-        let keep = |red: &Red| KEEP.max(red.act.saturating_mul(2));
-        self.red.retain(|_, red| red.stands || now.since(red.onset) < keep(red));
         change
     }
 
@@ -484,6 +511,20 @@ mod tests {
         guard.green(&name(2));
         guard.red(&name(3), at(1010), at(1000), ACT);
         assert!(!guard.is_common());
+    }
+
+    #[test]
+    fn who_was_restarted_before_the_cause_was_known_to_be_common_is_waited_for() {
+        let mut guard = guard(4);
+        red(&mut guard, 1, 100);
+        act(&mut guard, 1, 110);
+        guard.killed(&name(1), at(110 + TERM));
+        guard.red(&name(2), at(200), at(95), ACT);
+        assert!(matches!(guard.tend(at(200)), Some(Change::Closed(_))));
+        assert_eq!(guard.tend(at(230)), Some(Change::OneAtATime));
+        assert!(matches!(guard.forbids(&name(2), at(231)), Some((Veto::OneAtATime, _))));
+        guard.proven(&name(1));
+        assert_eq!(guard.forbids(&name(2), at(500)), None);
     }
 
     #[test]

@@ -206,7 +206,7 @@ impl Engine {
 
     fn tend_guard(&mut self, turn: &mut Turn<'_>) {
         let due = turn.shared.guard.due(turn.now).is_some_and(|due| due <= turn.now);
-        if !turn.shared.guard.changed && !due {
+        if !turn.shared.guard.changed && !due && !turn.shared.guard.suspects() {
             return;
         }
         let judged = |service: &&Service| {
@@ -214,7 +214,11 @@ impl Engine {
             by_something && matches!(service.phase, Phase::Running(_) | Phase::Condemned { .. })
         };
         let watched = self.services.values().filter(judged).count();
+        // Who is stopped meanwhile makes the rest a larger share.
         turn.shared.guard.count_watched(u32::try_from(watched).unwrap_or(u32::MAX));
+        if !turn.shared.guard.changed && !due {
+            return;
+        }
         self.end_trial(turn);
         match turn.shared.guard.tend(turn.now) {
             Some(change) => self.guard_turned(turn, change),

@@ -206,7 +206,7 @@ impl Service {
         let onset = self.alive().map_or(Duration::ZERO, |alive| first_sign.since(alive.since));
         let on_trial = turn.shared.guard.on_trial() == Some(&self.name);
         self.kills.record(turn.now, sentence.rule, onset, on_trial);
-        turn.shared.guard.killed(&self.name);
+        turn.shared.guard.killed(&self.name, turn.now + self.trial_term());
         if sentence.track == Track::Work {
             self.stalled_work = self.stalled(turn.now).map(|stalled| stalled.counter);
         }

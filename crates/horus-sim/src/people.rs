@@ -130,8 +130,8 @@ impl World {
 
     /// Faults have stopped. People lift holds, want everything up, and restart what they were told about.
     pub(crate) fn people_tidy_up(&mut self, round: u32) {
-        if round >= 2 {
-            self.end_early();
+        if round >= 2 && self.ends_early() {
+            return;
         }
         if !self.has_horus() || self.now < self.host.asleep_until {
             // Nobody can be asked yet.

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::invariants::Violation;
-use crate::world::options::{Length, Promises};
+use crate::world::options::Length;
 use crate::world::queue::DAY;
 use crate::world::{Outcome, Run, Tally};
 
@@ -29,8 +29,6 @@ pub struct Swarm {
     pub jobs: NonZeroUsize,
     /// Short or long lives.
     pub length: Length,
-    /// What the engine can do.
-    pub promises: Promises,
 }
 
 /// A seed that broke a guarantee.
@@ -89,7 +87,7 @@ impl Swarm {
 
     /// One seed; with everything written down, if asked for.
     pub fn one(&self, seed: u64, record: usize) -> Outcome {
-        Run { seed, length: self.length, promises: self.promises, record, shim: None }.live()
+        Run { seed, length: self.length, record, shim: None }.live()
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 use horus_sim::report;
 use horus_sim::swarm::{Swarm, recording_name};
 use horus_sim::world::log::LINES_KEPT_MAX;
-use horus_sim::world::options::{Length, Options, Promises};
+use horus_sim::world::options::{Length, Options};
 
 fn main() -> ExitCode {
     match parse(std::env::args().skip(1)) {
@@ -27,14 +27,7 @@ fn main() -> ExitCode {
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<(Swarm, usize), String> {
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let mut swarm = Swarm {
-        first: 1,
-        seeds: None,
-        service_days: None,
-        jobs: cores,
-        length: Length::Long,
-        promises: Promises::NOW,
-    };
+    let mut swarm = Swarm { first: 1, seeds: None, service_days: None, jobs: cores, length: Length::Long };
     let mut lines = LINES_KEPT_MAX;
     while let Some(word) = words.next() {
         let mut number = || -> Result<u64, String> {

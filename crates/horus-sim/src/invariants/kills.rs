@@ -1,11 +1,13 @@
 //! G2, G3, G4: how often, how many at a time, and what has to come first. And: only proof resets a ledger.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use horus_core::ids::{Generation, IncidentId};
 use horus_core::plan::RestartPlan;
 use horus_core::time::Human;
 
+use super::seen::Seen;
 use super::{Scene, Witness};
 use crate::world::options::nanos;
 use crate::world::queue::{MS, Nanos, SECOND};
@@ -16,11 +18,24 @@ const STORE_WAIT_MAX: Nanos = 5 * SECOND;
 /// Ages that went through a file are whole milliseconds.
 const ROUNDING: Nanos = 20 * MS;
 
-/// What a common cause allows.
+/// Silences whose beginnings lie no further apart than this have one cause, while who was restarted for it is not proven.
+const TRICKLE: Nanos = 300 * SECOND;
+
+/// Restarts by the judge that are neither proven nor have failed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Guard {
-    /// The service that was killed while many were red, until it is proven or has failed.
-    on_trial: Option<(usize, Generation)>,
+    trials: BTreeMap<usize, Trial>,
+}
+
+/// A restart whose outcome is awaited.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    /// When the silence began that it was restarted for.
+    onset: Nanos,
+    /// As many as the guard's share were red when it was restarted.
+    common: bool,
+    /// Without any outcome it has failed by then.
+    until: Nanos,
 }
 
 impl Witness {
@@ -72,41 +87,51 @@ impl Witness {
         });
     }
 
-    /// While many are red, one service at a time: no second kill until the first is proven or has failed.
+    /// A common cause never takes down the fleet: beyond the guard's share, no second kill until the first is proven or failed.
+    ///
+    /// Red is who was judged to be at fault, in a way that asks for a restart, after it had shown that its tick moves. To the
+    /// share count all that are red, and whoever was restarted for a silence that began together with the newest of theirs; both
+    /// kinds have to be waited for, and so has anybody who was restarted while as many were red.
     pub(super) fn invariant_g3_one_at_a_time(&mut self, scene: &Scene<'_>, place: usize) {
-        if !scene.promises.guard {
-            return;
-        }
-        let watched =
-            self.seen.iter().filter(|seen| seen.alive && seen.ready && !seen.sources.is_empty()).count();
-        let red = (0..self.seen.len()).filter(|place| self.past_deadline(scene, *place)).count();
-        if red < (watched * 3).div_ceil(10).max(2) {
-            return;
-        }
-        let generation = self.seen[place].generation;
-        if let Some((other, _)) = self.guard.on_trial.filter(|(other, _)| *other != place) {
-            let (subject, first) = (Self::name(scene, place), Self::name(scene, other));
-            let text = format!("{red} of {watched} are red, and {first} is neither proven nor has it failed");
+        let now = scene.now;
+        let watched = |seen: &&Seen| seen.alive && seen.ready && !seen.sources.is_empty();
+        let watched = self.seen.iter().filter(watched).count();
+        let red: Vec<usize> = (0..self.seen.len())
+            .filter(|other| *other == place || self.seen[*other].asks_for_a_restart())
+            .collect();
+        let onset = |seen: &Seen| seen.onset.unwrap_or_else(|| seen.silent_since());
+        let newest = red.iter().map(|other| onset(&self.seen[*other])).max().unwrap_or_default();
+        self.guard.trials.retain(|other, trial| *other != place && trial.until > now);
+        let near = |trial: &Trial| newest.abs_diff(trial.onset) <= TRICKLE;
+        let restarted = self.guard.trials.iter().filter(|(other, trial)| near(trial) && !red.contains(other));
+        let count = red.len() + restarted.count();
+        let common = count >= (watched * 3).div_ceil(10).max(2);
+        let first = self.guard.trials.iter().find(|(_, trial)| trial.common || near(trial));
+        if let Some((other, trial)) = first.filter(|_| common) {
+            let (subject, first) = (Self::name(scene, place), Self::name(scene, *other));
+            let names: Vec<String> = red.iter().map(|place| Self::name(scene, *place)).collect();
+            let text = format!(
+                "{count} of {watched} are red ({}), and {first}, silent from {}, is neither proven nor has it failed",
+                names.join(", "),
+                Human(Duration::from_nanos(trial.onset))
+            );
             self.broken(scene, "invariant_g3_one_at_a_time", &subject, text);
         }
-        self.guard.on_trial = Some((place, generation));
+        let onset = onset(&self.seen[place]);
+        let until = now + self.least_term(scene, place);
+        self.guard.trials.insert(place, Trial { onset, common, until });
     }
 
-    fn past_deadline(&self, scene: &Scene<'_>, place: usize) -> bool {
-        let seen = &self.seen[place];
-        if !seen.alive || !seen.ready || seen.sources.is_empty() {
-            return false;
-        }
-        let since =
-            seen.last_fresh.unwrap_or(seen.judged_from).max(seen.judged_from).max(seen.excused_until());
-        scene.now.saturating_sub(since) >= self.patience(scene, place)
+    /// So long a restart may at least take to be proven or to fail.
+    fn least_term(&self, scene: &Scene<'_>, place: usize) -> Nanos {
+        let Some(plan) = scene.plan_of(place) else { return 0 };
+        let start = nanos(plan.startup) << self.overdue[place].min(5);
+        nanos(plan.stop.grace) + start + 2 * nanos(plan.kills.prove)
     }
 
     /// Proven, or failed (its run has ended, is red again, did not start in time), or nobody will know (a person took it over).
     pub(super) fn trial_ends(&mut self, place: usize) {
-        if self.guard.on_trial.is_some_and(|(other, _)| other == place) {
-            self.guard.on_trial = None;
-        }
+        self.guard.trials.remove(&place);
     }
 
     pub(super) fn sees_confirm(&mut self, scene: &Scene<'_>, incident: IncidentId) {
@@ -153,7 +178,7 @@ impl Witness {
         self.invariant_g2_proof_is_fresh_ticks(scene, place);
         if self.book.ledgers[place].unproven > 0 {
             // The patience that is gone with this proof was in force until now.
-            self.seen[place].judged_from = scene.now;
+            self.seen[place].limits_shrink(scene.now);
         }
         let day_is_full = scene.plan_of(place).is_some_and(|plan| {
             self.book.ledgers[place].kills_of_the_day(scene.now) >= plan.kills.daily as usize

@@ -28,7 +28,7 @@ use horus_core::reason::Rule;
 use horus_core::verdict::Verdict;
 
 use crate::world::Place;
-use crate::world::options::{Promises, nanos};
+use crate::world::options::nanos;
 use crate::world::queue::Nanos;
 pub(crate) use book::{Book, Entry, Open};
 pub(crate) use detection::{Check, Fate, Register};
@@ -55,7 +55,6 @@ pub(crate) struct Scene<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) places: &'a [Place],
     pub(crate) names: &'a BTreeMap<ServiceName, usize>,
-    pub(crate) promises: Promises,
 }
 
 impl Scene<'_> {
@@ -313,8 +312,16 @@ impl Witness {
                 | Verdict::WorkStalled
         );
         self.seen[place].red = red;
-        if red {
+        let curable = match to {
+            // The same word for a funnel that lets nothing through, which no restart is asked for.
+            Verdict::WorkStalled => scene.plan_of(place).is_some_and(|plan| plan.funnels.is_empty()),
+            _ => to != Verdict::ProbePath,
+        };
+        self.seen[place].judged(red && curable);
+        if self.seen[place].at_fault {
             self.trial_ends(place);
+        }
+        if red {
             self.detects(scene, place);
         }
     }
@@ -331,7 +338,7 @@ impl Witness {
             // The next Horus may carry out again what the last one had begun.
             seen.wishes_met = 0;
             seen.alive = false;
-            seen.red = false;
+            (seen.red, seen.at_fault) = (false, false);
         }
         self.guard = kills::Guard::default();
         self.register.feels_pressure(now, 0.0);

@@ -49,7 +49,7 @@ impl Witness {
                 let seen = &mut self.seen[place];
                 seen.backoff = None;
                 if doubled {
-                    seen.judged_from = now;
+                    seen.limits_shrink(now);
                 }
                 self.change_ledger(place, |ledger| {
                     (ledger.hold, ledger.stopped, ledger.halted) = (None, false, false);

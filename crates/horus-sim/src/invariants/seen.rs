@@ -59,6 +59,10 @@ pub(crate) struct Seen {
     pub(crate) backoff: Option<(Nanos, Nanos)>,
     /// The last verdict was one of a fault.
     pub(crate) red: bool,
+    /// One that a restart may cure: not that of a probe whose own path fails.
+    pub(crate) at_fault: bool,
+    /// When the silence began for which it was first judged so.
+    pub(crate) onset: Option<Nanos>,
 }
 
 impl Seen {
@@ -80,6 +84,8 @@ impl Seen {
             wishes_met: 0,
             backoff: None,
             red: false,
+            at_fault: false,
+            onset: None,
         };
         seen.listen(plan.map_or(&[], |plan| &plan.beats));
         seen
@@ -164,7 +170,7 @@ impl Seen {
         if !self.ready || self.last_fresh.is_none_or(|last| now - last > nanos(deadline)) {
             self.steady_from = now;
         }
-        (self.ready, self.last_fresh) = (true, Some(now));
+        (self.ready, self.last_fresh, self.onset) = (true, Some(now), None);
     }
 
     /// It asks for time.
@@ -175,6 +181,35 @@ impl Seen {
     fn granted(&self, now: Nanos, extend: Duration) -> Nanos {
         let bound = self.last_fresh.unwrap_or(now).saturating_add(EXTENSION_MAX);
         now.saturating_add(nanos(extend)).min(bound)
+    }
+
+    /// Since when a fresh sign of it is missing, as far as anything can be held against it.
+    pub(crate) fn silent_since(&self) -> Nanos {
+        self.last_fresh.unwrap_or_default().max(self.judged_from).max(self.excused_until())
+    }
+
+    /// Other limits are in force: no bound begins before now, but its silence began when it did.
+    pub(crate) fn limits_shrink(&mut self, now: Nanos) {
+        self.onset.get_or_insert(self.silent_since());
+        self.judged_from = now;
+    }
+
+    /// It is judged to be at fault in a way that a restart may cure, or not.
+    pub(crate) fn judged(&mut self, at_fault: bool) {
+        self.at_fault = at_fault;
+        if at_fault && self.onset.is_none() {
+            self.onset = Some(self.silent_since());
+        }
+    }
+
+    /// It was judged to be at fault in a way that a restart is the answer to, and its tick was seen to move before.
+    pub(crate) fn asks_for_a_restart(&self) -> bool {
+        let halted = self.declared == Declared::Halted;
+        self.alive
+            && self.ready
+            && self.at_fault
+            && !halted
+            && self.sources.iter().any(|source| source.fresh >= 2)
     }
 
     /// Nothing is overdue before then.

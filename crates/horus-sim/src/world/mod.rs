@@ -23,7 +23,6 @@ macro_rules! scene {
             plan: &$world.plan,
             places: &$world.places,
             names: &$world.names,
-            promises: $world.run.promises,
         }
     };
 }
@@ -52,7 +51,7 @@ use crate::invariants::{Check, Fate, Violation, Witness};
 use crate::programs::Process;
 use keeper::{Keeper, Slot};
 use log::Log;
-use options::{Habits, Length, Options, Promises, nanos};
+use options::{Habits, Length, Options, nanos};
 use queue::{Event, MINUTE, Nanos, Queue, SECOND};
 use random::Random;
 use store::Store;
@@ -155,8 +154,6 @@ pub struct Run {
     pub seed: u64,
     /// Short or long.
     pub length: Length,
-    /// What the engine can do.
-    pub promises: Promises,
     /// Keep a recording, and so many lines of the story. 0: neither; the run is the same.
     pub record: usize,
     /// Breaks the engine on purpose.
@@ -166,7 +163,7 @@ pub struct Run {
 impl Run {
     /// A plain run of a seed.
     pub fn of(seed: u64, length: Length) -> Self {
-        Self { seed, length, promises: Promises::NOW, record: 0, shim: None }
+        Self { seed, length, record: 0, shim: None }
     }
 
     /// Lets the world live until its end, or until a guarantee is broken.
@@ -404,12 +401,14 @@ impl World {
         self.ends_at = self.now + 2 * bound;
     }
 
-    /// All is well before its bound: nothing more can be seen.
-    pub(crate) fn end_early(&mut self) {
+    /// Is all well before its bound? Then nothing more can be seen, and nobody has anything to do.
+    pub(crate) fn ends_early(&mut self) -> bool {
         self.judge_the_end();
-        if self.witness.violation.take().is_none() {
+        let well = self.witness.violation.take().is_none() && self.engine.is_some();
+        if well {
             self.ends_at = self.now;
         }
+        well
     }
 
     fn judge_the_end(&mut self) {

@@ -20,18 +20,6 @@ use super::random::Random;
 /// Services in one world.
 pub const SERVICES_MAX: usize = 12;
 
-/// What the engine can do by now. A world asks nothing of it that it does not promise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Promises {
-    /// The fleet guard (G3).
-    pub guard: bool,
-}
-
-impl Promises {
-    /// What the engine of this tree promises.
-    pub const NOW: Self = Self { guard: false };
-}
-
 /// How long a world lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
