@@ -74,7 +74,7 @@ async fn observed(daemon: &str, keys: &str) {
     struck(&rig, "bot", "hang").await;
     rig.first("bot", "what it would have done", |what| matches!(what, What::WouldHave { .. })).await;
     let said = rig.told("bot has been stuck for").await;
-    assert!(said.first_line().contains("I only watch it."), "{}", said.first_line());
+    assert!(said.first_line().contains("I leave it alone."), "{}", said.first_line());
     let up = rig.status("bot").await.up_for_ms.unwrap();
     rig.status_until("bot", "6 deadlines older", |now| now.up_for_ms >= Some(up + 6_000)).await;
     assert_eq!(rig.process("bot").await, process);

@@ -36,6 +36,9 @@ pub const TRICKLE: Duration = Duration::from_secs(300);
 /// Whoever was red is compared with those that turn red later for so long: deadlines differ, the cause does not.
 pub const KEEP: Duration = Duration::from_secs(20 * 60);
 
+/// Those who turn red so soon after the others are in the same message: with polls of seconds nobody is red at the same instant.
+pub const GATHER: Duration = Duration::from_secs(2);
+
 /// Bounds of the time in which nothing is killed: two deadlines of the slowest red service, within these.
 pub const HOLD_MIN: Duration = Duration::from_secs(30);
 /// See [`HOLD_MIN`].
@@ -67,7 +70,9 @@ pub(crate) struct Guard {
     /// Since when, and when last, everybody was let settle.
     settling_since: Option<Mono>,
     settled_at: Option<Mono>,
-    /// Who is in the message about the common cause.
+    /// The message about a common cause is written then, of all who are red by then.
+    tell_at: Option<Mono>,
+    /// Who is in it.
     told: BTreeSet<ServiceName>,
     /// Something has changed since it was last tended.
     pub(crate) changed: bool,
@@ -114,6 +119,8 @@ enum State {
 pub(crate) enum Change {
     /// Nothing is killed for so long.
     Closed(Duration),
+    /// All who turned red together are known.
+    Gathered,
     /// One at a time.
     OneAtATime,
     /// Kills are possible again.
@@ -303,7 +310,7 @@ impl Guard {
     /// Is somebody told of this one by the common cause, or will soon be?
     pub(crate) fn tells_of(&self, name: &ServiceName) -> bool {
         let soon = matches!(self.state, State::Open | State::Closed { settles: true, .. });
-        soon || self.told.contains(name)
+        soon || self.tell_at.is_some() || self.told.contains(name)
     }
 
     /// Those that wait for what the guard allows.
@@ -332,8 +339,13 @@ impl Guard {
                 let slowest = self.red.values().filter(|red| red.stands).map(|red| red.act).max();
                 let hold = slowest.unwrap_or_default().clamp(HOLD_MIN, HOLD_MAX);
                 self.state = State::Closed { until: now + hold, settles: false };
-                self.told = self.names().into_iter().collect();
+                self.tell_at = Some(now + GATHER);
                 Some(Change::Closed(hold))
+            }
+            _ if self.tell_at.is_some_and(|at| at <= now) => {
+                self.tell_at = None;
+                self.told = self.names().into_iter().collect();
+                Some(Change::Gathered)
             }
             State::Closed { until, settles: true } if until <= now => {
                 // Whoever is red after the rest is judged as ever.
@@ -358,6 +370,7 @@ impl Guard {
         };
         if matches!(self.state, State::Open) {
             self.failures = 0;
+            self.tell_at = None;
             self.told.clear();
         }
         change
@@ -371,7 +384,7 @@ impl Guard {
             State::Open | State::OneAtATime => None,
         };
         let trial = self.trial.as_ref().map(|trial| trial.until);
-        state.into_iter().chain(trial).min()
+        state.into_iter().chain(trial).chain(self.tell_at).min()
     }
 }
 
@@ -405,6 +418,13 @@ mod tests {
         guard.green(&name(number));
     }
 
+    /// It has closed, and who turned red together is known.
+    fn tell_of_a_common_cause(guard: &mut Guard, now: u64) {
+        assert!(matches!(guard.tend(at(now)), Some(Change::Closed(_))));
+        assert_eq!(guard.due(at(now)), Some(at(now) + GATHER));
+        assert_eq!(guard.tend(at(now) + GATHER), Some(Change::Gathered));
+    }
+
     #[test]
     fn the_share_is_thirty_per_cent_and_at_least_two() {
         let shares: Vec<u32> = [1, 2, 6, 7, 10, 11, 50].map(|watched| guard(watched).share()).to_vec();
@@ -420,7 +440,24 @@ mod tests {
         red(&mut guard, 2, 130);
         assert!(guard.forbids(&name(1), at(130)).is_some(), "even before it was tended");
         assert_eq!(guard.tend(at(130)), Some(Change::Closed(HOLD_MIN)));
+        assert_eq!(guard.tend(at(132)), Some(Change::Gathered));
         assert_eq!(guard.due(at(130)), Some(at(160)));
+    }
+
+    /// Polls come one after the other: one message tells of all, and who turns red later is not in it.
+    #[test]
+    fn whoever_turns_red_within_moments_is_in_the_same_message() {
+        let mut guard = guard(6);
+        red(&mut guard, 1, 100);
+        red(&mut guard, 2, 100);
+        assert_eq!(guard.tend(at(100)), Some(Change::Closed(HOLD_MIN)));
+        red(&mut guard, 3, 101);
+        assert_eq!(guard.tend(at(101)), None);
+        assert_eq!(guard.tend(at(102)), Some(Change::Gathered));
+        assert_eq!(guard.names(), [name(1), name(2), name(3)]);
+        red(&mut guard, 4, 104);
+        let told: Vec<bool> = (1..=4).map(|number| guard.tells_of(&name(number))).collect();
+        assert_eq!(told, [true, true, true, false]);
     }
 
     #[test]
@@ -429,7 +466,7 @@ mod tests {
         for number in 1..=3 {
             red(&mut guard, number, 100);
         }
-        let _ = guard.tend(at(100));
+        tell_of_a_common_cause(&mut guard, 100);
         assert_eq!(guard.tend(at(130)), Some(Change::OneAtATime));
         act(&mut guard, 1, 130);
         assert!(matches!(guard.forbids(&name(2), at(131)), Some((Veto::OneAtATime, _))));
@@ -452,7 +489,7 @@ mod tests {
         for number in 1..=3 {
             red(&mut guard, number, 100);
         }
-        let _ = guard.tend(at(100));
+        tell_of_a_common_cause(&mut guard, 100);
         let _ = guard.tend(at(130));
         act(&mut guard, 1, 130);
         guard.close(at(140), SETTLE);
@@ -466,7 +503,7 @@ mod tests {
         for number in 1..=3 {
             red(&mut guard, number, 100);
         }
-        let _ = guard.tend(at(100));
+        tell_of_a_common_cause(&mut guard, 100);
         let _ = guard.tend(at(130));
         act(&mut guard, 1, 130);
         assert_eq!(guard.due(at(131)), Some(at(130 + TERM)));
@@ -483,7 +520,7 @@ mod tests {
         for number in 1..=4 {
             red(&mut guard, number, 100);
         }
-        let _ = guard.tend(at(100));
+        tell_of_a_common_cause(&mut guard, 100);
         let mut now = 130;
         for (number, hold) in [(1, 300), (2, 600), (3, 1200), (1, 2400), (2, 3600), (3, 3600)] {
             assert_eq!(guard.tend(at(now)), Some(Change::OneAtATime));

@@ -10,6 +10,7 @@ use crate::detectors::tally;
 use crate::engine::Engine;
 use crate::event::{Outcome, What};
 use crate::guard::{Change, SETTLE};
+use crate::ids::{IncidentId, ServiceName};
 use crate::maintenance::Turned;
 use crate::notice::{IncidentKind, Story};
 use crate::observation::HostObservation;
@@ -265,17 +266,6 @@ impl Engine {
             Change::Closed(hold) => {
                 self.common_over_at = None;
                 let id = self.own.open(turn, None, kind, "", Severity::Critical, &reason);
-                let (what, of) = (reason.text.clone(), turn.shared.guard.watched());
-                let names = services.iter().map(ToString::to_string).collect();
-                if self.own.find_detail(kind, "").is_some_and(|incident| incident.version == 0) {
-                    let story = Story::CommonCause { what, services: names, of };
-                    self.own.tell(turn, id, Severity::Critical, false, true, story);
-                }
-                for name in &services {
-                    if let Some(service) = self.services.get(name) {
-                        service.fold(turn, id);
-                    }
-                }
                 let text = format!("{reason}; nothing is restarted for {}", Human(hold));
                 let reason = Reason::new(Rule::CommonCause, text);
                 turn.record(
@@ -285,6 +275,7 @@ impl Engine {
                     What::GuardClosed { reason, services: services.clone() },
                 );
             }
+            Change::Gathered => self.tell_common_cause(turn, &reason, &services),
             Change::OneAtATime => {
                 let text = format!("{reason}, still; one is restarted at a time");
                 let what = What::GuardClosed {
@@ -304,6 +295,21 @@ impl Engine {
             if services.contains(&service.name) || matches!(change, Change::Opened | Change::Settled) {
                 service.due = Some(now);
             }
+        }
+    }
+
+    /// One message for all who are red. A cause that comes back soon is the same incident, without new noise.
+    fn tell_common_cause(&mut self, turn: &mut Turn<'_>, reason: &Reason, services: &[ServiceName]) {
+        let Some(incident) = self.own.find_detail(IncidentKind::CommonCause, "") else { return };
+        let (id, untold) = (incident.id, incident.version == 0);
+        if untold {
+            let (what, of) = (reason.text.clone(), turn.shared.guard.watched());
+            let names = services.iter().map(ToString::to_string).collect();
+            let story = Story::CommonCause { what, services: names, of };
+            self.own.tell(turn, id, Severity::Critical, false, true, story);
+        }
+        for service in services.iter().filter_map(|name| self.services.get(name)) {
+            service.fold(turn, id);
         }
     }
 
@@ -395,7 +401,7 @@ impl Service {
     }
 
     /// Its hang is told of by the common cause.
-    fn fold(&self, turn: &mut Turn<'_>, into: crate::ids::IncidentId) {
+    fn fold(&self, turn: &mut Turn<'_>, into: IncidentId) {
         if let Some(id) = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id) {
             self.record(turn, Some(id), What::Folded { into });
         }

@@ -102,7 +102,7 @@ fn told(notice: &Notice, host: &str) -> Telling {
         ),
         Story::StuckObserved { because, stuck_for, how, place } => Telling::new(
             "👀",
-            format!(" has been stuck for {}; I only watch it.", Human(*stuck_for)),
+            format!(" has been stuck for {}; I leave it alone.", Human(*stuck_for)),
             LOOK,
             vec![
                 stuck(*stuck_for, how),
