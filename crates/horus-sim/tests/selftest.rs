@@ -10,8 +10,8 @@ use horus_core::calendar::Calendar;
 use horus_core::ids::{MonitorName, ServiceName, SinkName};
 use horus_core::plan::{
     BeatPlan, ExpectPlan, FunnelPlan, HttpBeat, KillPlan, LaunchPlan, Mode, MonitorCheck, MonitorPlan, Plan,
-    ProgressPlan, Ready, RestartPlan, SchedulePlan, Secret, SecretSource, ServicePlan, Severity,
-    SinkKind, SinkPlan, StopPlan, TcpBeat, ValuePlan, When,
+    ProgressPlan, Ready, RestartPlan, SchedulePlan, Secret, SecretSource, ServicePlan, Severity, SinkKind,
+    SinkPlan, StopPlan, TcpBeat, ValuePlan, When,
 };
 use horus_core::time::Human;
 use horus_sim::selftest::{Drill, DrillState, drill, prove};
