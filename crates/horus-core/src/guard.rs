@@ -557,7 +557,7 @@ mod tests {
         act(&mut guard, 1, 110);
         guard.killed(&name(1), at(110 + TERM));
         guard.red(&name(2), at(200), at(95), ACT);
-        assert!(matches!(guard.tend(at(200)), Some(Change::Closed(_))));
+        tell_of_a_common_cause(&mut guard, 200);
         assert_eq!(guard.tend(at(230)), Some(Change::OneAtATime));
         assert!(matches!(guard.forbids(&name(2), at(231)), Some((Veto::OneAtATime, _))));
         guard.proven(&name(1));
