@@ -151,6 +151,21 @@ struct Measured {
     starts: Vec<u64>,
 }
 
+/// What a service showed of itself while it was well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Gaps between fresh ticks, without what is taken for hangs that ended by themselves.
+    pub gaps: Spread,
+    /// From the start to the first fresh tick.
+    pub starts: Option<Spread>,
+}
+
+/// What was recorded of a service. `None`: nothing.
+pub fn shown(history: &History, service: &ServiceName) -> Option<Shown> {
+    let measured = measure(history, &history.services.get(service)?.lives);
+    Some(Shown { gaps: healthy(&measured).0, starts: spread(&measured.starts) })
+}
+
 /// Proposes thresholds for one service of `plan`.
 ///
 /// # Errors

@@ -103,6 +103,9 @@ pub(crate) struct RunArgs {
 pub(crate) struct CheckArgs {
     /// The file, if not that of --config
     pub(crate) file: Option<PathBuf>,
+    /// The state directory whose record is compared with the file, if not that of the configuration
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
     /// Print findings and the timing table as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -14,6 +14,7 @@ mod exit;
 mod fault;
 mod locate;
 mod output;
+mod recorded;
 mod render;
 mod replay;
 mod selftest;

@@ -18,6 +18,7 @@ use crate::cli::exit::ExitStatus;
 use crate::cli::fault::Fault;
 use crate::cli::locate;
 use crate::cli::output::Output;
+use crate::cli::recorded;
 use crate::cli::render::check::{render_findings, render_findings_plain, render_timing, render_verdict};
 use crate::cli::render::style::Paint;
 use crate::cli::render::text::{Cell, Table, clean};
@@ -46,6 +47,7 @@ pub(super) fn check(place: &Place, args: &CheckArgs, output: &Output) -> Result<
         // A secret may be missing where a file is checked and be there where it is run.
         let missing = resolve_secrets(checked, &SystemEnvironment).err().unwrap_or_default();
         warnings.extend(missing.into_iter().map(Finding::into_warning));
+        warnings.extend(recorded::contradictions(checked, args.state.as_deref(), output)?);
     }
     let status = if faults.is_empty() { ExitStatus::Done } else { ExitStatus::BadConfig };
     let timing = checked.as_ref().map_or(&[][..], |checked| &checked.timing);
