@@ -1,0 +1,87 @@
+//! The folders of this Horus: made, private, and owned by one process at a time.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use horus_core::plan::DaemonPlan;
+use horus_sys::files::ensure_private_dir;
+use horus_sys::lock::{FileLock, LockError};
+
+use super::run_error::RunError;
+
+/// How long a lock may outlive its holder.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Where everything is. The locks hold as long as this value lives.
+#[derive(Debug)]
+pub(super) struct Directories {
+    pub(super) evidence: PathBuf,
+    /// Sockets of services that speak to us.
+    pub(super) notify: PathBuf,
+    _state_lock: FileLock,
+    _run_lock: FileLock,
+}
+
+impl Directories {
+    /// Makes them and takes their locks.
+    pub(super) fn take(daemon: &DaemonPlan) -> Result<Self, RunError> {
+        let evidence = daemon.state_directory.join("evidence");
+        let notify = notify_directory(&daemon.run_directory);
+        let logs = daemon.state_directory.join("logs");
+        for directory in [&daemon.state_directory, &daemon.run_directory, &evidence, &logs] {
+            prepare(directory)?;
+        }
+        prepare_for_others(&notify)?;
+        // One owner of the state, and one of the keeper, whatever two configurations name.
+        let state_lock = lock(&daemon.state_directory)?;
+        let run_lock = lock(&daemon.run_directory)?;
+        Ok(Self { evidence, notify, _state_lock: state_lock, _run_lock: run_lock })
+    }
+}
+
+/// Takes the lock of a directory. A holder that was just killed may need a moment to be gone.
+fn lock(directory: &Path) -> Result<FileLock, RunError> {
+    let deadline = horus_sys::clock::monotonic() + LOCK_WAIT_MAX;
+    loop {
+        match FileLock::try_acquire(&directory.join("lock"), "horus run") {
+            Ok(lock) => return Ok(lock),
+            Err(LockError::Held { holder, .. })
+                if horus_sys::clock::monotonic() < deadline
+                    && !holder.as_ref().is_some_and(|holder| lives(holder.pid)) =>
+            {
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+            Err(error) => return Err(RunError::Locked(error)),
+        }
+    }
+}
+
+/// A process that is there and not only waits to be reaped.
+fn lives(pid: i32) -> bool {
+    horus_sys::process::row(pid).ok().flatten().is_some_and(|row| !row.is_gone())
+}
+
+/// Beside the run directory, which is ours alone: services that run as other users have to reach their sockets.
+fn notify_directory(run_directory: &Path) -> PathBuf {
+    let mut name = run_directory.as_os_str().to_owned();
+    name.push("-notify");
+    PathBuf::from(name)
+}
+
+/// A directory that others may pass through, but not list or change. The sockets in it have modes of their own.
+fn prepare_for_others(directory: &Path) -> Result<(), RunError> {
+    prepare(directory)?;
+    let passable = std::fs::Permissions::from_mode(0o711);
+    std::fs::set_permissions(directory, passable)
+        .map_err(|error| RunError::Directory { what: directory.display().to_string(), source: error.into() })
+}
+
+fn prepare(directory: &Path) -> Result<(), RunError> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| RunError::Directory {
+        what: directory.display().to_string(),
+        source,
+    };
+    std::fs::create_dir_all(directory).map_err(|error| failed(error.into()))?;
+    ensure_private_dir(directory).map_err(|error| failed(error.into()))
+}

@@ -1,0 +1,134 @@
+//! One life of the daemon: everything is opened, wired to the owner of the engine, and closed again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use horus_alert::SinkHealth;
+use horus_core::observation::Input;
+use horus_probe::{EvidenceRoom, HostWatch, Senses};
+use horus_store::{Store, StoreOptions};
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+
+use super::config::Config;
+use super::directories::Directories;
+use super::keeper_link::{KeeperLink, KeeperPlace};
+use super::owner::{Owner, Parts};
+use super::run_error::RunError;
+use super::signals::{spawn_reaper, spawn_signals};
+use super::sinks::{Sinks, StoreOutbox};
+use super::waking::{believed_alive, wake_engine};
+use super::{backend, journal, reload};
+use crate::cli::RunArgs;
+
+/// Observations that wait for the loop. Probes wait when it is full.
+const INPUTS_MAX: usize = 4_096;
+
+/// Calls of the API that wait for the loop.
+const CALLS_MAX: usize = 256;
+
+/// Runs until everything has ended, or until Horus leaves.
+pub(super) async fn serve(
+    arguments: &RunArgs,
+    config: Config,
+    executable: PathBuf,
+    directories: &Directories,
+) -> Result<(), RunError> {
+    let system = |what| move |source| RunError::System { what, source };
+    let (inputs, inputs_taken) = mpsc::channel(INPUTS_MAX);
+    let (calls, calls_taken) = mpsc::channel(CALLS_MAX);
+    let (outbox_changes, _) = watch::channel(0_u64);
+    let (committed_sender, committed) = watch::channel(0_u64);
+    let daemon = config.plan.daemon.clone();
+    let config_path = arguments.config.clone();
+    let socket =
+        arguments.socket.clone().unwrap_or_else(|| daemon.run_directory.join(horus_api::SOCKET_NAME));
+
+    let options = store_options(daemon.retention, &inputs, &outbox_changes, committed_sender);
+    let (store, restored) = Store::open(&daemon.state_directory, options).map_err(RunError::Store)?;
+    let live = journal::broadcast(store.clone(), committed);
+    let listener = horus_api::bind(&socket).await;
+    let listener = listener.map_err(RunError::Socket)?;
+
+    let place =
+        KeeperPlace { run_directory: daemon.run_directory.clone(), executable, cgroup: daemon.cgroup };
+    spawn_reaper(place.run_directory.clone()).map_err(system("SIGCHLD cannot be watched"))?;
+    let outbox = Arc::new(StoreOutbox { store: store.clone(), changes: outbox_changes });
+    let unaccounted = believed_alive(&restored);
+    let parts = Parts {
+        engine: wake_engine(&restored, &store, &config.plan),
+        config,
+        config_path: config_path.clone(),
+        keeper: KeeperLink::new(place),
+        senses: Senses::new(inputs.clone(), directories.notify.clone()),
+        sinks: Sinks::new(outbox, sink_reports(&inputs)),
+        store: store.clone(),
+        evidence: EvidenceRoom::new(directories.evidence.clone()),
+        inputs,
+        unaccounted,
+    };
+    let _host = HostWatch::start(parts.inputs.clone());
+    let owner = Owner::new(parts);
+    let backend = backend::Daemon {
+        calls: calls.clone(),
+        store,
+        live,
+        config_path: config_path.clone(),
+        evidence_directory: directories.evidence.clone(),
+        started_at: Timestamp::now(),
+    };
+    let (end, ended) = watch::channel(false);
+    let mut api_end = ended.clone();
+    let api_ended = async move { drop(api_end.wait_for(|ended| *ended).await) };
+    let limits = horus_api::Limits::default();
+    let api = tokio::spawn(horus_api::serve(listener, Arc::new(backend), limits, api_ended));
+    drop(tokio::spawn(reload::follow_file(config_path.clone(), calls.clone())));
+    let signals = spawn_signals(calls, config_path).map_err(system("signals cannot be watched"))?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "Horus runs");
+    tokio::select! {
+        owner = owner.run(inputs_taken, calls_taken) => {
+            let _ = end.send(true);
+            owner.finish().await;
+            let _ = api.await;
+        }
+        left = signals => {
+            if left.is_ok() {
+                tracing::warn!("Horus leaves; the services go on under the keeper, the next Horus takes them over");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn store_options(
+    retention: std::time::Duration,
+    inputs: &mpsc::Sender<Input>,
+    outbox_changes: &watch::Sender<u64>,
+    committed: watch::Sender<u64>,
+) -> StoreOptions {
+    let (health, stored, changes) = (inputs.clone(), inputs.clone(), outbox_changes.clone());
+    StoreOptions {
+        retention,
+        // The writer's thread may not wait. A full channel means a loop that is behind: a lost confirmation costs
+        // the engine its patience with the store, a lost health report is repeated with the next change.
+        on_health: Box::new(move |fault| drop(health.try_send(Input::StoreHealth { fault }))),
+        on_stored: Box::new(move |incident, persisted| {
+            drop(stored.try_send(Input::IncidentStored { incident, persisted }));
+        }),
+        on_outbox: Box::new(move |_| changes.send_modify(|count| *count += 1)),
+        on_commit: Box::new(move |seq| {
+            // Nobody follows: no fault.
+            let _ = committed.send(seq);
+        }),
+    }
+}
+
+fn sink_reports(inputs: &mpsc::Sender<Input>) -> horus_alert::worker::Report {
+    let inputs = inputs.clone();
+    Arc::new(move |health: SinkHealth| {
+        let SinkHealth { sink, fault } = health;
+        if inputs.try_send(Input::SinkHealth { sink: sink.to_string(), fault }).is_err() {
+            tracing::error!(%sink, "the health of this sink could not be told to the judge");
+        }
+    })
+}

@@ -1,0 +1,97 @@
+//! From what an earlier life remembered to an engine that goes on where it was.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use horus_core::command::MemoryIncident;
+use horus_core::event::{Event, Outcome, What};
+use horus_core::ids::{Generation, ServiceName};
+use horus_core::notice::{Notice, Story};
+use horus_core::plan::Plan;
+use horus_core::record::IncidentRecord;
+use horus_core::{Engine, Remembered};
+use horus_store::{Restored, Store, Transaction};
+use jiff::Timestamp;
+
+/// The engine with what an earlier life remembered. Open incidents go on where their subject does; the others end here,
+/// and whoever was told of them is told of that.
+pub(super) fn wake_engine(restored: &Restored, store: &Store, plan: &Plan) -> Engine {
+    let remembered = restored.memories.iter().map(|memory| Remembered {
+        service: memory.service.clone(),
+        memory: memory.memory.clone(),
+        elapsed: memory.age,
+    });
+    let mut remembered: Vec<Remembered> = remembered.collect();
+    for item in remembered.iter_mut().filter(|item| !plan.services.contains_key(&item.service)) {
+        // They end below; if the service comes back, they do not.
+        item.memory.incidents.clear();
+        item.memory.hang = None;
+    }
+    let planned = remembered.iter().filter(|item| plan.services.contains_key(&item.service));
+    let kept: Vec<_> =
+        planned.flat_map(|item| item.memory.incidents.iter().map(|incident| incident.id)).collect();
+    let text = format!("started, version {}, pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
+    let mut transaction =
+        Transaction { at: Timestamp::now(), events: vec![about_horus(text)], ..Transaction::default() };
+    transaction.events.extend(restored.note.clone().map(about_horus));
+    let mut orphans: BTreeMap<String, Vec<MemoryIncident>> = BTreeMap::new();
+    for record in restored.open_incidents.iter().filter(|record| !kept.contains(&record.id)) {
+        let age = transaction.at.duration_since(record.opened_at).unsigned_abs();
+        if plan.monitors.keys().any(|name| name.as_str() == record.subject) {
+            orphans.entry(record.subject.clone()).or_default().push(remembered_incident(record, age));
+        } else {
+            end_orphan(record, age, plan, &mut transaction);
+        }
+    }
+    store.commit(transaction);
+    let seed = Timestamp::now().as_nanosecond().unsigned_abs() as u64 ^ u64::from(std::process::id());
+    Engine::with_orphans(seed, restored.next_incident_number, remembered, orphans)
+}
+
+fn remembered_incident(record: &IncidentRecord, age: Duration) -> MemoryIncident {
+    MemoryIncident {
+        id: record.id,
+        kind: record.kind,
+        detail: String::new(),
+        // The store counts on from what was told.
+        version: 1,
+        age,
+        severity: record.severity,
+        needs_you: false,
+        answered: false,
+        muted: None,
+    }
+}
+
+fn end_orphan(record: &IncidentRecord, lasted: Duration, plan: &Plan, transaction: &mut Transaction) {
+    transaction.events.push(Event {
+        subject: record.subject.clone(),
+        generation: None,
+        incident: Some(record.id),
+        what: What::IncidentClosed { outcome: Outcome::Superseded, lasted },
+    });
+    let story = Story::Over { lasted, how: "Horus was restarted; what still lasts is told anew".into() };
+    for (sink, _) in plan.sinks.iter().filter(|(_, sink)| sink.severity <= record.severity) {
+        let notice = Notice {
+            incident: record.id,
+            version: 1,
+            subject: record.subject.clone(),
+            kind: record.kind,
+            severity: record.severity,
+            needs_you: false,
+            loud: false,
+            story: story.clone(),
+        };
+        transaction.notices.push((sink.clone(), notice));
+    }
+}
+
+fn about_horus(text: String) -> Event {
+    Event { subject: "horus".into(), generation: None, incident: None, what: What::Horus { text } }
+}
+
+/// The runs that an earlier life of Horus believed alive.
+pub(super) fn believed_alive(restored: &Restored) -> BTreeMap<ServiceName, Generation> {
+    let alive = restored.memories.iter().filter(|memory| memory.memory.started.is_some());
+    alive.map(|memory| (memory.service.clone(), memory.memory.generation)).collect()
+}
