@@ -17,7 +17,10 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
+mod text;
+
 pub use crate::slots::SlotName;
+pub use text::Text;
 
 /// The version of this language.
 pub const PROTOCOL: u32 = 1;
@@ -158,10 +161,6 @@ pub struct LogSpec {
     pub keep: u32,
 }
 
-/// Bytes that are usually text. On the wire: a string if they are UTF-8, else an array of numbers.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Text(pub Vec<u8>);
-
 /// Said by the keeper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -293,6 +292,8 @@ pub enum Event {
     Unknown,
 }
 
+/// Most remarks in one [`Hello`].
+pub const MAX_REMARKS: usize = 64;
 /// Most survivors listed in [`Event::KillStuck`].
 pub const MAX_NAMED_SURVIVORS: usize = 16;
 
@@ -309,6 +310,21 @@ pub struct Hello {
     pub cgroup: bool,
     /// Every slot it knows.
     pub slots: Vec<SlotView>,
+    /// Slots whose records it cannot read. A program of theirs may live: a start is refused until nobody is found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<UnreadableSlot>,
+    /// What it found wrong on disk when it began, for people; the worst is over, or is in `unreadable`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+}
+
+/// A slot of which nobody knows what it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadableSlot {
+    /// Its name.
+    pub slot: SlotName,
+    /// What is wrong with its records.
+    pub why: String,
 }
 
 /// One slot, seen from outside.
@@ -396,63 +412,6 @@ impl From<WaitStatus> for ExitStatus {
     }
 }
 
-impl Text {
-    /// Its bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl From<&str> for Text {
-    fn from(text: &str) -> Self {
-        Self(text.as_bytes().to_vec())
-    }
-}
-
-impl From<String> for Text {
-    fn from(text: String) -> Self {
-        Self(text.into_bytes())
-    }
-}
-
-impl fmt::Debug for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&String::from_utf8_lossy(&self.0), f)
-    }
-}
-
-impl Serialize for Text {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match std::str::from_utf8(&self.0) {
-            Ok(text) => serializer.serialize_str(text),
-            Err(_) => serializer.collect_seq(&self.0),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Text;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or an array of bytes")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-                Ok(Text::from(text))
-            }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut sequence: A) -> Result<Text, A::Error> {
-                let mut bytes = Vec::new();
-                while let Some(byte) = sequence.next_element()? {
-                    bytes.push(byte);
-                }
-                Ok(Text(bytes))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
 /// Environments hold secrets: only their names are shown.
 impl fmt::Debug for StartSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -476,13 +435,6 @@ mod tests {
 
     fn round<T: Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
         serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn text_that_is_not_utf8_survives_the_wire() {
-        for bytes in [&b"plain"[..], b"", b"\xff\x00\xfe"] {
-            assert_eq!(round(&Text(bytes.to_vec())), Text(bytes.to_vec()));
-        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //!     keeper.lock        flock: its holder is the keeper (or the Horus that is starting it)
 //!     keeper.sock        0600
 //!     keeper.log         the keeper's last words
+//!     boot               in which boot the records of living programs were written
 //!     slots/NAME/
 //!       gen              newest generation and log settings; written before the fork
 //!       state            who runs; written before the gate opens, removed after the exit record
@@ -13,7 +14,8 @@
 //! ```
 //!
 //! Every record is written by rename: a reader sees all of it or none. The first line names kind and version, the
-//! second is JSON. A keeper that meets a version it does not know treats the record as absent, and says so.
+//! second is JSON. A record that cannot be read is not taken as absent, since its program may live: see
+//! `keeper/unreadable.rs`. Records of an earlier boot speak of nobody who lives, readable or not.
 
 use crate::protocol::{ExitStatus, Generation, LogSpec};
 use horus_sys::files::{self, Durability, PrivateDirError};
@@ -122,6 +124,19 @@ impl RunDirectory {
     pub fn log(&self) -> PathBuf {
         self.path.join("keeper.log")
     }
+    /// The boot record.
+    fn boot(&self) -> PathBuf {
+        self.path.join("boot")
+    }
+    /// The boot in which a keeper last began here; `None` if nobody says so readably.
+    pub fn boot_id(&self) -> Option<String> {
+        read(&self.boot(), "horus-boot").ok().flatten().map(|BootRecord { boot_id }| boot_id)
+    }
+    /// Writes that down, so that it outlasts a power cut: it is what tells the records of an earlier boot.
+    pub fn write_boot_id(&self, boot_id: &str) -> io::Result<()> {
+        let record = BootRecord { boot_id: boot_id.to_owned() };
+        write_lasting(&self.boot(), "horus-boot", &record, Durability::PowerLoss)
+    }
     /// Where the slots are.
     pub fn slots(&self) -> PathBuf {
         self.path.join("slots")
@@ -149,6 +164,12 @@ impl RunDirectory {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotDirectory {
     path: PathBuf,
+}
+
+/// `boot`: in which boot the records beside it were written.
+#[derive(Debug, Serialize, Deserialize)]
+struct BootRecord {
+    boot_id: String,
 }
 
 /// `gen`: which run is the newest, and where output goes.
@@ -244,6 +265,26 @@ impl SlotDirectory {
             None => Ok(()),
         }
     }
+    /// Takes the record of a living program away, and puts what cannot be read aside under the name `NAME.bad`, for a
+    /// person to look at. Only for who knows that nobody lives.
+    pub fn set_aside(&self) -> io::Result<()> {
+        let aside = |name: &str| {
+            absent_is_fine(fs::rename(self.path.join(name), self.path.join(format!("{name}.bad"))))
+        };
+        if self.generation().is_err() {
+            aside("gen")?;
+        }
+        if self.state().is_err() { aside("state") } else { self.remove_state() }
+    }
+    /// The newest run that anything here speaks of: runs are counted upwards for ever, whatever cannot be read.
+    pub fn newest_run(&self) -> Generation {
+        let by_record = self.generation().ok().flatten().map(|record| record.generation);
+        let by_state = self.state().ok().flatten().map(|record| record.generation);
+        let by_exit = fs::read_dir(&self.path).into_iter().flatten().flatten().filter_map(|entry| {
+            entry.file_name().to_str()?.strip_prefix("exit.")?.parse().ok().map(Generation)
+        });
+        by_exit.chain(by_record).chain(by_state).max().unwrap_or_default()
+    }
     /// Removes the slot and all its records.
     pub fn remove(&self) -> io::Result<()> {
         absent_is_fine(fs::remove_dir_all(&self.path))
@@ -258,8 +299,12 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
 }
 
 fn write<T: Serialize>(path: &Path, kind: &str, record: &T) -> io::Result<()> {
+    write_lasting(path, kind, record, Durability::ThisBoot)
+}
+
+fn write_lasting<T: Serialize>(path: &Path, kind: &str, record: &T, lasting: Durability) -> io::Result<()> {
     let json = serde_json::to_string(record)?;
-    files::write_atomic(path, format!("{kind} {FORMAT}\n{json}\n").as_bytes(), Durability::ThisBoot)
+    files::write_atomic(path, format!("{kind} {FORMAT}\n{json}\n").as_bytes(), lasting)
 }
 
 fn read<T: DeserializeOwned>(path: &Path, kind: &str) -> io::Result<Option<T>> {

@@ -4,53 +4,101 @@ use crate::keeper::sink::Sink;
 use crate::keeper::slot::{Phase, Slot};
 use crate::keeper::starting::open_fifo;
 use crate::keeper::{Keeper, Kind};
-use crate::protocol::{ExitStatus, Generation, MAX_SLOTS};
-use crate::slots::{ExitRecord, SlotName, StateRecord, Witness};
+use crate::protocol::{ExitStatus, Generation, LogSpec, MAX_SLOTS};
+use crate::slots::{ExitRecord, GenerationRecord, SlotName, StateRecord, Witness};
 use horus_sys::clock;
 use horus_sys::process::{self, Handle};
 use std::io;
 
+/// Where the output of a program goes whose log settings were lost: a file of so many bytes in its slot directory.
+const RESCUED_LOG: &str = "rescued.log";
+const RESCUED_LOG_BYTES: u64 = 16 * 1024 * 1024;
+
 impl Keeper {
-    /// Reads every slot on disk. A slot that cannot be read is left alone and complained about: better an unwatched
-    /// program than one started twice.
+    /// Are the records of this boot? Those of an earlier one speak of nobody who lives, readable or not: after a power
+    /// cut files of length zero are nothing special.
+    pub(crate) fn notice_boot(&mut self) {
+        let written = self.directory.boot_id();
+        if written.as_ref() == Some(&self.boot_id) {
+            return;
+        }
+        if written.is_some() {
+            for name in self.directory.slot_names().unwrap_or_default() {
+                if let Err(error) = self.directory.slot(&name).set_aside() {
+                    self.complain(&format!("slot {name} keeps records of an earlier boot: {error}"));
+                }
+            }
+        }
+        if let Err(error) = self.directory.write_boot_id(&self.boot_id) {
+            self.remark(format!("the boot cannot be written down: {error}"));
+        }
+    }
+
+    /// Reads every slot on disk. One that cannot be read stays in the way of a start.
     pub(crate) fn adopt_all(&mut self) -> io::Result<()> {
         for name in self.directory.slot_names()? {
             if self.slots.len() >= MAX_SLOTS {
-                self.complain("more slots on disk than a keeper takes; the rest is left alone");
+                self.remark(format!("more than {MAX_SLOTS} slots are on disk; the rest is left alone"));
                 break;
             }
-            if let Err(error) = self.adopt(name.clone()) {
-                self.complain(&format!("slot {name} cannot be taken over: {error}"));
-            }
+            let directory = self.directory.slot(&name);
+            let index = self.insert(Slot::new(name, directory));
+            self.adopt(index);
         }
         Ok(())
     }
 
-    fn adopt(&mut self, name: SlotName) -> io::Result<()> {
-        let directory = self.directory.slot(&name);
-        let generation = directory.generation()?;
-        let state = directory.state()?;
-        let mut slot = Slot::new(name, directory);
-        slot.earliest_start = 0;
-        if let Some(record) = generation {
-            slot.generation = record.generation;
-            slot.sink = Some(Sink::new(record.log));
+    /// Reads one slot from disk.
+    pub(crate) fn adopt(&mut self, index: usize) {
+        let Err(error) = self.try_adopt(index) else { return };
+        if let Some(slot) = self.slot_mut(index) {
+            let (name, why) = (slot.name.clone(), error.to_string());
+            slot.adopted = true;
+            slot.phase = Phase::Unreadable { why: why.clone() };
+            self.complain(&format!("slot {name} cannot be taken over: {why}"));
+            self.recognise(index, &error);
         }
-        slot.cgroup = self.cgroup.as_ref().and_then(|root| root.child(&format!("slot-{}", slot.name)).ok());
-        let index = self.insert(slot);
+    }
+
+    pub(crate) fn try_adopt(&mut self, index: usize) -> io::Result<()> {
+        let Some(name) = self.slot(index).map(|slot| slot.name.clone()) else { return Ok(()) };
+        let directory = self.directory.slot(&name);
+        let state = directory.state();
+        let settings = match directory.generation() {
+            // Without `state` nobody runs, and the next start writes new settings.
+            Err(_) if matches!(state, Ok(None)) => None,
+            Err(error) => Some(self.rescue(&name, &error)),
+            Ok(settings) => settings,
+        };
+        let cgroup = self.cgroup.as_ref().and_then(|root| root.child(&format!("slot-{name}")).ok());
         let poller = &self.poller;
-        if let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut)
-            && slot.sink.is_some()
-        {
+        let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return Ok(()) };
+        slot.earliest_start = 0;
+        slot.cgroup = cgroup;
+        slot.generation = directory.newest_run();
+        if let Some(record) = settings {
+            slot.sink = Some(Sink::new(record.log));
             open_fifo(slot, index, poller)?;
         }
-        match state {
+        match state? {
             Some(state) if state.boot_id == self.boot_id => self.adopt_process(index, &state)?,
             Some(_) => self.forget_other_boot(index)?,
             None => self.recall_end(index),
         }
         self.drain(index);
         Ok(())
+    }
+
+    /// Its log settings are lost, and somebody may run: its output must go somewhere, or it would block.
+    fn rescue(&mut self, name: &SlotName, error: &io::Error) -> GenerationRecord {
+        let path = self.directory.slot(name).path().join(RESCUED_LOG);
+        let text =
+            format!("slot {name}: {error}; until its next start its output goes to {}", path.display());
+        self.remark(text);
+        GenerationRecord {
+            generation: Generation(0),
+            log: LogSpec { path, max_bytes: RESCUED_LOG_BYTES, keep: 1 },
+        }
     }
 
     fn adopt_process(&mut self, index: usize, state: &StateRecord) -> io::Result<()> {
@@ -77,8 +125,9 @@ impl Keeper {
     /// It ended and was reaped while no keeper looked. Horus may have recorded how; if not, nobody knows.
     fn adopt_dead(&mut self, index: usize, state: &StateRecord) -> io::Result<()> {
         let Some(slot) = self.slot_mut(index) else { return Ok(()) };
-        let recorded =
-            slot.directory.exit(state.generation)?.filter(|record| record.process == state.process);
+        // A record that cannot be read tells as little as none.
+        let recorded = slot.directory.exit(state.generation).ok().flatten();
+        let recorded = recorded.filter(|record| record.process == state.process);
         let status = recorded.as_ref().map_or(ExitStatus::Unknown, |record| record.status);
         if recorded.is_none() {
             slot.directory.write_exit(&ExitRecord {

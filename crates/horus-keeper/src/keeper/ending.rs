@@ -151,7 +151,7 @@ impl Keeper {
                 let _ = poller.unwatch(&main);
             }
             Phase::Running { main } => drop(poller.unwatch(&main)),
-            Phase::Empty | Phase::Ending { .. } | Phase::Ended { .. } => {}
+            Phase::Empty | Phase::Ending { .. } | Phase::Unreadable { .. } | Phase::Ended { .. } => {}
         }
         let (slot, generation) = (slot.name.clone(), slot.generation);
         if let Err(error) = removed {

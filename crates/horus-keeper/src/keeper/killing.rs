@@ -10,7 +10,7 @@
 //! nobody *and* that no orphan we did not kill was reaped since the look before.
 
 use crate::keeper::Keeper;
-use crate::keeper::slot::Slot;
+use crate::keeper::slot::{Phase, Slot};
 use crate::keeper::tree::{self, Clues};
 use crate::protocol::{Event, Generation, MAX_NAMED_SURVIVORS, Scope};
 use horus_sys::clock;
@@ -88,6 +88,7 @@ impl Keeper {
             earliest_start: slot.earliest_start,
             others: &others,
             reapers: &reapers,
+            everywhere: matches!(slot.phase, Phase::Unreadable { .. }),
         };
         let found = tree::members(table, &clues);
         slot.strays = found.iter().map(|row| row.id).filter(|id| Some(*id) != slot.last_main).collect();

@@ -8,6 +8,7 @@
 //! The loop is level-triggered and each handler tolerates being called for nothing.
 
 mod adopting;
+mod arguments;
 mod client;
 mod ending;
 mod killing;
@@ -15,10 +16,13 @@ mod requests;
 mod sink;
 mod slot;
 mod starting;
+mod talking;
 mod tree;
+mod unreadable;
 
-use crate::protocol::{Event, Hello, PROTOCOL, SlotName};
+use crate::protocol::{Event, SlotName};
 use crate::slots::RunDirectory;
+use arguments::Arguments;
 use client::Client;
 use horus_sys::cgroup::Cgroup;
 use horus_sys::limits::{self, Limit};
@@ -26,14 +30,13 @@ use horus_sys::lock::FileLock;
 use horus_sys::poll::{Interest, Poller, Ready, SignalPipe};
 use horus_sys::process::{self, ProcessId, Table};
 use horus_sys::signal::{self, Signal};
-use horus_sys::{clock, peer, subreaper, user};
+use horus_sys::{clock, subreaper};
 use sink::{Note, Tools};
-use slot::Slot;
+use slot::{Phase, Slot};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -124,36 +127,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-struct Arguments {
-    run_dir: PathBuf,
-    lock: RawFd,
-    cgroup: Option<PathBuf>,
-}
-
-impl Arguments {
-    fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, KeeperError> {
-        let usage = |text: &str| KeeperError::Usage(text.to_owned());
-        let (mut run_dir, mut lock, mut cgroup) = (None, None, None);
-        let mut arguments = arguments.into_iter();
-        while let Some(name) = arguments.next() {
-            let value = arguments.next().ok_or_else(|| usage("a value is missing"))?;
-            match name.to_str() {
-                Some("--run-dir") => run_dir = Some(PathBuf::from(value)),
-                Some("--cgroup") => cgroup = Some(PathBuf::from(value)),
-                Some("--lock-fd") => lock = value.to_str().and_then(|value| value.parse().ok()),
-                _ => return Err(usage(&format!("unknown option {}", name.display()))),
-            }
-        }
-        Ok(Self {
-            run_dir: run_dir.ok_or_else(|| usage("--run-dir is missing"))?,
-            lock: lock
-                .filter(|number| *number > 2)
-                .ok_or_else(|| usage("--lock-fd is missing or no descriptor"))?,
-            cgroup,
-        })
-    }
-}
-
 /// All state of the process.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -177,6 +150,8 @@ pub(crate) struct Keeper {
     /// SIGTERM came: end when nobody needs us.
     leaving: bool,
     complaints: u32,
+    /// Told in every Hello.
+    remarks: Vec<String>,
     /// How many orphans were reaped that no kill had hit and no look had seen.
     strange_orphans: u64,
 }
@@ -195,7 +170,7 @@ impl Keeper {
         let inherited_open_files = doing("raise the limit on open files", limits::raise_open_files())?;
         let signals = doing("listen for signals", SignalPipe::listen(&[Signal::CHLD, Signal::TERM]))?;
         let poller = doing("make a poller", Poller::new())?;
-        let listener = doing("listen", listen(&directory))?;
+        let listener = doing("listen", talking::listen(&directory))?;
         doing("poll", poller.add(listener.as_fd(), TOKEN_LISTENER, Interest::Read))?;
         doing("poll", poller.add(signals.as_fd(), TOKEN_SIGNALS, Interest::Read))?;
         let me = doing("identify itself", process::identify(process::own_pid()))?;
@@ -215,10 +190,12 @@ impl Keeper {
             busy: true,
             leaving: false,
             complaints: 0,
+            remarks: Vec::new(),
             strange_orphans: 0,
             directory,
         };
         keeper.open_cgroup(arguments.cgroup.as_ref());
+        keeper.notice_boot();
         doing("read the slots", keeper.adopt_all())?;
         Ok(keeper)
     }
@@ -319,81 +296,6 @@ impl Keeper {
         }
     }
 
-    // ---- the client -------------------------------------------------------------------------------------------
-
-    /// Takes newcomers of our own user (or root); the last one becomes the client, the one before is told and dropped.
-    fn accept(&mut self) {
-        for _ in 0..ACCEPTS_A_TURN {
-            let Ok((stream, _)) = self.listener.accept() else { return };
-            let Ok(credentials) = peer::peer_credentials(&stream) else { continue };
-            if credentials.uid != user::effective_uid() && credentials.uid != 0 {
-                self.complain(&format!("user {} tried to connect", credentials.uid));
-                continue;
-            }
-            self.tell(Event::Replaced);
-            self.client = None;
-            let Ok(client) = Client::new(stream, credentials.pid) else { continue };
-            if self.poller.add(client.as_fd(), TOKEN_CLIENT, Interest::Read).is_err() {
-                continue;
-            }
-            self.client = Some(client);
-            let hello = Hello {
-                protocol: PROTOCOL,
-                keeper_version: env!("CARGO_PKG_VERSION").to_owned(),
-                process: self.me,
-                cgroup: self.cgroup.is_some(),
-                slots: self.names.values().filter_map(|index| self.slot(*index)).map(Slot::view).collect(),
-            };
-            self.tell(Event::Hello(hello));
-        }
-    }
-
-    fn receive(&mut self) {
-        if let Some(Err(error)) = self.client.as_mut().map(Client::receive) {
-            self.serve(); // what it said before it left counts
-            self.drop_client(&error);
-        }
-    }
-
-    /// Tells the client, if there is one. Never waits.
-    pub(crate) fn tell(&mut self, event: Event) {
-        if let Some(Err(error)) = self.client.as_mut().map(|client| client.send(&event)) {
-            self.drop_client(&error);
-        }
-    }
-
-    fn flush(&mut self) {
-        if let Some(Err(error)) = self.client.as_mut().map(Client::flush) {
-            self.drop_client(&error);
-        }
-        if let Some(client) = &self.client {
-            let interest = if client.is_behind() { Interest::ReadWrite } else { Interest::Read };
-            let _ = self.poller.change(client.as_fd(), TOKEN_CLIENT, interest);
-        }
-    }
-
-    pub(crate) fn drop_client(&mut self, error: &client::ClientError) {
-        if !matches!(error, client::ClientError::Closed) {
-            self.complain(&format!("client dropped: {}", killing::chain(error)));
-        }
-        self.client = None;
-    }
-
-    pub(crate) fn degraded(&mut self, index: usize, error: &str) {
-        if let Some(slot) = self.slot(index).map(|slot| slot.name.clone()) {
-            self.complain(&format!("slot {slot}: {error}"));
-            self.tell(Event::Degraded { slot, error: error.to_owned() });
-        }
-    }
-
-    /// A line in the keeper's own log, as long as there are not too many.
-    pub(crate) fn complain(&mut self, text: &str) {
-        self.complaints = self.complaints.saturating_add(1);
-        if self.complaints <= MAX_COMPLAINTS {
-            let _ = writeln!(io::stderr(), "keeper {}: {text}", self.me.pid);
-        }
-    }
-
     // ---- slots ------------------------------------------------------------------------------------------------
 
     pub(crate) fn slot(&self, index: usize) -> Option<&Slot> {
@@ -425,21 +327,8 @@ impl Keeper {
 
     /// Whether no program of any slot lives.
     pub(crate) fn is_idle(&self) -> bool {
-        self.slots.iter().flatten().all(|slot| slot.main().is_none() && slot.kill.is_none())
+        self.slots.iter().flatten().all(|slot| {
+            slot.main().is_none() && slot.kill.is_none() && !matches!(slot.phase, Phase::Unreadable { .. })
+        })
     }
-}
-
-fn listen(directory: &RunDirectory) -> io::Result<UnixListener> {
-    // Bound under another name and renamed, so that the socket's name always leads to a listener, old or new.
-    let socket = directory.socket();
-    let temporary = socket.with_extension(format!("tmp-{}", std::process::id()));
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&temporary)?;
-    listener.set_nonblocking(true)?;
-    fs::set_permissions(&temporary, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    fs::rename(&temporary, &socket)?;
-    Ok(listener)
 }

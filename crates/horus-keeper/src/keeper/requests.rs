@@ -63,7 +63,8 @@ impl Keeper {
     fn current(&self, slot: &SlotName, generation: Generation) -> Result<usize, String> {
         let index = self.find(slot).ok_or_else(|| format!("there is no slot {slot}"))?;
         match self.slot(index) {
-            Some(found) if found.generation == generation => Ok(index),
+            // Which run lives in it, nobody knows: every one is meant.
+            Some(found) if found.generation == generation || found.unreadable().is_some() => Ok(index),
             Some(found) => Err(format!("slot {slot} is at run {}, not {generation}", found.generation)),
             None => Err(format!("there is no slot {slot}")),
         }
@@ -95,18 +96,25 @@ impl Keeper {
             self.tell(Event::Forgotten { slot });
             return Next::Serve;
         };
-        let idle =
-            |slot: &Slot| matches!(slot.phase, Phase::Empty | Phase::Ended { .. }) && slot.kill.is_none();
+        let idle = |slot: &Slot| {
+            matches!(slot.phase, Phase::Empty | Phase::Unreadable { .. } | Phase::Ended { .. })
+                && slot.kill.is_none()
+        };
         if !self.slot(index).is_some_and(idle) {
             return self.reject(&format!("slot {slot} is in use"));
         }
-        let strays = self.read_table().map(|table| self.members(index, &table).len());
+        let strays = if self.slot(index).is_some_and(|slot| slot.unreadable().is_some()) {
+            self.find_everybody(index).map(|found| found.len())
+        } else {
+            let table = self.read_table().ok_or_else(|| "cannot read the process table".to_owned());
+            table.map(|table| self.members(index, &table).len())
+        };
         match strays {
-            Some(0) => {}
-            Some(count) => {
+            Ok(0) => {}
+            Ok(count) => {
                 return self.reject(&format!("{count} processes of slot {slot} live: kill them first"));
             }
-            None => return self.reject("cannot read the process table"),
+            Err(error) => return self.reject(&error),
         }
         self.drain(index);
         let Some(removed) = self.slots.get_mut(index).and_then(Option::take) else { return Next::Serve };
@@ -124,6 +132,7 @@ impl Keeper {
     }
 
     fn on_shutdown(&mut self, mode: ShutdownMode) -> Next {
+        self.settle_unreadable();
         match mode {
             ShutdownMode::Leave => Next::End,
             ShutdownMode::IfIdle if self.is_idle() => Next::End,

@@ -2,7 +2,7 @@
 
 use crate::keeper::killing::Kill;
 use crate::keeper::sink::Sink;
-use crate::protocol::{ExitStatus, Generation, SlotName, SlotState, SlotView};
+use crate::protocol::{ExitStatus, Generation, SlotName, SlotState, SlotView, UnreadableSlot};
 use crate::slots::SlotDirectory;
 use horus_sys::cgroup::Cgroup;
 use horus_sys::launch::{Failed, Report};
@@ -42,6 +42,8 @@ pub(crate) enum Phase {
     Running { main: Handle },
     /// A process that is not our child ended; its status is still to be learned.
     Ending { main: Handle, since: Duration, look_at: Duration },
+    /// What is on disk about it cannot be read: its program may well live. Nothing is started in it blindly.
+    Unreadable { why: String },
     /// It ended.
     Ended { process: Option<ProcessId>, status: ExitStatus },
 }
@@ -70,7 +72,7 @@ impl Slot {
             Phase::Starting { main, .. } | Phase::Running { main } | Phase::Ending { main, .. } => {
                 Some(main.id())
             }
-            Phase::Empty | Phase::Ended { .. } => None,
+            Phase::Empty | Phase::Unreadable { .. } | Phase::Ended { .. } => None,
         }
     }
 
@@ -78,21 +80,40 @@ impl Slot {
     pub(crate) fn due(&self) -> Option<Duration> {
         let ending = match &self.phase {
             Phase::Ending { look_at, .. } => Some(*look_at),
-            Phase::Empty | Phase::Starting { .. } | Phase::Running { .. } | Phase::Ended { .. } => None,
+            Phase::Empty
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Unreadable { .. }
+            | Phase::Ended { .. } => None,
         };
         let kill = self.kill.as_ref().map(|kill| kill.next);
         let sink = self.sink.as_ref().and_then(Sink::due);
         [ending, kill, sink].into_iter().flatten().min()
     }
 
-    pub(crate) fn view(&self) -> SlotView {
+    /// What is wrong with its records, if it is that kind of slot.
+    pub(crate) fn unreadable(&self) -> Option<UnreadableSlot> {
+        match &self.phase {
+            Phase::Unreadable { why } => Some(UnreadableSlot { slot: self.name.clone(), why: why.clone() }),
+            Phase::Empty
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Ending { .. }
+            | Phase::Ended { .. } => None,
+        }
+    }
+
+    /// How it stands; `None` if nobody knows.
+    pub(crate) fn view(&self) -> Option<SlotView> {
         let state = match &self.phase {
+            Phase::Unreadable { .. } => return None,
             Phase::Empty => SlotState::Empty,
             Phase::Starting { main, .. } => SlotState::Starting(main.id()),
             Phase::Running { main } => SlotState::Running(main.id()),
             Phase::Ending { main, .. } => SlotState::Ending(main.id()),
             Phase::Ended { process, status } => SlotState::Ended { process: *process, status: *status },
         };
-        SlotView { slot: self.name.clone(), generation: self.generation, state, adopted: self.adopted }
+        let (slot, generation) = (self.name.clone(), self.generation);
+        Some(SlotView { slot, generation, state, adopted: self.adopted })
     }
 }

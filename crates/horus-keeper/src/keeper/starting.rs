@@ -26,7 +26,7 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    fn new(step: StartStep, error: impl ToString) -> Self {
+    pub(crate) fn new(step: StartStep, error: impl ToString) -> Self {
         Self { step, error: error.to_string() }
     }
 }
@@ -81,6 +81,7 @@ impl Keeper {
             at(StartStep::Record, "slot directory", files::ensure_private_dir(directory.path()))?;
             return Ok(self.insert(Slot::new(spec.slot.clone(), directory)));
         };
+        self.take_back(index)?;
         let Some(slot) = self.slot(index) else {
             return Err(Refusal::new(StartStep::Busy, "the slot vanished"));
         };

@@ -8,6 +8,7 @@
 //! Session and group numbers are pids and can be reused, so they count only while the main process is unreaped, or
 //! while a member known by pid *and* start time still has that number and so keeps it taken.
 
+use crate::protocol::Generation;
 use crate::slots::{RUN_VARIABLE, SLOT_VARIABLE, SlotName};
 use horus_sys::process::{self, ProcessId, Row, Table};
 use std::collections::BTreeSet;
@@ -31,6 +32,8 @@ pub(crate) struct Clues<'a> {
     pub(crate) others: &'a BTreeSet<i32>,
     /// Never belong, and are the possible reapers of orphans: keeper, client, and all above them.
     pub(crate) reapers: &'a BTreeSet<i32>,
+    /// Ask everybody for papers, not only orphans: the slot's records cannot be read, so nothing else is known.
+    pub(crate) everywhere: bool,
 }
 
 /// Everybody of the slot who lives.
@@ -41,7 +44,7 @@ pub(crate) fn members(table: &Table, clues: &Clues<'_>) -> Vec<Row> {
         known.contains(&row.id)
             || clues.in_cgroup.contains(&row.id.pid)
             || founded.is_some_and(|number| row.session == number || row.group == number)
-            || (clues.reapers.contains(&row.parent)
+            || ((clues.everywhere || clues.reapers.contains(&row.parent))
                 && !clues.others.contains(&row.id.pid)
                 && row.id.start_time >= clues.earliest_start
                 && has_papers(row, clues))
@@ -50,6 +53,17 @@ pub(crate) fn members(table: &Table, clues: &Clues<'_>) -> Vec<Row> {
     let mut found = table.closure(is_member, is_barrier);
     found.retain(|row| !row.is_gone());
     found
+}
+
+/// Living children of these parents whose papers cannot be seen: whose they are, nobody can tell.
+pub(crate) fn hidden_children(table: &Table, parents: &[i32]) -> Vec<ProcessId> {
+    let is_hidden = |row: &&Row| {
+        parents.contains(&row.parent)
+            && !row.is_gone()
+            && process::environment(row.id.pid)
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    table.rows().iter().filter(is_hidden).map(|row| row.id).collect()
 }
 
 fn is_taken_by_member(table: &Table, number: i32, known: &BTreeSet<ProcessId>) -> bool {
@@ -70,16 +84,24 @@ fn has_papers(row: &Row, clues: &Clues<'_>) -> bool {
 }
 
 fn is_marked(environment: &[u8], slot: &SlotName, run_directory: &Path) -> bool {
+    run_in(environment, slot, run_directory).is_some()
+}
+
+/// Which run of the slot the marks of this process name.
+pub(crate) fn marked_run(pid: i32, slot: &SlotName, run_directory: &Path) -> Option<Generation> {
+    let environment = process::environment(pid).ok()?;
+    std::str::from_utf8(run_in(&environment, slot, run_directory)?).ok()?.parse().ok().map(Generation)
+}
+
+fn run_in<'e>(environment: &'e [u8], slot: &SlotName, run_directory: &Path) -> Option<&'e [u8]> {
     use std::os::unix::ffi::OsStrExt;
     let value = |name: &str| {
         environment
             .split(|byte| *byte == 0)
             .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
     };
-    let of_slot = value(SLOT_VARIABLE)
-        .and_then(|value| value.strip_prefix(slot.as_str().as_bytes()))
-        .is_some_and(|rest| rest.starts_with(b"/"));
-    of_slot && value(RUN_VARIABLE) == Some(run_directory.as_os_str().as_bytes())
+    let run = value(SLOT_VARIABLE)?.strip_prefix(slot.as_str().as_bytes())?.strip_prefix(b"/")?;
+    (value(RUN_VARIABLE) == Some(run_directory.as_os_str().as_bytes())).then_some(run)
 }
 
 #[cfg(test)]
@@ -106,6 +128,7 @@ mod tests {
             earliest_start: 0,
             others: &BTreeSet::new(),
             reapers: &reapers,
+            everywhere: false,
         };
         members(&Table::from_rows(rows), &clues).iter().map(|row| row.id.pid).collect()
     }

@@ -4,7 +4,7 @@
 //! attaches again (which starts a new keeper if the old one is gone) and hands the new Hello to the loop, which
 //! compares it with what the engine believes. Requests that are made in between wait in a bounded queue.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +21,9 @@ const WAITING_REQUESTS_MAX: usize = 4_096;
 
 /// Messages between the loop and the link's tasks.
 const CHANNEL_MAX: usize = 1_024;
+
+/// Remarks of the keeper that are remembered as told; beyond that they are told again.
+const TOLD_MAX: usize = 256;
 
 /// How long the keeper may take to end when it is told to.
 const END_MAX: Duration = Duration::from_secs(1);
@@ -59,6 +62,7 @@ pub(super) struct KeeperLink {
     pub(super) news: mpsc::Receiver<News>,
     writer: Option<mpsc::Sender<Request>>,
     waiting: VecDeque<Request>,
+    told: BTreeSet<String>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -67,7 +71,7 @@ impl KeeperLink {
     pub(super) fn new(place: KeeperPlace) -> Self {
         let (sender, news) = mpsc::channel(CHANNEL_MAX);
         let task = tokio::spawn(keep_attached(place, sender));
-        Self { news, writer: None, waiting: VecDeque::new(), task }
+        Self { news, writer: None, waiting: VecDeque::new(), told: BTreeSet::new(), task }
     }
 
     /// The last request: once it is out, no further keeper is looked for (or started).
@@ -105,6 +109,14 @@ impl KeeperLink {
     /// Gives this connection up; the next one begins with a Hello that tells how things really are.
     pub(super) fn reconnect(&mut self) {
         self.writer = None;
+    }
+
+    /// Whether this remark was not told yet: every Hello repeats them all.
+    pub(super) fn is_news(&mut self, text: &str) -> bool {
+        if self.told.len() >= TOLD_MAX {
+            self.told.clear();
+        }
+        self.told.insert(text.to_owned())
     }
 
     pub(super) fn is_attached(&self) -> bool {

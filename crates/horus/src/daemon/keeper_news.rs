@@ -39,6 +39,11 @@ fn service_of(slot: &SlotName) -> Option<ServiceName> {
 /// Brings the engine's belief in line with what the keeper has.
 pub(super) fn reconcile(owner: &mut Owner, hello: Hello) {
     tracing::info!(keeper = hello.process.pid, slots = hello.slots.len(), "attached to the keeper");
+    for text in remarks(&hello) {
+        if owner.keeper.is_news(&text) {
+            note(owner, text);
+        }
+    }
     let believed: BTreeMap<ServiceName, Generation> = owner.engine.living().into_iter().collect();
     let mut accounted = BTreeSet::new();
     for view in hello.slots {
@@ -64,6 +69,17 @@ pub(super) fn reconcile(owner: &mut Owner, hello: Hello) {
     owner.unaccounted.clear();
     owner.hold_fifos();
     owner.step(Input::Reconciled);
+}
+
+/// What the keeper found wrong on disk.
+fn remarks(hello: &Hello) -> Vec<String> {
+    let unreadable = hello.unreadable.iter().map(|found| {
+        format!(
+            "{}: its records cannot be read ({}); it is not started while a process of it is found",
+            found.slot, found.why
+        )
+    });
+    hello.remarks.iter().cloned().chain(unreadable).collect()
 }
 
 fn reconcile_slot(
