@@ -8,7 +8,8 @@
 //!   clock  process  signal  reap  subreaper     who lives, who died, how to reach them
 //!   launch  spawn  cgroup  user  limits         how a child is made, and what it may have
 //!   poll  pipe  peer  lock  files               what a single-threaded loop needs
-//!   facts  redact                               what the kernel says about a process right now
+//!   facts  redact  disk                         what the kernel says about a process, or about a disk, right now
+//!   notify  self_stack                          how Horus itself is watched
 //!        \_____________ os ______________/
 //!               linux.rs | macos.rs             one private name, two systems
 //! ```
@@ -20,6 +21,7 @@
 
 pub mod cgroup;
 pub mod clock;
+pub mod disk;
 pub mod facility;
 pub mod fact;
 pub mod facts;
@@ -27,12 +29,14 @@ pub mod files;
 pub mod launch;
 pub mod limits;
 pub mod lock;
+pub mod notify;
 pub mod peer;
 pub mod pipe;
 pub mod poll;
 pub mod process;
 pub mod reap;
 pub mod redact;
+pub mod self_stack;
 pub mod signal;
 pub mod spawn;
 pub mod subreaper;
