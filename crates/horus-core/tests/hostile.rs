@@ -9,8 +9,12 @@ mod rig;
 mod by_hand;
 #[path = "hostile/hangs.rs"]
 mod hangs;
+#[path = "hostile/plans.rs"]
+mod plans;
 #[path = "hostile/sources.rs"]
 mod sources;
+#[path = "hostile/wakes.rs"]
+mod wakes;
 #[path = "hostile/words.rs"]
 mod words;
 #[path = "hostile/world.rs"]

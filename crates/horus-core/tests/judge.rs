@@ -2,10 +2,14 @@
 
 mod rig;
 
+#[path = "judge/captures.rs"]
+mod captures;
 #[path = "judge/faults.rs"]
 mod faults;
 #[path = "judge/fleet.rs"]
 mod fleet;
+#[path = "judge/proofs.rs"]
+mod proofs;
 #[path = "judge/work.rs"]
 mod work;
 

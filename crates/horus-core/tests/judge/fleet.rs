@@ -1,8 +1,10 @@
 //! Many at once, and the machine below them.
 
+use horus_core::Remembered;
 use horus_core::event::What;
+use horus_core::ids::ServiceName;
 use horus_core::notice::Story;
-use horus_core::observation::{HostObservation, Input};
+use horus_core::observation::{HostObservation, Input, OperatorRequest};
 use horus_core::plan::ServicePlan;
 use horus_core::reason::Rule;
 
@@ -155,4 +157,187 @@ fn a_detector_that_is_mostly_wrong_only_tells() {
         panic!("{:?}", rig.stories())
     };
     assert!(because.contains("wrong too often"), "{because}");
+}
+
+fn stories_of<'a>(rig: &'a Rig, service: &str) -> Vec<&'a Story> {
+    rig.told.iter().filter(|(_, notice)| notice.subject == service).map(|(_, notice)| &notice.story).collect()
+}
+
+#[test]
+fn who_waits_for_others_and_is_in_nobodys_message_waits_in_the_open() {
+    // Two have a common cause; long after its message was written a third one hangs, while one of the two is on trial.
+    let later: Behaviour = |age| if age <= 400 { Doing::Ticks } else { Doing::Hangs };
+    let mut rig = fleet(3, |n| if n < 2 { hangs_after_100 } else { later });
+    rig.run(400 + 60);
+    let common = rig.stories().into_iter().find_map(|story| match story {
+        Story::CommonCause { services, .. } => Some(services.clone()),
+        _ => None,
+    });
+    assert_eq!(common.unwrap_or_default(), ["a", "b"]);
+    let signalled = |service: &str| rig.signals.iter().any(|(_, text)| text.starts_with(service));
+    assert!(!signalled("c"), "it has to wait: {:?}", rig.signals);
+    let [Story::StuckObserved { because, .. }] = stories_of(&rig, "c")[..] else {
+        panic!("{:?}", stories_of(&rig, "c"))
+    };
+    assert!(because.contains("waits"), "{because}");
+    let waits =
+        |service| stories_of(&rig, service).iter().any(|it| matches!(it, Story::StuckObserved { .. }));
+    assert!(!waits("a") && !waits("b"), "they are in the message");
+}
+
+#[test]
+fn who_hangs_while_everybody_is_let_settle_is_told_of_by_its_own_restart() {
+    let mut rig = fleet(1, |_| hangs_after_100);
+    rig.run(115);
+    rig.step(Input::Host(HostObservation::Suspended { slept: 519 * SECOND }));
+    rig.run(40);
+    assert_eq!(terms(&rig), 1);
+    let waits = rig.stories().iter().any(|story| matches!(story, Story::StuckObserved { .. }));
+    assert!(!waits, "it waited for a moment only: {:?}", rig.stories());
+}
+
+#[test]
+fn a_common_cause_that_was_away_for_a_quarter_of_an_hour_is_over() {
+    let gap: Behaviour = |age| if (101..130).contains(&age) { Doing::Hangs } else { Doing::Ticks };
+    let mut rig = fleet(4, |_| gap);
+    rig.run(200);
+    let at = |rig: &Rig, wanted: fn(&What) -> bool| {
+        rig.events.iter().find(|(_, subject, what)| subject == "horus" && wanted(what)).map(|(at, ..)| *at)
+    };
+    let opened = at(&rig, |what| matches!(what, What::GuardOpened { .. })).unwrap();
+    assert_eq!(at(&rig, |what| matches!(what, What::IncidentClosed { .. })), None, "it may come again");
+    rig.run(1000);
+    let closed = at(&rig, |what| matches!(what, What::IncidentClosed { .. })).unwrap();
+    assert_eq!(closed.since(opened), 900 * SECOND);
+}
+
+#[test]
+fn a_cause_is_remembered_for_twenty_minutes() {
+    // Both fell silent at 100 s; one was healed and proven long before the other's patience is at its end.
+    for (deadline, common) in [(600, true), (1500, false)] {
+        let slow = ServicePlan { deadline: deadline * SECOND, ..service() };
+        let mut rig = Rig::new(&[("a", service(), hangs_after_100), ("b", slow, hangs_after_100)]);
+        rig.run(125);
+        assert_eq!(terms(&rig), 1);
+        rig.behaviour.insert(name("a"), ticks);
+        rig.run(u64::from(deadline));
+        let told = rig.stories().iter().any(|story| matches!(story, Story::CommonCause { .. }));
+        assert_eq!(told, common, "after {deadline} s");
+    }
+}
+
+#[test]
+fn who_is_judged_by_nothing_does_not_dilute_a_common_cause() {
+    for held in [false, true] {
+        let mut services: Vec<(&str, ServicePlan, Behaviour)> =
+            NAMES.iter().map(|name| (*name, service(), ticks as Behaviour)).collect();
+        for (_, plan, doing) in services.iter_mut().skip(2) {
+            // Eighteen of twenty have no beat, or do not run.
+            (plan.autostart, *doing) = (!held, |_| Doing::Nothing);
+            if !held {
+                plan.beats.clear();
+            }
+        }
+        let mut rig = Rig::new(&services);
+        rig.run(100);
+        for text in ["a", "b"] {
+            rig.behaviour.insert(name(text), |_| Doing::Hangs);
+        }
+        rig.run(25);
+        assert_eq!(terms(&rig), 0, "held: {held}; two of the two that are judged: {:?}", rig.signals);
+    }
+}
+
+#[test]
+fn a_trial_is_over_when_a_person_takes_it_in_hand() {
+    let hold = |stop| {
+        move |service| OperatorRequest::Hold { service, reason: "debugging".into(), expires_in: None, stop }
+    };
+    let requests: [&dyn Fn(ServiceName) -> OperatorRequest; 3] =
+        [&hold(false), &hold(true), &OperatorRequest::Stop];
+    for request in requests {
+        let mut rig = fleet(3, |_| hangs_after_100);
+        rig.run(145);
+        assert_eq!(terms(&rig), 1, "the first of three is tried");
+        let tried = name(rig.signals[0].1.split(' ').next().unwrap_or_default());
+        rig.behaviour.insert(tried.clone(), ticks);
+        rig.run(20);
+        assert_eq!(terms(&rig), 1, "it is not proven yet");
+        let request = request(tried);
+        rig.ask(request.clone());
+        let before = terms(&rig);
+        rig.run(30);
+        assert_eq!(
+            terms(&rig),
+            before + 1,
+            "{request:?}: there is nothing left to wait for: {:?}",
+            rig.signals
+        );
+    }
+}
+
+#[test]
+fn an_open_breaker_is_no_trial_that_others_wait_for() {
+    let hangs_at_30: Behaviour = |age| if age <= 30 { Doing::Ticks } else { Doing::Hangs };
+    let mut rig = Rig::new(&[("a", service(), hangs_after_100), ("b", service(), ticks)]);
+    while !rig.engine.status(rig.now).services[0].breaker_open {
+        rig.run(10);
+    }
+    let remembered = |(service, memory): (&_, &horus_core::command::Memory)| {
+        let (service, memory) = (Clone::clone(service), memory.clone());
+        Remembered { service, memory, elapsed: SECOND }
+    };
+    let remembered = rig.memories.iter().map(remembered).collect();
+    let mut next = Rig::adopting(&[("a", service(), ticks), ("b", service(), hangs_at_30)], remembered);
+    next.run(60);
+    assert_eq!(terms(&next), 1, "{:?}", next.stories());
+}
+
+#[test]
+fn a_long_standstill_of_horus_lets_everybody_settle_and_a_short_one_does_not() {
+    for (late, signals) in [(2, 1), (10, 0)] {
+        let mut rig = fleet(1, |_| hangs_after_100);
+        rig.run(115);
+        rig.now = rig.now + late * SECOND;
+        rig.step(Input::Wake);
+        rig.run(20);
+        assert_eq!(terms(&rig), signals, "late by {late} s");
+        rig.run(20);
+        assert_eq!(terms(&rig), 1);
+    }
+}
+
+fn press(rig: &mut Rig, cpu: f64) {
+    rig.step(Input::Host(HostObservation::Pressure { cpu, memory: 0.0, io: 0.0 }));
+}
+
+#[test]
+fn limits_that_shrink_in_the_middle_of_a_silence_condemn_nobody_at_once() {
+    let deadline_ms = |rig: &Rig| rig.engine.status(rig.now).services[0].deadline_ms;
+    let mut rig = fleet(1, |_| hangs_after_100);
+    rig.run(95);
+    press(&mut rig, 0.9);
+    assert_eq!(deadline_ms(&rig), 40_000);
+    rig.run(30);
+    press(&mut rig, 0.0);
+    rig.run(9);
+    assert_eq!(terms(&rig), 0, "silent for 34 s, and ten of them under the limit of this machine at rest");
+    rig.run(3);
+    assert_eq!(terms(&rig), 1);
+
+    // A pressure that wavers grants this once in a silence, and once more in the next.
+    let mut rig = fleet(1, |_| hangs_after_100);
+    rig.run(95);
+    for cpu in [0.9, 0.0, 0.9, 0.0] {
+        press(&mut rig, cpu);
+        rig.run(6);
+    }
+    rig.run(10);
+    assert_eq!(terms(&rig), 1);
+    // Who is not silent is judged by the shorter limits at once.
+    let mut rig = fleet(1, |_| ticks);
+    rig.run(95);
+    press(&mut rig, 0.9);
+    press(&mut rig, 0.0);
+    assert_eq!(deadline_ms(&rig), 10_000);
 }

@@ -1,0 +1,99 @@
+//! A plan that is edited while things are going on, what is in nobody's plan, and the end of Horus itself.
+
+use horus_core::ids::SinkName;
+use horus_core::plan::{SecretSource, SinkKind, SinkPlan};
+
+use super::*;
+
+#[test]
+fn a_sink_that_left_the_plan_is_not_dead_any_more() {
+    let sink = SinkPlan {
+        kind: SinkKind::Discord,
+        severity: Severity::Warning,
+        secret: SecretSource::Env("HORUS_URL".into()),
+        mention: None,
+    };
+    let mut hand = ByHand::running(service());
+    hand.change(|plan| {
+        for text in ["night", "ops"] {
+            plan.sinks.insert(SinkName::parse(text).unwrap(), sink.clone());
+        }
+    });
+    for text in ["night", "ops"] {
+        hand.step(Input::SinkHealth { sink: text.into(), fault: Some("HTTP 404".into()) });
+    }
+    hand.change(|plan| drop(plan.sinks.remove("night")));
+    let dead: Vec<String> =
+        hand.engine.status(hand.now).dead_sinks.into_iter().map(|sink| sink.name).collect();
+    assert_eq!(dead, ["ops"]);
+    assert_eq!(hand.engine.open_incidents().len(), 1);
+}
+
+#[test]
+fn a_monitor_that_is_edited_begins_anew_and_the_others_go_on() {
+    let mut hand = ByHand::new(service());
+    hand.change(|plan| drop(plan.monitors.insert(monitor(), monitor_plan())));
+    hand.monitor_down();
+    hand.pass(10);
+    let opened = |what: &What| matches!(what, What::IncidentOpened { kind: IncidentKind::MonitorDown, .. });
+    let closed = |what: &What| matches!(what, What::IncidentClosed { .. });
+    assert_eq!(hand.count(opened), 1);
+    hand.change(|plan| plan.services.get_mut("bot").unwrap().deadline = 20 * SECOND);
+    assert_eq!(hand.count(closed), 0, "it is down still");
+    hand.change(|plan| plan.monitors.get_mut("venue").unwrap().down_after = 30 * SECOND);
+    assert_eq!(hand.count(closed), 1, "what was told was told by another plan");
+    assert_eq!(hand.engine.status(hand.now).monitors[0].up, None, "it was not asked yet");
+}
+
+#[test]
+fn a_run_number_is_kept_for_a_service_that_is_not_in_the_plan_yet() {
+    let mut hand = ByHand::new(service());
+    hand.engine.raise_generation(&name("late"), Generation(41));
+    hand.engine.raise_generation(&name("late"), Generation(7));
+    let bot = hand.plan.services["bot"].clone();
+    hand.change(|plan| drop(plan.services.insert(name("late"), bot)));
+    let started = hand.log.iter().find_map(|command| match command {
+        Command::Start { service, generation, .. } if service.as_str() == "late" => Some(*generation),
+        _ => None,
+    });
+    assert_eq!(started, Some(Generation(42)));
+}
+
+#[test]
+fn who_lives_is_known_by_its_run() {
+    let mut hand = ByHand::new(service());
+    hand.spawned();
+    assert_eq!(hand.engine.living(), [(name("bot"), hand.generation())]);
+}
+
+#[test]
+fn horus_does_not_end_before_it_knows_who_still_lives() {
+    let mut hand = ByHand::with_memory(service(), ByHand::running(service()).memory(), SECOND);
+    let finished = |hand: &ByHand| hand.log.contains(&Command::Finished);
+    hand.step(Input::ShutDown);
+    assert!(!finished(&hand), "an earlier life has left something running, and the keeper has not spoken");
+    hand.adopt_and_reconcile(1);
+    assert_eq!(hand.signals(), 1, "it is stopped");
+    assert!(!finished(&hand));
+    hand.exited();
+    assert!(finished(&hand));
+    // With nothing remembered there is nobody to wait for.
+    let mut hand = ByHand::with_memory(service(), Memory::default(), SECOND);
+    hand.step(Input::ShutDown);
+    assert!(finished(&hand));
+}
+
+#[test]
+fn who_others_need_is_stopped_after_them() {
+    let mut rig = Rig::new(&[
+        ("a", service(), |_| Doing::Ticks),
+        ("z", horus_core::plan::ServicePlan { after: vec![name("a")], ..service() }, |_| Doing::Ticks),
+    ]);
+    rig.run(10);
+    assert_eq!(rig.starts.len(), 2);
+    rig.step(Input::ShutDown);
+    rig.run(10);
+    assert!(rig.finished);
+    let order: Vec<&str> = rig.signals.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(order, ["z SIGTERM", "a SIGTERM"]);
+}
