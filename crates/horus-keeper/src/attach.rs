@@ -4,13 +4,16 @@
 //! hands the lock down by inheritance, so it is held from before the fork until the keeper's end. A Horus that does
 //! not get it connects.
 
-use crate::protocol::{Event, Hello, MAX_LINE, PROTOCOL};
+use crate::crash_point::crash_point_of_horus;
+use crate::protocol::{Event, Hello, MAX_LINE, PROTOCOLS, Versions};
 use crate::slots::RunDirectory;
 use horus_sys::clock;
 use horus_sys::files::PrivateDirError;
 use horus_sys::lock::{self, FileLock, Holder, LockError};
 use horus_sys::poll::Poller;
+use horus_sys::process::ProcessId;
 use horus_sys::{peer, spawn, user};
+use serde::Deserialize;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -66,7 +69,7 @@ pub enum AttachError {
         /// The end of `keeper.log`.
         last_words: String,
     },
-    /// The lock is held and nobody answers: the keeper is stopped or stuck.
+    /// The lock is held and nobody answers: the keeper is stopped or stuck. See [`crate::replace`].
     #[error("the keeper does not answer ({}); last problem: {problem}", holder.as_ref().map_or_else(|| "unknown pid".to_owned(), Holder::to_string))]
     Unresponsive {
         /// Who holds the lock, if the lock file says so.
@@ -74,12 +77,24 @@ pub enum AttachError {
         /// What the last try met.
         problem: String,
     },
-    /// The keeper speaks another version. It keeps the children; it must be replaced when they have ended.
-    #[error("the keeper speaks protocol {theirs}, we speak {PROTOCOL}")]
+    /// The keeper lives and speaks no version that we speak. It goes on without us: its children live and their output
+    /// is kept, but nobody restarts or judges them.
+    #[error(
+        "the keeper (version {version}, pid {}) speaks protocol {theirs} and this Horus {PROTOCOLS}: the services go on \
+         unwatched until a Horus of version {version} runs here",
+        process.pid
+    )]
     Protocol {
-        /// Its version.
-        theirs: u32,
+        /// What it speaks.
+        theirs: Versions,
+        /// Its program version.
+        version: String,
+        /// Itself.
+        process: ProcessId,
     },
+    /// Somebody answers, and not as a keeper does.
+    #[error("what listens at the keeper's socket is no keeper: {0}")]
+    Strange(String),
 }
 
 /// Connects to the keeper of `run_dir`, started as `exe keep ...` if none lives. Waits at most [`ATTACH_DEADLINE`].
@@ -98,17 +113,15 @@ pub fn attach(run_dir: &Path, exe: &Path, cgroup: Option<&Path>) -> Result<Attac
             Ok(lock) => {
                 start(&directory, exe, cgroup, &lock)?;
                 spawns += 1;
-                crate::crash_point::crash_point("attach.after-spawn");
+                crash_point_of_horus("attach.after-spawn");
             }
             Err(LockError::Held { .. }) => {}
             Err(error) => return Err(AttachError::Lock(error)),
         }
-        match greet(&directory, deadline) {
-            Ok((stream, hello)) if hello.protocol == PROTOCOL => {
-                return Ok(Attached { stream, hello, spawned: spawns > 0 });
-            }
-            Ok((_, hello)) => return Err(AttachError::Protocol { theirs: hello.protocol }),
-            Err(error) => problem = error.to_string(),
+        match greet(&directory.socket(), deadline) {
+            Ok((stream, hello)) => return Ok(Attached { stream, hello, spawned: spawns > 0 }),
+            Err(Unheard::Final(error)) => return Err(error),
+            Err(Unheard::Silent(error)) => problem = error.to_string(),
         }
         wait(pause);
         pause = (pause * 2).min(Duration::from_millis(50));
@@ -149,21 +162,71 @@ fn last_words(directory: &RunDirectory) -> String {
     if lines.is_empty() { "none".to_owned() } else { lines.join(" | ") }
 }
 
-fn greet(directory: &RunDirectory, deadline: Duration) -> io::Result<(UnixStream, Hello)> {
-    let stream = UnixStream::connect(directory.socket())?;
+/// What the keeper of `run_dir` says of itself and its slots. Disturbs neither it nor its client, and starts nothing.
+pub fn observe(run_dir: &Path) -> Result<Hello, AttachError> {
+    let silent = |error: io::Error, directory: Option<&RunDirectory>| AttachError::Unresponsive {
+        holder: directory.and_then(|directory| lock::read_holder(&directory.lock())),
+        problem: error.to_string(),
+    };
+    let directory = RunDirectory::existing(run_dir).map_err(|error| silent(error, None))?;
+    match greet(&directory.view_socket(), clock::monotonic() + HELLO_PATIENCE) {
+        Ok((_, hello)) => Ok(hello),
+        Err(Unheard::Final(error)) => Err(error),
+        Err(Unheard::Silent(error)) => Err(silent(error, Some(&directory))),
+    }
+}
+
+/// Why no Hello was heard.
+enum Unheard {
+    /// Nobody spoke. Try again: the connection may have led to a dying keeper.
+    Silent(io::Error),
+    /// Somebody did, and another try would hear the same.
+    Final(AttachError),
+}
+
+impl From<io::Error> for Unheard {
+    fn from(error: io::Error) -> Self {
+        Self::Silent(error)
+    }
+}
+
+/// The part of Hello that every version can read, because none may change it.
+#[derive(Deserialize)]
+struct Head {
+    event: String,
+    protocol: u32,
+    #[serde(default)]
+    protocols: Option<Versions>,
+    process: ProcessId,
+    keeper_version: String,
+}
+
+fn greet(socket: &Path, deadline: Duration) -> Result<(UnixStream, Hello), Unheard> {
+    let stream = UnixStream::connect(socket)?;
     stream.set_nonblocking(true)?;
     let server = peer::peer_credentials(&stream)?;
     if server.uid != user::effective_uid() && server.uid != 0 {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!("the socket is user {}'s", server.uid),
-        ));
+        return Err(Unheard::Final(AttachError::Strange(format!("it runs as user {}", server.uid))));
     }
     let patience = HELLO_PATIENCE.min(deadline.saturating_sub(clock::monotonic()));
     let line = peer::read_line_exactly(&stream, MAX_LINE, patience)?;
-    match serde_json::from_slice(&line)? {
-        Event::Hello(hello) => Ok((stream, hello)),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the keeper did not begin with Hello")),
+    understand(&line).map(|hello| (stream, hello)).map_err(Unheard::Final)
+}
+
+fn understand(line: &[u8]) -> Result<Hello, AttachError> {
+    let strange = |error: serde_json::Error| AttachError::Strange(error.to_string());
+    let head: Head = serde_json::from_slice(line).map_err(strange)?;
+    if head.event != "hello" {
+        return Err(AttachError::Strange("it did not begin with Hello".to_owned()));
+    }
+    let theirs = head.protocols.unwrap_or(Versions { oldest: head.protocol, newest: head.protocol });
+    if theirs.common(PROTOCOLS).is_none() {
+        let Head { keeper_version: version, process, .. } = head;
+        return Err(AttachError::Protocol { theirs, version, process });
+    }
+    match serde_json::from_slice(line).map_err(strange)? {
+        Event::Hello(hello) => Ok(hello),
+        _ => Err(AttachError::Strange("it did not begin with Hello".to_owned())),
     }
 }
 

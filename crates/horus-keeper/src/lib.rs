@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Where to read: [`protocol`] is what is said over the socket, [`slots`] what is on disk, [`attach`] how Horus finds
-//! or starts the keeper, [`run`] the keeper itself, [`logs`] how its log files are read. The crash windows are listed
+//! or starts the keeper, [`observe`] how others look at it, [`replace`] how a hung one is ended, [`run`] the keeper itself, [`logs`] how its log files are read. The crash windows are listed
 //! in `docs/design/001-one-keeper.md`.
 
 #![forbid(unsafe_code)]
@@ -25,7 +25,9 @@ mod attach;
 mod crash_point;
 mod keeper;
 mod orphans;
+mod replace;
 
-pub use attach::{ATTACH_DEADLINE, AttachError, Attached, attach};
+pub use attach::{ATTACH_DEADLINE, AttachError, Attached, attach, observe};
 pub use keeper::run;
 pub use orphans::{FifoHold, hold_fifos, reap_orphans};
+pub use replace::{ReplaceError, Replaced, replace};

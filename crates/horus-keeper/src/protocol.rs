@@ -5,9 +5,11 @@
 //! generation; there is no other correlation. State is repeated, not replayed: an event that a dying client missed is
 //! in the next Hello.
 //!
-//! Versions: a new field or variant does not change [`PROTOCOL`]; an unknown request is answered by
+//! Versions: a new field, request or event does not change the version; an unknown request is answered by
 //! [`Event::Rejected`], an unknown event reads as [`Event::Unknown`], unknown fields are skipped. Only a change of
-//! meaning raises the number.
+//! meaning, or a new word inside an old message, raises the number. Each side knows a range, [`PROTOCOLS`], of which the
+//! oldest is always the one before the newest at least. The keeper greets in its oldest, so the head of Hello (`event`,
+//! `protocol`, `protocols`, `process`, `keeper_version`) can be read by whoever ever spoke to a keeper.
 
 use horus_sys::launch::{Identity, Step};
 use horus_sys::process::ProcessId;
@@ -18,12 +20,12 @@ use std::fmt;
 use std::path::PathBuf;
 
 mod text;
+mod versions;
 
 pub use crate::slots::SlotName;
 pub use text::Text;
+pub use versions::{FormatVersions, PROTOCOLS, Versions};
 
-/// The version of this language.
-pub const PROTOCOL: u32 = 1;
 /// Longest line either side sends or accepts, newline included, in bytes.
 pub const MAX_LINE: usize = 4 * 1024 * 1024;
 /// Most bytes the keeper holds for a client that does not read; then it drops the client.
@@ -300,10 +302,19 @@ pub const MAX_NAMED_SURVIVORS: usize = 16;
 /// Who the keeper is and what it keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
-    /// [`PROTOCOL`] of the keeper.
+    /// The language of this line.
     pub protocol: u32,
+    /// All that the keeper speaks; a keeper that does not say speaks this one only.
+    #[serde(default)]
+    pub protocols: Option<Versions>,
+    /// The records that the keeper reads.
+    #[serde(default)]
+    pub formats: Vec<FormatVersions>,
     /// Its program version.
     pub keeper_version: String,
+    /// The file it was executed from, as it was called then.
+    #[serde(default)]
+    pub executable: Option<String>,
     /// Itself.
     pub process: ProcessId,
     /// Whether slots get a cgroup of their own.

@@ -4,6 +4,7 @@
 //!   RUN/                 0700
 //!     keeper.lock        flock: its holder is the keeper (or the Horus that is starting it)
 //!     keeper.sock        0600
+//!     keeper-view.sock   0600; who connects gets one Hello and disturbs nobody
 //!     keeper.log         the keeper's last words
 //!     boot               in which boot the records of living programs were written
 //!     slots/NAME/
@@ -17,7 +18,7 @@
 //! second is JSON. A record that cannot be read is not taken as absent, since its program may live: see
 //! `keeper/unreadable.rs`. Records of an earlier boot speak of nobody who lives, readable or not.
 
-use crate::protocol::{ExitStatus, Generation, LogSpec};
+use crate::protocol::{ExitStatus, FormatVersions, Generation, LogSpec, Versions};
 use horus_sys::files::{self, Durability, PrivateDirError};
 use horus_sys::process::ProcessId;
 use serde::de::DeserializeOwned;
@@ -27,8 +28,25 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Version of every record here.
-const FORMAT: u32 = 1;
+/// One kind of record. A new field needs no new version: unknown ones are skipped, missing ones have defaults. A change of
+/// meaning does; the version before stays readable, and is written as long as the other side knows no newer one.
+#[derive(Debug, Clone, Copy)]
+struct Format {
+    kind: &'static str,
+    versions: Versions,
+}
+
+const BOOT: Format = Format { kind: "horus-boot", versions: Versions { oldest: 1, newest: 1 } };
+const GENERATION: Format = Format { kind: "horus-gen", versions: Versions { oldest: 1, newest: 1 } };
+const STATE: Format = Format { kind: "horus-state", versions: Versions { oldest: 1, newest: 1 } };
+const EXIT: Format = Format { kind: "horus-exit", versions: Versions { oldest: 1, newest: 1 } };
+
+/// The records that this build reads.
+pub fn formats() -> Vec<FormatVersions> {
+    let known = [BOOT, GENERATION, STATE, EXIT];
+    known.map(|Format { kind, versions }| FormatVersions { record: kind.to_owned(), versions }).to_vec()
+}
+
 /// Longest record that is read, in bytes.
 const MAX_RECORD: usize = 64 * 1024;
 /// Most characters of an explanation of what is wrong with a record.
@@ -108,6 +126,11 @@ impl RunDirectory {
         Ok(directory)
     }
 
+    /// One that is there already: nothing is made or mended.
+    pub fn existing(path: &Path) -> io::Result<Self> {
+        fs::canonicalize(path).map(|path| Self { path })
+    }
+
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
@@ -120,6 +143,10 @@ impl RunDirectory {
     pub fn socket(&self) -> PathBuf {
         self.path.join("keeper.sock")
     }
+    /// The socket at which anybody of the same user gets a Hello, and nothing else.
+    pub fn view_socket(&self) -> PathBuf {
+        self.path.join("keeper-view.sock")
+    }
     /// Where the keeper's own errors go.
     pub fn log(&self) -> PathBuf {
         self.path.join("keeper.log")
@@ -130,12 +157,12 @@ impl RunDirectory {
     }
     /// The boot in which a keeper last began here; `None` if nobody says so readably.
     pub fn boot_id(&self) -> Option<String> {
-        read(&self.boot(), "horus-boot").ok().flatten().map(|BootRecord { boot_id }| boot_id)
+        read(&self.boot(), BOOT).ok().flatten().map(|BootRecord { boot_id }| boot_id)
     }
     /// Writes that down, so that it outlasts a power cut: it is what tells the records of an earlier boot.
     pub fn write_boot_id(&self, boot_id: &str) -> io::Result<()> {
         let record = BootRecord { boot_id: boot_id.to_owned() };
-        write_lasting(&self.boot(), "horus-boot", &record, Durability::PowerLoss)
+        write_lasting(&self.boot(), BOOT, &record, Durability::PowerLoss)
     }
     /// Where the slots are.
     pub fn slots(&self) -> PathBuf {
@@ -235,19 +262,19 @@ impl SlotDirectory {
 
     /// Reads `gen`.
     pub fn generation(&self) -> io::Result<Option<GenerationRecord>> {
-        read(&self.path.join("gen"), "horus-gen")
+        read(&self.path.join("gen"), GENERATION)
     }
     /// Writes `gen`.
     pub fn write_generation(&self, record: &GenerationRecord) -> io::Result<()> {
-        write(&self.path.join("gen"), "horus-gen", record)
+        write(&self.path.join("gen"), GENERATION, record)
     }
     /// Reads `state`.
     pub fn state(&self) -> io::Result<Option<StateRecord>> {
-        read(&self.path.join("state"), "horus-state")
+        read(&self.path.join("state"), STATE)
     }
     /// Writes `state`.
     pub fn write_state(&self, record: &StateRecord) -> io::Result<()> {
-        write(&self.path.join("state"), "horus-state", record)
+        write(&self.path.join("state"), STATE, record)
     }
     /// Removes `state`; it is fine if there is none.
     pub fn remove_state(&self) -> io::Result<()> {
@@ -255,11 +282,11 @@ impl SlotDirectory {
     }
     /// Reads the exit record of a run.
     pub fn exit(&self, generation: Generation) -> io::Result<Option<ExitRecord>> {
-        read(&self.exit_path(generation), "horus-exit")
+        read(&self.exit_path(generation), EXIT)
     }
     /// Writes an exit record and drops the one that is now too old.
     pub fn write_exit(&self, record: &ExitRecord) -> io::Result<()> {
-        write(&self.exit_path(record.generation), "horus-exit", record)?;
+        write(&self.exit_path(record.generation), EXIT, record)?;
         match record.generation.0.checked_sub(KEEP_EXIT_RECORDS) {
             Some(old) => absent_is_fine(fs::remove_file(self.exit_path(Generation(old)))),
             None => Ok(()),
@@ -298,31 +325,47 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn write<T: Serialize>(path: &Path, kind: &str, record: &T) -> io::Result<()> {
-    write_lasting(path, kind, record, Durability::ThisBoot)
+fn write<T: Serialize>(path: &Path, format: Format, record: &T) -> io::Result<()> {
+    write_lasting(path, format, record, Durability::ThisBoot)
 }
 
-fn write_lasting<T: Serialize>(path: &Path, kind: &str, record: &T, lasting: Durability) -> io::Result<()> {
+fn write_lasting<T: Serialize>(
+    path: &Path,
+    format: Format,
+    record: &T,
+    lasting: Durability,
+) -> io::Result<()> {
     let json = serde_json::to_string(record)?;
-    files::write_atomic(path, format!("{kind} {FORMAT}\n{json}\n").as_bytes(), lasting)
+    let Format { kind, versions: Versions { newest, .. } } = format;
+    files::write_atomic(path, format!("{kind} {newest}\n{json}\n").as_bytes(), lasting)
 }
 
-fn read<T: DeserializeOwned>(path: &Path, kind: &str) -> io::Result<Option<T>> {
+fn read<T: DeserializeOwned>(path: &Path, format: Format) -> io::Result<Option<T>> {
     let content = match files::read_limited(path, MAX_RECORD) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(bad(path, &error.to_string()))?,
         result => result?,
     };
-    // What the file says may be quoted in what is wrong with it: nothing of it reaches a terminal unescaped.
-    let bad = |what: String| {
-        let what: String = what.chars().take(MAX_FAULT).flat_map(char::escape_default).collect();
-        io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", path.display()))
-    };
-    let text = String::from_utf8(content).map_err(|_| bad("not text".to_owned()))?;
-    let (head, json) = text.split_once('\n').ok_or_else(|| bad("cut short".to_owned()))?;
-    if head != format!("{kind} {FORMAT}") {
-        return Err(bad(format!("expected `{kind} {FORMAT}`, found `{head}`")));
+    let text = String::from_utf8(content).map_err(|_| bad(path, "not text"))?;
+    let (head, json) = text.split_once('\n').ok_or_else(|| bad(path, "cut short"))?;
+    let Format { kind, versions } = format;
+    let version = head.strip_prefix(kind).and_then(|rest| rest.strip_prefix(' '));
+    match version.map(str::parse) {
+        Some(Ok(version)) if versions.contains(version) => {}
+        Some(Ok(version)) => {
+            return Err(bad(path, &format!("it is version {version}, and this build reads {versions}")));
+        }
+        Some(Err(_)) | None => {
+            return Err(bad(path, &format!("expected `{kind} {versions}`, found `{head}`")));
+        }
     }
-    serde_json::from_str(json).map(Some).map_err(|error| bad(error.to_string()))
+    serde_json::from_str(json).map(Some).map_err(|error| bad(path, &error.to_string()))
+}
+
+/// What the file says may be quoted in what is wrong with it: nothing of it reaches a terminal unescaped.
+fn bad(path: &Path, what: &str) -> io::Error {
+    let what: String = what.chars().take(MAX_FAULT).flat_map(char::escape_default).collect();
+    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", path.display()))
 }
 
 #[cfg(test)]
@@ -338,6 +381,19 @@ mod tests {
             assert!(SlotName::try_from(bad).is_err(), "{bad:?}");
         }
         assert!(serde_json::from_str::<SlotName>("\"../x\"").is_err());
+    }
+
+    #[test]
+    fn a_reader_of_two_versions_takes_both_and_writes_the_newest() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("boot");
+        let grown = Format { kind: "horus-boot", versions: Versions { oldest: 1, newest: 2 } };
+        write(&path, BOOT, &BootRecord { boot_id: "b".to_owned() }).unwrap();
+        assert_eq!(read::<BootRecord>(&path, grown).unwrap().unwrap().boot_id, "b");
+        write(&path, grown, &BootRecord { boot_id: "c".to_owned() }).unwrap();
+        assert_eq!(read::<BootRecord>(&path, grown).unwrap().unwrap().boot_id, "c");
+        let said = read::<BootRecord>(&path, BOOT).unwrap_err().to_string();
+        assert!(said.ends_with("boot: it is version 2, and this build reads 1"), "{said}");
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //! and `exec` and falls with the last holder, however that one died.
 
 use crate::call::{check, retry};
+use crate::fact::Fact;
 use crate::files;
+use crate::process::{self, ProcessId};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -17,6 +19,8 @@ const MAX_NOTE: usize = 256;
 pub struct Holder {
     /// Its pid.
     pub pid: i32,
+    /// Its start time, which tells it from a later owner of the pid; older programs did not write it.
+    pub start_time: Option<u64>,
     /// What it called itself.
     pub program: String,
 }
@@ -110,7 +114,12 @@ impl FileLock {
         let mut file = &self.file;
         file.set_len(0)?;
         file.rewind()?;
-        file.write_all(format!("{} {program}\n", std::process::id()).as_bytes())
+        let me = process::own_pid();
+        let note = match process::identify(me) {
+            Ok(Some(ProcessId { pid, start_time })) => format!("{pid} {start_time} {program}\n"),
+            Ok(None) | Err(_) => format!("{me} {program}\n"),
+        };
+        file.write_all(note.as_bytes())
     }
 }
 
@@ -120,12 +129,24 @@ impl AsFd for FileLock {
     }
 }
 
-/// What the lock file says about its holder; `None` when it says nothing readable.
+/// What the lock file says about its holder: `PID START_TIME PROGRAM`, or `PID PROGRAM` from older programs. `None` when
+/// it says nothing readable.
 pub fn read_holder(path: &Path) -> Option<Holder> {
     let content = files::read_limited(path, MAX_NOTE).ok()?;
     let text = String::from_utf8(content).ok()?;
-    let (pid, program) = text.trim().split_once(' ')?;
-    Some(Holder { pid: pid.parse().ok()?, program: program.to_owned() })
+    let (pid, rest) = text.trim().split_once(' ')?;
+    let timed = rest.split_once(' ').and_then(|(time, program)| Some((time.parse().ok()?, program)));
+    let (start_time, program) = timed.map_or((None, rest), |(time, program)| (Some(time), program));
+    Some(Holder { pid: pid.parse().ok()?, start_time, program: program.to_owned() })
+}
+
+/// Whether a descriptor of this process is the file at `path`. A copy of a lock's descriptor holds the lock.
+pub fn has_open(process: &ProcessId, path: &Path) -> Fact<bool> {
+    let found = std::fs::canonicalize(path).and_then(|path| Ok((std::fs::metadata(&path)?, path)));
+    match found {
+        Ok((found, path)) => crate::os::has_open(process.pid, &path, found.dev(), found.ino()),
+        Err(error) => Fact::from(Err(error)),
+    }
 }
 
 /// Whether a descriptor stays open over `exec`.
@@ -151,12 +172,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn notes_of_both_kinds_are_read() {
+        let path = std::env::temp_dir().join(format!("horus-sys-note-{}", std::process::id()));
+        for (note, start_time) in [("41 horus keep\n", None), ("41 977 horus keep\n", Some(977))] {
+            files::write_atomic(&path, note.as_bytes(), files::Durability::ThisBoot).unwrap();
+            let holder = Holder { pid: 41, start_time, program: "horus keep".to_owned() };
+            assert_eq!(read_holder(&path), Some(holder));
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
     fn a_second_taker_is_told_who_has_it() {
         let path = std::env::temp_dir().join(format!("horus-sys-lock-{}", std::process::id()));
         let first = FileLock::try_acquire(&path, "horus run").unwrap();
         let error = FileLock::try_acquire(&path, "horus run").unwrap_err();
         let expected = format!("{} is locked by horus run (pid {})", path.display(), std::process::id());
         assert_eq!(error.to_string(), expected);
+        let holder = read_holder(&path).unwrap();
+        let me = process::identify(process::own_pid()).unwrap().unwrap();
+        assert_eq!((holder.pid, holder.start_time), (me.pid, Some(me.start_time)));
+        assert_ne!(has_open(&me, &path), Fact::Known(false));
+        assert_ne!(has_open(&me, Path::new("/dev/full")), Fact::Known(true));
         drop(first);
         FileLock::try_acquire(&path, "horus run").unwrap();
         std::fs::remove_file(path).unwrap();

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Some("lines") => lines(number(0), number(1)),
         Some("numbered") => numbered(Path::new(text(0)), text(1), number(2)),
         Some("attach") => attach(Path::new(text(0)), &own_exe(), None).map(|_| 0).map_err(Into::into),
+        Some("replace") => horus_keeper::replace(Path::new(text(0))).map(|_| 0).map_err(Into::into),
         Some("reaper") => reaper(Path::new(text(0))),
         Some("manager") => manager(&words),
         Some("horus") => horus(Path::new(text(0)), Path::new(text(1)), number(2)),

@@ -12,6 +12,7 @@ mod arguments;
 mod client;
 mod ending;
 mod killing;
+mod observers;
 mod requests;
 mod sink;
 mod slot;
@@ -20,7 +21,9 @@ mod talking;
 mod tree;
 mod unreadable;
 
+use crate::crash_point::crash_point;
 use crate::protocol::{Event, SlotName};
+use crate::replace::KEEPER_SIGNATURE;
 use crate::slots::RunDirectory;
 use arguments::Arguments;
 use client::Client;
@@ -31,6 +34,7 @@ use horus_sys::poll::{Interest, Poller, Ready, SignalPipe};
 use horus_sys::process::{self, ProcessId, Table};
 use horus_sys::signal::{self, Signal};
 use horus_sys::{clock, subreaper};
+use observers::Observers;
 use sink::{Note, Tools};
 use slot::{Phase, Slot};
 use std::collections::BTreeMap;
@@ -56,6 +60,10 @@ const MAX_COMPLAINTS: u32 = 1_000;
 const TOKEN_LISTENER: u64 = u64::MAX;
 const TOKEN_CLIENT: u64 = u64::MAX - 1;
 const TOKEN_SIGNALS: u64 = u64::MAX - 2;
+const TOKEN_VIEW: u64 = u64::MAX - 3;
+const TOKEN_OBSERVER: u64 = u64::MAX - 4;
+/// Tokens below this one are of slots.
+const TOKENS_OF_SLOTS: u64 = TOKEN_OBSERVER;
 
 /// What of a slot is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +141,8 @@ pub(crate) struct Keeper {
     directory: RunDirectory,
     boot_id: String,
     me: ProcessId,
+    /// Where our program was, as told in Hello.
+    executable: Option<String>,
     cgroup: Option<Cgroup>,
     inherited_open_files: Limit,
     /// Held for life; its fall tells everybody that we are gone.
@@ -142,6 +152,7 @@ pub(crate) struct Keeper {
     poller: Poller,
     tools: Tools,
     client: Option<Client>,
+    observers: Observers,
     /// By index, which is part of the poll tokens; a forgotten slot leaves a hole.
     slots: Vec<Option<Slot>>,
     names: BTreeMap<SlotName, usize>,
@@ -162,21 +173,26 @@ impl Keeper {
             doing("ignore a signal", signal::ignore(signal))?;
         }
         let directory = RunDirectory::prepare(&arguments.run_dir).map_err(KeeperError::RunDirectory)?;
-        let lock =
-            doing("take over the lock", FileLock::inherit(arguments.lock, &directory.lock(), "horus keep"))?;
+        let lock = doing(
+            "take over the lock",
+            FileLock::inherit(arguments.lock, &directory.lock(), KEEPER_SIGNATURE),
+        )?;
         process::name_self("horus-keeper");
         // Not fatal: without it (macOS) orphans go to pid 1 and are found by their papers only.
         let _ = subreaper::become_one();
         let inherited_open_files = doing("raise the limit on open files", limits::raise_open_files())?;
         let signals = doing("listen for signals", SignalPipe::listen(&[Signal::CHLD, Signal::TERM]))?;
         let poller = doing("make a poller", Poller::new())?;
-        let listener = doing("listen", talking::listen(&directory))?;
+        let listener = doing("listen", talking::listen(&directory.socket()))?;
         doing("poll", poller.add(listener.as_fd(), TOKEN_LISTENER, Interest::Read))?;
+        let view = doing("listen", talking::listen(&directory.view_socket()))?;
+        doing("poll", poller.add(view.as_fd(), TOKEN_VIEW, Interest::Read))?;
         doing("poll", poller.add(signals.as_fd(), TOKEN_SIGNALS, Interest::Read))?;
         let me = doing("identify itself", process::identify(process::own_pid()))?;
         let mut keeper = Self {
             boot_id: doing("read the boot id", clock::boot_id())?,
             me: me.unwrap_or(ProcessId { pid: process::own_pid(), start_time: 0 }),
+            executable: std::env::current_exe().ok().map(|path| path.display().to_string()),
             cgroup: None,
             inherited_open_files,
             _lock: lock,
@@ -185,6 +201,7 @@ impl Keeper {
             poller,
             tools: doing("open /dev/null", Tools::new())?,
             client: None,
+            observers: Observers::new(view),
             slots: Vec::new(),
             names: BTreeMap::new(),
             busy: true,
@@ -211,6 +228,7 @@ impl Keeper {
 
     /// One turn of the loop. `true`: the keeper's work is done.
     fn turn(&mut self) -> io::Result<bool> {
+        crash_point("loop.turn");
         let mut ready = Vec::new();
         self.poller.wait(&mut ready, self.patience())?;
         self.busy = false;
@@ -220,6 +238,10 @@ impl Keeper {
             self.leaving |= signals.contains(&Signal::TERM);
         }
         self.busy |= self.reap_children(REAP_A_TURN);
+        if ready.iter().any(|event| event.token == TOKEN_VIEW) {
+            self.admit_observers();
+        }
+        self.observers.serve(clock::monotonic());
         if ready.iter().any(|event| event.token == TOKEN_LISTENER) {
             self.accept();
         }
@@ -230,7 +252,7 @@ impl Keeper {
             return Ok(true);
         }
         self.handle_timers();
-        for event in ready.iter().filter(|event| event.token < TOKEN_SIGNALS) {
+        for event in ready.iter().filter(|event| event.token < TOKENS_OF_SLOTS) {
             if let (Kind::Output, index) = Kind::parse(event.token) {
                 self.pump(index, PUMP_A_TURN);
             }
@@ -244,7 +266,7 @@ impl Keeper {
         if self.busy {
             return Some(Duration::ZERO);
         }
-        let due = self.slots.iter().flatten().filter_map(Slot::due).min()?;
+        let due = self.slots.iter().flatten().filter_map(Slot::due).chain(self.observers.due()).min()?;
         Some(due.saturating_sub(clock::monotonic()))
     }
 
@@ -252,7 +274,7 @@ impl Keeper {
     /// ended in this turn share one look at the process table.
     fn handle_ends(&mut self, ready: &[Ready]) {
         let mut table: Option<Table> = None;
-        for event in ready.iter().filter(|event| event.token < TOKEN_SIGNALS) {
+        for event in ready.iter().filter(|event| event.token < TOKENS_OF_SLOTS) {
             match Kind::parse(event.token) {
                 (Kind::Report, index) => self.on_report(index),
                 (Kind::Process, index) => self.on_ended(index, &mut table),

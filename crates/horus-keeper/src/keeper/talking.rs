@@ -3,43 +3,52 @@
 use crate::keeper::client::{Client, ClientError};
 use crate::keeper::slot::Slot;
 use crate::keeper::{ACCEPTS_A_TURN, Keeper, MAX_COMPLAINTS, TOKEN_CLIENT, killing};
-use crate::protocol::{Event, Hello, MAX_REMARKS, PROTOCOL};
-use crate::slots::RunDirectory;
+use crate::protocol::{Event, Hello, MAX_REMARKS, PROTOCOLS};
+use crate::slots;
 use horus_sys::poll::Interest;
 use horus_sys::{peer, user};
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 
 impl Keeper {
     /// Takes newcomers of our own user (or root); the last one becomes the client, the one before is told and dropped.
     pub(crate) fn accept(&mut self) {
         for _ in 0..ACCEPTS_A_TURN {
             let Ok((stream, _)) = self.listener.accept() else { return };
-            let Ok(credentials) = peer::peer_credentials(&stream) else { continue };
-            if credentials.uid != user::effective_uid() && credentials.uid != 0 {
-                self.complain(&format!("user {} tried to connect", credentials.uid));
-                continue;
-            }
+            let pid = match friend(&stream) {
+                Ok(pid) => pid,
+                Err(uid) => {
+                    self.complain(&format!("user {uid} tried to connect"));
+                    continue;
+                }
+            };
             self.tell(Event::Replaced);
             self.client = None;
-            let Ok(client) = Client::new(stream, credentials.pid) else { continue };
+            let Ok(client) = Client::new(stream, pid) else { continue };
             if self.poller.add(client.as_fd(), TOKEN_CLIENT, Interest::Read).is_err() {
                 continue;
             }
             self.client = Some(client);
-            let slots = || self.names.values().filter_map(|index| self.slot(*index));
-            let hello = Hello {
-                protocol: PROTOCOL,
-                keeper_version: env!("CARGO_PKG_VERSION").to_owned(),
-                process: self.me,
-                cgroup: self.cgroup.is_some(),
-                slots: slots().filter_map(Slot::view).collect(),
-                unreadable: slots().filter_map(Slot::unreadable).collect(),
-                remarks: self.remarks.clone(),
-            };
-            self.tell(Event::Hello(hello));
+            self.tell(Event::Hello(self.hello()));
+        }
+    }
+
+    pub(crate) fn hello(&self) -> Hello {
+        let slots = || self.names.values().filter_map(|index| self.slot(*index));
+        Hello {
+            protocol: PROTOCOLS.oldest,
+            protocols: Some(PROTOCOLS),
+            formats: slots::formats(),
+            keeper_version: env!("CARGO_PKG_VERSION").to_owned(),
+            executable: self.executable.clone(),
+            process: self.me,
+            cgroup: self.cgroup.is_some(),
+            slots: slots().filter_map(Slot::view).collect(),
+            unreadable: slots().filter_map(Slot::unreadable).collect(),
+            remarks: self.remarks.clone(),
         }
     }
 
@@ -98,10 +107,18 @@ impl Keeper {
     }
 }
 
-/// Opens the socket.
-pub(crate) fn listen(directory: &RunDirectory) -> io::Result<UnixListener> {
+/// The pid of somebody of our own user (or root); of anybody else the user id.
+pub(crate) fn friend(stream: &UnixStream) -> Result<i32, u32> {
+    match peer::peer_credentials(stream) {
+        Ok(found) if found.uid == user::effective_uid() || found.uid == 0 => Ok(found.pid),
+        Ok(found) => Err(found.uid),
+        Err(_) => Err(u32::MAX),
+    }
+}
+
+/// Opens a socket.
+pub(crate) fn listen(socket: &Path) -> io::Result<UnixListener> {
     // Bound under another name and renamed, so that the socket's name always leads to a listener, old or new.
-    let socket = directory.socket();
     let temporary = socket.with_extension(format!("tmp-{}", std::process::id()));
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -110,6 +127,6 @@ pub(crate) fn listen(directory: &RunDirectory) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(&temporary)?;
     listener.set_nonblocking(true)?;
     fs::set_permissions(&temporary, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    fs::rename(&temporary, &socket)?;
+    fs::rename(&temporary, socket)?;
     Ok(listener)
 }

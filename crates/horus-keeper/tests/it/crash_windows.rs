@@ -148,10 +148,26 @@ fn window_between_the_renames_of_a_rotation() {
 #[test]
 fn window_in_horus_after_the_keeper_is_spawned() {
     let place = Place::new();
-    let status =
-        place.role(&["attach", place.run.to_str().unwrap()], Some("attach.after-spawn")).wait().unwrap();
+    let words = ["attach", place.run.to_str().unwrap()];
+    let status = place.role_with(&words, Some(("HORUS_TEST_DIE_AT", "attach.after-spawn"))).wait().unwrap();
     assert!(!status.success());
     // The half-made keeper went on alone, with the lock.
     let client = place.attach();
     assert!(!client.spawned);
+}
+
+#[test]
+fn window_in_horus_after_a_hung_keeper_is_killed() {
+    let place = Place::new();
+    let mut client = place.attach();
+    let child = client.run(place.shell("bot", 1, "exec sleep 1000"));
+    let keeper = client.hello.process;
+    horus_sys::signal::send(&keeper, horus_sys::signal::Signal::STOP).unwrap();
+    let words = ["replace", place.run.to_str().unwrap()];
+    let status = place.role_with(&words, Some(("HORUS_TEST_DIE_AT", "replace.after-kill"))).wait().unwrap();
+    assert!(!status.success());
+    until("the keeper's death", || (!process::is_alive(&keeper)).then_some(()));
+    let client = place.attach();
+    assert!(client.spawned);
+    assert_eq!(client.state("bot"), SlotState::Running(child));
 }

@@ -10,6 +10,8 @@
 
 mod adoption;
 mod crash_windows;
+mod formats;
+mod hung;
 mod measures;
 mod output;
 mod protocol;
@@ -17,3 +19,4 @@ mod starting;
 mod support;
 mod torture;
 mod trees;
+mod versions;

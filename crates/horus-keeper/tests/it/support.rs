@@ -72,13 +72,23 @@ impl Place {
 
     /// Runs another verb of the test binary; its keeper dies at the named point, if one is given.
     pub(crate) fn role(&self, words: &[&str], die_at: Option<&str>) -> std::process::Child {
-        let mut command = std::process::Command::new(exe());
-        command.args(words).envs(die_at.map(|point| ("HORUS_KEEPER_TEST_DIE_AT", point))).spawn().unwrap()
+        self.role_with(words, die_at.map(|point| ("HORUS_KEEPER_TEST_DIE_AT", point)))
+    }
+
+    /// The same with any variable.
+    pub(crate) fn role_with(&self, words: &[&str], variable: Option<(&str, &str)>) -> std::process::Child {
+        std::process::Command::new(exe()).args(words).envs(variable).spawn().unwrap()
     }
 
     /// A client of a keeper that will die at the named point.
     pub(crate) fn attach_dying_at(&self, point: &str) -> Client {
-        assert!(self.role(&["attach", self.run.to_str().unwrap()], Some(point)).wait().unwrap().success());
+        self.attach_with(("HORUS_KEEPER_TEST_DIE_AT", point))
+    }
+
+    /// A client of a keeper that was started with this variable.
+    pub(crate) fn attach_with(&self, variable: (&str, &str)) -> Client {
+        let words = ["attach", self.run.to_str().unwrap()];
+        assert!(self.role_with(&words, Some(variable)).wait().unwrap().success());
         let client = self.attach();
         assert!(!client.spawned);
         client

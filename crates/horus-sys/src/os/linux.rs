@@ -2,6 +2,7 @@
 
 use crate::call::{check, retry};
 use crate::clock;
+use crate::fact::Fact;
 use crate::pipe::{Moved, own, read_some};
 use crate::poll::{Interest, MAX_EVENTS, Ready, milliseconds};
 use crate::process::{Handle, ProcessId, Row};
@@ -9,7 +10,7 @@ use crate::reap::WaitStatus;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -128,6 +129,18 @@ pub(crate) fn has_output_on(pid: i32, path: &Path) -> bool {
     ["1", "2"]
         .iter()
         .any(|number| fs::read_link(format!("/proc/{pid}/fd/{number}")).is_ok_and(|link| link == path))
+}
+
+pub(crate) fn has_open(pid: i32, path: &Path, device: u64, inode: u64) -> Fact<bool> {
+    let entries = match fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(entries) => entries,
+        Err(error) => return Fact::from(Err(error)),
+    };
+    // By name first: to look at any other file of it could hang us on the same dead disk.
+    let named = entries.flatten().map(|entry| entry.path());
+    let mut named = named.filter(|entry| fs::read_link(entry).is_ok_and(|link| link == path));
+    let is_it = |entry| fs::metadata(entry).is_ok_and(|file| (file.dev(), file.ino()) == (device, inode));
+    Fact::Known(named.any(is_it))
 }
 
 fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {

@@ -3,6 +3,10 @@
 //! The keeper may die at any instant and its children do not. So a lost connection is an ordinary event: the link
 //! attaches again (which starts a new keeper if the old one is gone) and hands the new Hello to the loop, which
 //! compares it with what the engine believes. Requests that are made in between wait in a bounded queue.
+//!
+//! A keeper that lives and says nothing (stopped, turning in a loop, waiting for a dead disk) is ended and replaced: its
+//! death costs its children nothing, its silence leaves them unwatched. A keeper of a language that this Horus does not
+//! speak is left alone, with its children, and the refusal is said once.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -10,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use horus_keeper::protocol::{Event, Hello, MAX_LINE, Request};
+use horus_keeper::{AttachError, ReplaceError};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -29,13 +34,23 @@ const TOLD_MAX: usize = 256;
 const END_MAX: Duration = Duration::from_secs(1);
 
 /// How often the keeper is asked whether it is there.
-const PING_EVERY: Duration = Duration::from_secs(5);
+const PING_EVERY: Duration = Duration::from_secs(2);
 
-/// A keeper that says nothing for so long is taken as hung.
-const SILENCE_MAX: Duration = Duration::from_secs(16);
+/// A keeper that says nothing for so long, of time in which we could have heard it, is taken as hung.
+const SILENCE_MAX: Duration = Duration::from_secs(8);
 
-/// Pause between two tries to attach.
+/// A tick of ours that comes later than this tells of our own lateness (a stop, a suspend, a starved machine), which is
+/// not the keeper's silence.
+const LATENESS_MAX: Duration = Duration::from_millis(500);
+
+/// So many attaches in a row that nobody answers (five seconds each) mean a keeper that hangs.
+const SILENT_ATTACHES_MAX: u32 = 2;
+
+/// Pause between two tries to attach, at first.
 const ATTACH_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest pause: after failures that the next try will most likely meet again.
+const ATTACH_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// What the keeper's side tells the loop.
 #[derive(Debug)]
@@ -146,59 +161,134 @@ impl KeeperLink {
     }
 }
 
+/// How a connection, or the try to get one, came to its end.
+#[derive(Debug)]
+enum Ended {
+    /// The keeper hangs: it was connected and has been silent for too long.
+    Hung,
+    /// Nobody answered.
+    Unanswered(String),
+    /// Anything else.
+    Broken(String),
+}
+
 async fn keep_attached(place: KeeperPlace, news: mpsc::Sender<News>) {
+    let mut told = None;
+    let mut unanswered = 0;
+    let mut pause = ATTACH_PAUSE;
     loop {
-        let why = match attach(&place).await {
-            Ok((hello, stream)) => converse(hello, stream, &news).await.to_string(),
-            Err(why) => why,
+        let ended = match attach(&place).await {
+            Ok((hello, stream)) => {
+                (told, unanswered, pause) = (None, 0, ATTACH_PAUSE);
+                converse(hello, stream, &news).await
+            }
+            Err(ended) => ended,
         };
-        if news.send(News::Lost(why)).await.is_err() {
+        let why = match ended {
+            Ended::Hung => {
+                let silence = format!("it has said nothing for {} s", SILENCE_MAX.as_secs());
+                replace(&place, &silence).await
+            }
+            Ended::Unanswered(why) => {
+                unanswered += 1;
+                if unanswered % SILENT_ATTACHES_MAX == 0 { replace(&place, &why).await } else { why }
+            }
+            Ended::Broken(why) => why,
+        };
+        // The same reason again is no news, and would fill the journal.
+        if told.as_ref() != Some(&why) {
+            told = Some(why.clone());
+            if news.send(News::Lost(why)).await.is_err() {
+                return;
+            }
+        }
+        if news.is_closed() {
             // The loop is gone, and so are we.
             return;
         }
-        tokio::time::sleep(ATTACH_PAUSE).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(ATTACH_PAUSE_MAX);
     }
 }
 
-async fn attach(place: &KeeperPlace) -> Result<(Hello, UnixStream), String> {
+async fn attach(place: &KeeperPlace) -> Result<(Hello, UnixStream), Ended> {
     let KeeperPlace { run_directory, executable, cgroup } = place.clone();
     let attaching = move || horus_keeper::attach(&run_directory, &executable, cgroup.as_deref());
     let attached = match tokio::task::spawn_blocking(attaching).await {
         Ok(Ok(attached)) => attached,
-        Ok(Err(error)) => return Err(super::chain(&error)),
-        Err(error) => return Err(error.to_string()),
+        Ok(Err(error @ AttachError::Unresponsive { .. })) => {
+            return Err(Ended::Unanswered(super::chain(&error)));
+        }
+        Ok(Err(error)) => return Err(Ended::Broken(super::chain(&error))),
+        Err(error) => return Err(Ended::Broken(error.to_string())),
     };
-    let stream = UnixStream::from_std(attached.stream).map_err(|error| error.to_string())?;
+    let stream = UnixStream::from_std(attached.stream).map_err(|error| Ended::Broken(error.to_string()))?;
     Ok((attached.hello, stream))
 }
 
-/// Runs one connection until it ends, and says why.
-async fn converse(hello: Hello, stream: UnixStream, news: &mpsc::Sender<News>) -> io::Error {
-    let (reading, writing) = stream.into_split();
-    let (writer, requests) = mpsc::channel(CHANNEL_MAX);
-    if news.send(News::Attached { hello: Box::new(hello), writer }).await.is_err() {
-        return given_up();
-    }
-    let (heard, last_heard) = watch::channel(Instant::now());
-    let (pings, pinging) = mpsc::channel(1);
-    tokio::select! {
-        outcome = write_requests(writing, requests, pinging) => outcome.err().unwrap_or_else(given_up),
-        outcome = read_events(reading, news, heard) => outcome.err().unwrap_or_else(given_up),
-        silent = miss(last_heard, pings) => silent,
+/// Ends a keeper that hangs; the next attach starts another. Says what came of it.
+async fn replace(place: &KeeperPlace, why: &str) -> String {
+    let run_directory = place.run_directory.clone();
+    let replacing = move || horus_keeper::replace(&run_directory);
+    match tokio::task::spawn_blocking(replacing).await {
+        Ok(Ok(replaced)) => format!(
+            "{why}; the keeper (pid {}, {}) was ended and is replaced, its services go on",
+            replaced.keeper.pid, replaced.doing
+        ),
+        Ok(Err(ReplaceError::Free)) => why.to_owned(),
+        Ok(Err(error)) => format!("{why}; {}", super::chain(&error)),
+        Err(error) => format!("{why}; {error}"),
     }
 }
 
+/// Runs one connection until it ends, and says why.
+async fn converse(hello: Hello, stream: UnixStream, news: &mpsc::Sender<News>) -> Ended {
+    let (reading, writing) = stream.into_split();
+    let (writer, requests) = mpsc::channel(CHANNEL_MAX);
+    if news.send(News::Attached { hello: Box::new(hello), writer }).await.is_err() {
+        return Ended::Broken(given_up().to_string());
+    }
+    let (heard, last_heard) = watch::channel(());
+    let (pings, pinging) = mpsc::channel(1);
+    let outcome = tokio::select! {
+        outcome = write_requests(writing, requests, pinging) => outcome,
+        outcome = read_events(reading, news, heard) => outcome,
+        () = miss(last_heard, pings) => return Ended::Hung,
+    };
+    Ended::Broken(outcome.err().unwrap_or_else(given_up).to_string())
+}
+
 /// Asks now and then whether the keeper is still there. Returns when it has been silent for too long.
-async fn miss(last_heard: watch::Receiver<Instant>, pings: mpsc::Sender<Request>) -> io::Error {
+async fn miss(mut last_heard: watch::Receiver<()>, pings: mpsc::Sender<Request>) {
+    let mut silence = Silence::default();
     let mut token = 0;
     loop {
-        tokio::time::sleep(PING_EVERY).await;
-        if last_heard.borrow().elapsed() > SILENCE_MAX {
-            let text = format!("it has said nothing for {} s", SILENCE_MAX.as_secs());
-            return io::Error::new(io::ErrorKind::TimedOut, text);
-        }
+        let asked = Instant::now();
         token += 1;
         let _ = pings.try_send(Request::Ping { token });
+        tokio::time::sleep(PING_EVERY).await;
+        // A closed channel means that the reader is gone, which ends the connection anyway.
+        let heard = last_heard.has_changed().unwrap_or(false);
+        last_heard.mark_unchanged();
+        if silence.tick(asked.elapsed(), heard) {
+            return;
+        }
+    }
+}
+
+/// How long the keeper has said nothing, counted in our own ticks that came in time.
+#[derive(Debug, Default)]
+struct Silence(Duration);
+
+impl Silence {
+    /// A tick took so long, and something was heard in it or not. `true`: the keeper hangs.
+    fn tick(&mut self, took: Duration, heard: bool) -> bool {
+        if heard {
+            self.0 = Duration::ZERO;
+        } else if took <= PING_EVERY + LATENESS_MAX {
+            self.0 += took;
+        }
+        self.0 >= SILENCE_MAX
     }
 }
 
@@ -228,7 +318,7 @@ async fn write_requests(
 async fn read_events(
     stream: OwnedReadHalf,
     news: &mpsc::Sender<News>,
-    heard: watch::Sender<Instant>,
+    heard: watch::Sender<()>,
 ) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = Vec::new();
@@ -243,9 +333,30 @@ async fn read_events(
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long or was cut"));
         }
         let event: Event = serde_json::from_slice(&line)?;
-        heard.send_replace(Instant::now());
+        heard.send_replace(());
         if news.send(News::Said(Box::new(event))).await.is_err() {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticks_until_hung(ticks: &[(Duration, bool)]) -> Option<usize> {
+        let mut silence = Silence::default();
+        ticks.iter().position(|(took, heard)| silence.tick(*took, *heard))
+    }
+
+    #[test]
+    fn silence_is_counted_in_ticks_that_came_in_time() {
+        let (quiet, heard) = ((PING_EVERY, false), (PING_EVERY, true));
+        assert_eq!(ticks_until_hung(&[quiet; 9]), Some(3), "eight seconds");
+        assert_eq!(ticks_until_hung(&[quiet, quiet, quiet, heard, quiet, quiet, quiet]), None);
+        // We were stopped, suspended or starved for an hour: that says nothing about the keeper.
+        let late = (Duration::from_secs(3_600), false);
+        assert_eq!(ticks_until_hung(&[late; 100]), None);
+        assert_eq!(ticks_until_hung(&[quiet, quiet, late, quiet, quiet]), Some(4));
     }
 }
