@@ -9,6 +9,8 @@ mod rig;
 mod by_hand;
 #[path = "hostile/hangs.rs"]
 mod hangs;
+#[path = "hostile/memories.rs"]
+mod memories;
 #[path = "hostile/plans.rs"]
 mod plans;
 #[path = "hostile/sources.rs"]

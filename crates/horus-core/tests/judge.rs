@@ -8,6 +8,8 @@ mod captures;
 mod faults;
 #[path = "judge/fleet.rs"]
 mod fleet;
+#[path = "judge/jobs.rs"]
+mod jobs;
 #[path = "judge/proofs.rs"]
 mod proofs;
 #[path = "judge/work.rs"]

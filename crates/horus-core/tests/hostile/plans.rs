@@ -97,3 +97,81 @@ fn who_others_need_is_stopped_after_them() {
     let order: Vec<&str> = rig.signals.iter().map(|(_, text)| text.as_str()).collect();
     assert_eq!(order, ["z SIGTERM", "a SIGTERM"]);
 }
+
+type Edit = fn(&mut horus_core::plan::ServicePlan);
+
+#[test]
+fn an_edit_of_what_it_is_judged_by_begins_anew_and_any_other_edit_does_not() {
+    let judged_by: [Edit; 3] = [
+        |plan| plan.deadline = 11 * SECOND,
+        |plan| plan.kills.prove = HOUR,
+        |plan| {
+            let work = horus_core::plan::ProgressPlan { counter: "filled".into(), stalled: HOUR };
+            plan.progress.insert("fills".into(), work);
+        },
+    ];
+    let others: [Edit; 3] =
+        [|plan| plan.stop.grace = 7 * SECOND, |plan| plan.restart.max = HOUR, |plan| plan.values.clear()];
+    for (edits, decided) in [(judged_by, 0), (others, 1)] {
+        for (number, edit) in edits.into_iter().enumerate() {
+            let mut hand = ByHand::running(service());
+            hand.hang(15);
+            hand.change(|plan| edit(plan.services.get_mut("bot").unwrap()));
+            hand.hang(6);
+            let kills = hand.count(|what| matches!(what, What::KillDecided { .. }));
+            assert_eq!(kills, decided, "edit {number}");
+        }
+    }
+}
+
+#[test]
+fn what_would_have_been_done_is_said_once_through_any_edit() {
+    let mut hand = ByHand::running(horus_core::plan::ServicePlan { observe: true, ..service() });
+    let would = |hand: &ByHand| hand.count(|what| matches!(what, What::WouldHave { .. }));
+    hand.hang(30);
+    assert_eq!(would(&hand), 1);
+    assert!(hand.engine.status(hand.now).services[0].observe);
+    for grace in 1..4 {
+        hand.change(|plan| plan.services.get_mut("bot").unwrap().stop.grace = grace * SECOND);
+        hand.hang(30);
+    }
+    assert_eq!(would(&hand), 1);
+}
+
+#[test]
+fn a_restart_that_the_plan_asks_for_waits_for_the_end_of_a_hold() {
+    let mut hand = ByHand::running(service());
+    hand.ask(hold(false));
+    hand.change(|plan| plan.services.get_mut("bot").unwrap().launch.command.push("--fast".into()));
+    hand.pass(60);
+    assert_eq!(hand.signals(), 0, "it is held");
+    hand.ask(OperatorRequest::Resume { service: name("bot"), reason: None });
+    assert_eq!(hand.signals(), 1);
+}
+
+#[test]
+fn status_says_when_the_next_start_is() {
+    let mut plan = service();
+    plan.restart.first = 60 * SECOND;
+    let mut hand = ByHand::running(plan);
+    hand.exited();
+    let next = |hand: &ByHand| hand.engine.status(hand.now).services[0].next_start_in_ms;
+    let first = next(&hand).unwrap_or_default();
+    assert!((48_000..=72_000).contains(&first), "{first}");
+    hand.pass(10);
+    assert_eq!(next(&hand), Some(first - 10_000));
+}
+
+#[test]
+fn secrets_are_in_no_print_and_are_had_by_asking() {
+    let secret = horus_core::plan::Secret::new("hunter2".into());
+    assert_eq!(format!("{secret:?} {secret}"), "*** ***");
+    assert_eq!(secret.expose(), "hunter2");
+}
+
+#[test]
+fn a_name_may_be_as_long_as_is_said() {
+    use horus_core::ids::{NAME_LENGTH_MAX, ServiceName};
+    assert!(ServiceName::parse(&"a".repeat(NAME_LENGTH_MAX)).is_ok());
+    assert!(ServiceName::parse(&"a".repeat(NAME_LENGTH_MAX + 1)).is_err());
+}

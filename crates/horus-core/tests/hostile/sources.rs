@@ -154,3 +154,95 @@ fn a_ready_that_is_said_without_a_socket_is_half_a_tick() {
     hand.see(Observation::SaidReady { generation });
     assert_eq!(hand.engine.open_incidents(), opened, "its beat is http, and http is silent");
 }
+
+fn seconds_until_kill(
+    hand: &mut ByHand,
+    mut each: impl FnMut(&ByHand) -> Option<Observation>,
+) -> Option<u64> {
+    (1..=60).find(|_| {
+        match each(hand) {
+            Some(seen) => hand.second(seen),
+            None => hand.pass(1),
+        }
+        hand.count(|what| matches!(what, What::KillDecided { .. })) > 0
+    })
+}
+
+#[test]
+fn a_first_tick_after_bare_beats_is_a_sign_of_life() {
+    let mut hand = ByHand::running(with_beats(vec![BeatPlan::Notify]));
+    hand.pass(8);
+    let Observation::Beat { generation, mut beat } = beat(&hand, NOTIFY, 0) else { unreachable!() };
+    beat.tick = Some(7);
+    hand.second(Observation::Beat { generation, beat });
+    assert_eq!(seconds_until_kill(&mut hand, |_| None), Some(20));
+}
+
+#[test]
+fn a_check_that_says_no_or_hangs_is_silence_and_one_that_cannot_be_run_is_not() {
+    let exec = horus_core::plan::ExecBeat {
+        command: vec!["check".into()],
+        every: SECOND,
+        timeout: SECOND,
+        seq: false,
+    };
+    for (fault, killed) in
+        [(ProbeFault::NoAnswer, Some(20)), (ProbeFault::NotABeat, Some(20)), (ProbeFault::NoPath, None)]
+    {
+        let mut hand = ByHand::new(with_beats(vec![BeatPlan::Exec(exec.clone())]));
+        hand.spawned();
+        for _ in 0..3 {
+            let Observation::Beat { generation, mut beat } = beat(&hand, HTTP, 0) else { unreachable!() };
+            (beat.source, beat.tick) = (BeatKind::Exec, None);
+            hand.second(Observation::Beat { generation, beat });
+        }
+        let heard = |hand: &ByHand| {
+            let (generation, source) = (hand.generation(), BeatKind::Exec);
+            Some(Observation::NoBeat { generation, source, fault, detail: "exit status 1".into() })
+        };
+        assert_eq!(seconds_until_kill(&mut hand, heard), killed, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_file_that_nobody_writes_is_silence_and_one_that_is_gone_is_a_broken_path() {
+    let file = horus_core::plan::FileBeat {
+        path: "/run/bot.beat".into(),
+        every: SECOND,
+        look_at: horus_core::plan::FileTick::Mtime,
+    };
+    for (gone, killed) in [(false, Some(20)), (true, None)] {
+        let mut hand = ByHand::new(with_beats(vec![BeatPlan::File(file.clone())]));
+        hand.spawned();
+        let written = |hand: &ByHand, tick| {
+            let Observation::Beat { generation, mut beat } = beat(hand, HTTP, tick) else { unreachable!() };
+            beat.source = BeatKind::File;
+            Observation::Beat { generation, beat }
+        };
+        for tick in 1..=3 {
+            let seen = written(&hand, tick);
+            hand.second(seen);
+        }
+        let heard = |hand: &ByHand| {
+            let (generation, source, fault) = (hand.generation(), BeatKind::File, ProbeFault::NoPath);
+            let missing = Observation::NoBeat { generation, source, fault, detail: "no such file".into() };
+            Some(if gone { missing } else { written(hand, 3) })
+        };
+        assert_eq!(seconds_until_kill(&mut hand, heard), killed, "gone: {gone}");
+    }
+}
+
+#[test]
+fn a_prober_that_is_broken_excuses_only_those_whom_it_asks() {
+    use horus_core::observation::HostObservation;
+    for (beats, killed) in [(vec![BeatPlan::Notify], Some(20)), (service().beats, None)] {
+        let mut hand = ByHand::running(with_beats(beats));
+        hand.step(Input::Host(HostObservation::Canary { fault: Some("no answer in 2 s".into()) }));
+        let heard = |hand: &ByHand| Some(miss(hand, ProbeFault::NoAnswer));
+        assert_eq!(seconds_until_kill(&mut hand, heard), killed);
+        hand.step(Input::Host(HostObservation::Canary { fault: Some("no answer in 2 s, still".into()) }));
+        let said =
+            hand.told().iter().filter(|notice| matches!(notice.story, Story::CommonCause { .. })).count();
+        assert_eq!(said, 1, "once");
+    }
+}

@@ -15,7 +15,7 @@ use horus_core::reason::Rule;
 use super::{hangs_after_100, ticks};
 use crate::rig::{Behaviour, Doing, Rig, SECOND, name, service};
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 fn with_work() -> ServicePlan {
     let progress = BTreeMap::from([(
@@ -25,7 +25,7 @@ fn with_work() -> ServicePlan {
     ServicePlan { progress, ..service() }
 }
 
-fn one(plan: ServicePlan, doing: Behaviour) -> Rig {
+pub(super) fn one(plan: ServicePlan, doing: Behaviour) -> Rig {
     Rig::new(&[("bot", plan, doing)])
 }
 
@@ -166,23 +166,23 @@ fn zero_inventory_is_degraded_and_told() {
 
 // --- jobs ---
 
-fn job(when: When, catch_up: bool) -> ServicePlan {
+pub(super) fn job(when: When, catch_up: bool) -> ServicePlan {
     let schedule = Some(SchedulePlan { when, finish: 300 * SECOND, catch_up });
     let mut plan = ServicePlan { schedule, beats: Vec::new(), ..service() };
     plan.restart.on = RestartOn::Never;
     plan
 }
 
-fn every(hours: u32) -> When {
+pub(super) fn every(hours: u32) -> When {
     When::Every(HOUR * hours)
 }
 
 #[expect(clippy::unwrap_used, reason = "the text is right")]
-fn daily_at_six() -> When {
+pub(super) fn daily_at_six() -> When {
     When::Cron(Calendar::parse("0 6 * * *", "UTC").unwrap())
 }
 
-fn finishes(age: u64) -> Doing {
+pub(super) fn finishes(age: u64) -> Doing {
     if age < 60 { Doing::Nothing } else { Doing::Exits(Exit::Code(0)) }
 }
 
