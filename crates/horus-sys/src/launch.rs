@@ -3,7 +3,7 @@
 //! ```text
 //!   parent                        child
 //!   ------                        -----
-//!   fork ------------------------> session, streams, limits, user, directory
+//!   fork ------------------------> session, streams, ordinary badness, limits, user, directory
 //!   write down who it is           read one byte from the gate ...
 //!   open the gate -- one byte ---> ... execve
 //!   read the report <-- EOF: it runs | 8 bytes: step and errno, then _exit
@@ -367,6 +367,8 @@ fn set_up(prepared: &Prepared<'_>) -> Result<(), Step> {
     // Close everything else, do not only mark it: a child that waits at its gate, or hangs in execve on a dead network
     // disk, must not keep its parent's lock and sockets alive. Before the limits, which could hide high numbers.
     crate::os::close_others(3, prepared.gate_read, prepared.report);
+    // A daemon's protection from the kernel's out-of-memory killer is not its children's. Not permitted is no failure.
+    crate::os::ordinary_oom_score();
     for (resource, limit) in &prepared.plan.limits {
         let limit = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
         // SAFETY: a valid rlimit on the stack.

@@ -3,6 +3,7 @@
 use crate::call::check;
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::sync::OnceLock;
 
 /// What can be limited per process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,10 +82,18 @@ pub fn set(resource: Resource, limit: Limit) -> io::Result<()> {
 /// Most descriptors a Horus process asks for; more would only make a leak slower to see.
 pub const WANTED_OPEN_FILES: u64 = 65_536;
 
-/// Raises the soft limit on open files towards the hard one; the limit as it was before, for children.
+static GIVEN_OPEN_FILES: OnceLock<Limit> = OnceLock::new();
+
+/// The limit on open files that this process was given, whether it was raised since or not: what children should get.
+pub fn given_open_files() -> io::Result<Limit> {
+    GIVEN_OPEN_FILES.get().map_or_else(|| get(Resource::OpenFiles), |given| Ok(*given))
+}
+
+/// Raises the soft limit on open files towards the hard one; the limit as it was given, for children.
 pub fn raise_open_files() -> io::Result<Limit> {
     let before = get(Resource::OpenFiles)?;
+    let given = *GIVEN_OPEN_FILES.get_or_init(|| before);
     let soft = before.hard.min(WANTED_OPEN_FILES).max(before.soft);
     set(Resource::OpenFiles, Limit { soft, hard: before.hard })?;
-    Ok(before)
+    Ok(given)
 }

@@ -3,15 +3,17 @@
 
 use crate::call::check;
 use crate::clock;
+use crate::limits::{self, Resource};
 use crate::lock::set_inheritable;
 use crate::pipe::{self, Moved};
 use crate::poll::{Interest, Poller, Ready};
 use crate::process::{Handle, identify};
 use crate::reap::{self, Peek, WaitStatus};
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -59,6 +61,7 @@ pub struct Output {
 
 /// Starts a program in its own session that outlives this process: no terminal, no standard input, output discarded,
 /// errors into `errors`, and exactly one more descriptor, `inherited`, under its own number. Only `environment` is passed on.
+/// It gets the limit on open files that we were given, not the one that we raised it to.
 /// It is a child of ours: [`reap::take_orphans`] reaps it. Returns its pid.
 #[expect(clippy::disallowed_methods, reason = "this module is the one other home of process creation")]
 pub fn detached(
@@ -71,11 +74,14 @@ pub fn detached(
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
     command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
-    let inherited = std::os::fd::AsRawFd::as_raw_fd(&inherited);
+    let inherited = inherited.as_raw_fd();
+    let open_files = limits::given_open_files()?;
     let prepare = move || {
         // SAFETY: a plain system call. A new session: no terminal's Ctrl-C, no group's signal reaches it.
         check(unsafe { libc::setsid() })?;
         crate::os::close_on_exec_from(3);
+        // Best effort: the raised limit does no harm, it is only not what was asked for.
+        let _ = limits::set(Resource::OpenFiles, open_files);
         // SAFETY: the parent keeps the descriptor open until the spawn returns.
         set_inheritable(unsafe { BorrowedFd::borrow_raw(inherited) }, true)
     };
@@ -87,6 +93,68 @@ pub fn detached(
     })?;
     reap::release(pid);
     Ok(pid)
+}
+
+/// Replaces our own program: the same process, with its children, goes on as `program`. The descriptors `keep` stay open
+/// under their numbers, everything else that is close-on-exec is closed; dispositions of handled signals become the default.
+/// Returns only if it cannot be done, and then nothing has changed.
+pub fn become_program(
+    program: &Path,
+    arguments: &[OsString],
+    environment: &[(OsString, OsString)],
+    keep: &[BorrowedFd<'_>],
+) -> io::Error {
+    match try_become(program, arguments, environment, keep) {
+        Ok(never) => match never {},
+        Err(error) => {
+            for descriptor in keep {
+                // It was open a moment ago, and stays so.
+                let _ = set_inheritable(*descriptor, false);
+            }
+            error
+        }
+    }
+}
+
+fn try_become(
+    program: &Path,
+    arguments: &[OsString],
+    environment: &[(OsString, OsString)],
+    keep: &[BorrowedFd<'_>],
+) -> io::Result<std::convert::Infallible> {
+    let word = |bytes: &[u8]| CString::new(bytes).map_err(io::Error::from);
+    let name = word(program.as_os_str().as_bytes())?;
+    let mut words = vec![name.clone()];
+    for argument in arguments {
+        words.push(word(argument.as_bytes())?);
+    }
+    let variables =
+        environment.iter().map(|(name, value)| word(&[name.as_bytes(), b"=", value.as_bytes()].concat()));
+    let variables = variables.collect::<io::Result<Vec<_>>>()?;
+    let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
+        texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (words, variables) = (pointers(&words), pointers(&variables));
+    for descriptor in keep {
+        set_inheritable(*descriptor, true)?;
+    }
+    // SAFETY: a NUL-terminated path and two NULL-terminated vectors of NUL-terminated texts, all alive.
+    unsafe { libc::execve(name.as_ptr(), words.as_ptr(), variables.as_ptr()) };
+    Err(io::Error::last_os_error())
+}
+
+/// Takes over a descriptor that our former program left open under this number; close-on-exec from now on.
+pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD on any number is harmless and tells whether it is open.
+    check(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
+    let descriptor = pipe::own(number);
+    set_inheritable(descriptor.as_fd(), false)?;
+    Ok(descriptor)
+}
+
+/// A file without a name, for what one program hands to the next in the same process.
+pub fn anonymous_file() -> io::Result<File> {
+    crate::os::anonymous_file(c"horus-handover")
 }
 
 /// Runs a command in its own process group, with exactly this environment and a limit on time and kept output. Blocks:

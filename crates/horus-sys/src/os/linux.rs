@@ -230,6 +230,26 @@ pub(crate) fn default_all_signals() {
     }
 }
 
+/// Makes this process as likely a victim of the out-of-memory killer as any other. Async-signal-safe: called between fork
+/// and exec. Best effort: what was raised by somebody stronger may not be lowered, and /proc may not be there.
+pub(crate) fn ordinary_oom_score() {
+    let path = c"/proc/self/oom_score_adj".as_ptr();
+    // SAFETY: a NUL-terminated path.
+    let file = unsafe { libc::open(path, libc::O_WRONLY | libc::O_CLOEXEC) };
+    if file >= 0 {
+        // SAFETY: one byte of static memory into a descriptor that is ours.
+        let _ = unsafe { libc::write(file, c"0".as_ptr().cast(), 1) };
+        // SAFETY: ours, and not used again.
+        let _ = unsafe { libc::close(file) };
+    }
+}
+
+/// A file without a name, in memory, close-on-exec.
+pub(crate) fn anonymous_file(name: &std::ffi::CStr) -> io::Result<File> {
+    // SAFETY: a NUL-terminated name, only shown in /proc.
+    Ok(own(check(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) })?).into())
+}
+
 /// Marks every descriptor from `first` up close-on-exec. Async-signal-safe: called between fork and exec.
 pub(crate) fn close_on_exec_from(first: i32) {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;

@@ -215,6 +215,19 @@ pub(crate) fn has_open(_pid: i32, _path: &Path, _device: u64, _inode: u64) -> Fa
     Fact::Missing(Missing::Unsupported)
 }
 
+/// There is no such score.
+pub(crate) fn ordinary_oom_score() {}
+
+/// A file without a name, close-on-exec: made and removed at once.
+pub(crate) fn anonymous_file(name: &std::ffi::CStr) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let name = format!("{}-{}", name.to_string_lossy(), crate::process::own_pid());
+    let path = std::env::temp_dir().join(name);
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
 // ---- pipes --------------------------------------------------------------------------------------------------------
 
 pub(crate) const CAN_PEEK: bool = false;
