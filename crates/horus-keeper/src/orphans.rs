@@ -91,7 +91,8 @@ impl FifoHold {
     }
 }
 
-fn is_at(file: &File, path: &Path) -> bool {
+/// Whether the open file is the one at this path.
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     let place = |found: &Metadata| (found.dev(), found.ino());
     match (file.metadata(), fs::symlink_metadata(path)) {
         (Ok(ours), Ok(named)) => place(&ours) == place(&named),

@@ -79,6 +79,12 @@ pub enum Request {
         /// What about living children.
         mode: ShutdownMode,
     },
+    /// Become another program in the same process, with all children. Answered by the end of the connection and a Hello
+    /// with one more in `upgrades`, or by `UpgradeRefused`.
+    Upgrade {
+        /// Absolute path of the new program, which has the verb `keep`.
+        executable: PathBuf,
+    },
     /// Are you there? Answered by `Pong`.
     Ping {
         /// Comes back unchanged.
@@ -282,6 +288,11 @@ pub enum Event {
         /// Why.
         error: String,
     },
+    /// The answer to `Upgrade`: everything is as before.
+    UpgradeRefused {
+        /// Why.
+        error: String,
+    },
     /// The answer to `Ping`.
     Pong {
         /// As it came.
@@ -317,6 +328,9 @@ pub struct Hello {
     pub executable: Option<String>,
     /// Itself.
     pub process: ProcessId,
+    /// How often this process has become another program.
+    #[serde(default)]
+    pub upgrades: u32,
     /// Whether slots get a cgroup of their own.
     pub cgroup: bool,
     /// Every slot it knows.

@@ -29,7 +29,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// One kind of record. A new field needs no new version: unknown ones are skipped, missing ones have defaults. A change of
-/// meaning does; the version before stays readable, and is written as long as the other side knows no newer one.
+/// meaning does, and then the version before stays readable: see `docs/design/004-keeper-versions.md`.
 #[derive(Debug, Clone, Copy)]
 struct Format {
     kind: &'static str,

@@ -5,6 +5,7 @@ use horus_keeper::protocol::{
     Event, Generation, Limits, LogSpec, Request, SlotName, SlotState, StartSpec, Text,
 };
 use horus_keeper::{attach, hold_fifos, reap_orphans};
+use horus_sys::limits::{self, Limit, Resource};
 use horus_sys::poll::{Interest, Poller, SignalPipe};
 use horus_sys::process;
 use horus_sys::signal::Signal;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Some("lines") => lines(number(0), number(1)),
         Some("numbered") => numbered(Path::new(text(0)), text(1), number(2)),
         Some("attach") => attach(Path::new(text(0)), &own_exe(), None).map(|_| 0).map_err(Into::into),
+        Some("attach-as-a-daemon") => attach_as_a_daemon(Path::new(text(0))),
         Some("replace") => horus_keeper::replace(Path::new(text(0))).map(|_| 0).map_err(Into::into),
         Some("reaper") => reaper(Path::new(text(0))),
         Some("manager") => manager(&words),
@@ -54,6 +56,16 @@ type Outcome = Result<u8, Box<dyn Error>>;
 
 fn own_exe() -> PathBuf {
     std::env::current_exe().unwrap_or_default()
+}
+
+/// A Horus that a service manager protects and that has raised its own limits starts the keeper.
+fn attach_as_a_daemon(run: &Path) -> Outcome {
+    let given = limits::get(Resource::OpenFiles)?;
+    limits::set(Resource::OpenFiles, Limit { soft: 300, hard: given.hard })?;
+    OpenOptions::new().write(true).open("/proc/self/oom_score_adj")?.write_all(b"321")?;
+    limits::raise_open_files()?;
+    attach(run, &own_exe(), None)?;
+    Ok(0)
 }
 
 /// The first thread ends, another goes on: the process shows as a zombie and lives.
@@ -153,6 +165,9 @@ fn manager(words: &[String]) -> Outcome {
     }
 }
 
+/// After so many starts on one connection the small Horus asks its keeper to become the same program again, at each start.
+const UPGRADE_AFTER_STARTS: u32 = 5;
+
 /// A Horus that restarts whatever ends, at once and for ever: the sharpest test of "never started twice".
 fn horus(run: &Path, ledger: &Path, slots: u64) -> Outcome {
     let _ = subreaper::become_one();
@@ -169,6 +184,10 @@ fn horus(run: &Path, ledger: &Path, slots: u64) -> Outcome {
     loop {
         reap_orphans(run)?;
         let Ok(attached) = attach(run, &own_exe(), None) else { continue };
+        if attached.hello.upgrades > 0 {
+            let upgrades = ledger.with_file_name("upgrades");
+            OpenOptions::new().append(true).create(true).open(upgrades)?.write_all(b"u")?;
+        }
         drop(std::mem::replace(&mut hold, hold_fifos(run, &names)?));
         let mut generations = BTreeMap::new();
         let mut stream = attached.stream;
@@ -180,7 +199,14 @@ fn horus(run: &Path, ledger: &Path, slots: u64) -> Outcome {
                 restart(&mut stream, &mut generations, name, ledger)?;
             }
         }
+        let mut starts = 0_u32;
         let ended = attend(&mut stream, &signals, run, |stream, event| {
+            starts += u32::from(matches!(event, Event::Started { .. }));
+            if starts >= UPGRADE_AFTER_STARTS && matches!(event, Event::Started { .. }) {
+                let mut line = serde_json::to_vec(&Request::Upgrade { executable: own_exe() })?;
+                line.push(b'\n');
+                stream.write_all(&line)?;
+            }
             if let Event::Exited { slot, .. } | Event::StartFailed { slot, .. } = event {
                 restart(stream, &mut generations, &slot, ledger)?;
             }

@@ -3,6 +3,7 @@
 use crate::keeper::sink::Sink;
 use crate::keeper::slot::{Phase, Slot};
 use crate::keeper::starting::open_fifo;
+use crate::keeper::upgrading::Handover;
 use crate::keeper::{Keeper, Kind};
 use crate::protocol::{ExitStatus, Generation, LogSpec, MAX_SLOTS};
 use crate::slots::{ExitRecord, GenerationRecord, SlotName, StateRecord, Witness};
@@ -35,15 +36,21 @@ impl Keeper {
     }
 
     /// Reads every slot on disk. One that cannot be read stays in the way of a start.
-    pub(crate) fn adopt_all(&mut self) -> io::Result<()> {
+    pub(crate) fn adopt_all(&mut self, mut handover: Option<Handover>) -> io::Result<()> {
         for name in self.directory.slot_names()? {
             if self.slots.len() >= MAX_SLOTS {
                 self.remark(format!("more than {MAX_SLOTS} slots are on disk; the rest is left alone"));
                 break;
             }
             let directory = self.directory.slot(&name);
-            let index = self.insert(Slot::new(name, directory));
+            let mut slot = Slot::new(name, directory);
+            // Before anything else opens it: what is in it must not be lost.
+            slot.fifo = handover.as_mut().and_then(|handover| handover.fifo(&slot));
+            let index = self.insert(slot);
             self.adopt(index);
+            if let (Some(handover), Some(slot)) = (&mut handover, self.slot_mut(index)) {
+                handover.remind(slot);
+            }
         }
         Ok(())
     }

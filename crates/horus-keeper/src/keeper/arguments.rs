@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 /// What the keeper is told at its start.
+#[derive(Debug)]
 pub(crate) struct Arguments {
     pub(crate) run_dir: PathBuf,
     pub(crate) lock: RawFd,
@@ -13,6 +14,14 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// The words that say the same to another program of this process.
+    pub(crate) fn words(&self, lock: RawFd) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["keep".into(), "--run-dir".into(), self.run_dir.clone().into()];
+        words.extend(["--lock-fd".into(), lock.to_string().into()]);
+        words.extend(self.cgroup.iter().flat_map(|path| ["--cgroup".into(), path.clone().into()]));
+        words
+    }
+
     pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, KeeperError> {
         let usage = |text: &str| KeeperError::Usage(text.to_owned());
         let (mut run_dir, mut lock, mut cgroup) = (None, None, None);

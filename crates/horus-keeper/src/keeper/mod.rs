@@ -20,6 +20,7 @@ mod starting;
 mod talking;
 mod tree;
 mod unreadable;
+mod upgrading;
 
 use crate::crash_point::crash_point;
 use crate::protocol::{Event, SlotName};
@@ -42,9 +43,9 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use upgrading::Handover;
 
 /// Most bytes of one slot's output moved in one turn.
 const PUMP_A_TURN: usize = 256 * 1024;
@@ -115,14 +116,16 @@ fn doing<T>(what: &'static str, result: io::Result<T>) -> Result<T, KeeperError>
 /// The body of `horus keep`: takes over the lock, adopts what lives, and serves until told to end. `arguments` are
 /// those after the verb. Call it first thing in `main`, before any thread or runtime exists.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let result =
-        Arguments::parse(arguments).and_then(|arguments| Keeper::begin(&arguments)).and_then(|mut keeper| {
-            loop {
-                if doing("go on", keeper.turn())? {
-                    return Ok(());
-                }
+    if upgrading::announce() {
+        return ExitCode::SUCCESS;
+    }
+    let result = Arguments::parse(arguments).and_then(Keeper::begin).and_then(|mut keeper| {
+        loop {
+            if doing("go on", keeper.turn())? {
+                return Ok(());
             }
-        });
+        }
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -146,7 +149,10 @@ pub(crate) struct Keeper {
     cgroup: Option<Cgroup>,
     inherited_open_files: Limit,
     /// Held for life; its fall tells everybody that we are gone.
-    _lock: FileLock,
+    lock: FileLock,
+    arguments: Arguments,
+    /// How often this process has become another program.
+    upgrades: u32,
     listener: UnixListener,
     signals: SignalPipe,
     poller: Poller,
@@ -168,7 +174,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    fn begin(arguments: &Arguments) -> Result<Self, KeeperError> {
+    fn begin(arguments: Arguments) -> Result<Self, KeeperError> {
         for signal in [Signal::PIPE, Signal::XFSZ, Signal::HUP, Signal::INT] {
             doing("ignore a signal", signal::ignore(signal))?;
         }
@@ -180,12 +186,20 @@ impl Keeper {
         process::name_self("horus-keeper");
         // Not fatal: without it (macOS) orphans go to pid 1 and are found by their papers only.
         let _ = subreaper::become_one();
-        let inherited_open_files = doing("raise the limit on open files", limits::raise_open_files())?;
+        let mut remarks = Vec::new();
+        let mut handover = Self::take_handover(&mut remarks);
+        let given = doing("raise the limit on open files", limits::raise_open_files())?;
+        let inherited_open_files = handover.as_ref().map_or(given, Handover::given_open_files);
         let signals = doing("listen for signals", SignalPipe::listen(&[Signal::CHLD, Signal::TERM]))?;
         let poller = doing("make a poller", Poller::new())?;
-        let listener = doing("listen", talking::listen(&directory.socket()))?;
+        let (listener, view) = match handover.as_mut().and_then(Handover::sockets) {
+            Some(sockets) => sockets,
+            None => (
+                doing("listen", talking::listen(&directory.socket()))?,
+                doing("listen", talking::listen(&directory.view_socket()))?,
+            ),
+        };
         doing("poll", poller.add(listener.as_fd(), TOKEN_LISTENER, Interest::Read))?;
-        let view = doing("listen", talking::listen(&directory.view_socket()))?;
         doing("poll", poller.add(view.as_fd(), TOKEN_VIEW, Interest::Read))?;
         doing("poll", poller.add(signals.as_fd(), TOKEN_SIGNALS, Interest::Read))?;
         let me = doing("identify itself", process::identify(process::own_pid()))?;
@@ -195,7 +209,9 @@ impl Keeper {
             executable: std::env::current_exe().ok().map(|path| path.display().to_string()),
             cgroup: None,
             inherited_open_files,
-            _lock: lock,
+            lock,
+            arguments,
+            upgrades: handover.as_ref().map_or(0, |handover| handover.upgrades),
             listener,
             signals,
             poller,
@@ -207,19 +223,19 @@ impl Keeper {
             busy: true,
             leaving: false,
             complaints: 0,
-            remarks: Vec::new(),
+            remarks,
             strange_orphans: 0,
             directory,
         };
-        keeper.open_cgroup(arguments.cgroup.as_ref());
+        keeper.open_cgroup();
         keeper.notice_boot();
-        doing("read the slots", keeper.adopt_all())?;
+        doing("read the slots", keeper.adopt_all(handover))?;
         Ok(keeper)
     }
 
-    fn open_cgroup(&mut self, path: Option<&PathBuf>) {
-        if let Some(path) = path {
-            match Cgroup::open_root(path) {
+    fn open_cgroup(&mut self) {
+        if let Some(path) = self.arguments.cgroup.clone() {
+            match Cgroup::open_root(&path) {
                 Ok(root) => self.cgroup = Some(root),
                 Err(error) => self.complain(&format!("cgroup {} is unusable: {error}", path.display())),
             }

@@ -5,7 +5,7 @@ use crate::keeper::{ACCEPTS_A_TURN, Keeper, TOKEN_OBSERVER, talking};
 use crate::protocol::Event;
 use horus_sys::clock;
 use horus_sys::poll::Interest;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
@@ -29,6 +29,11 @@ struct Observer {
 impl Observers {
     pub(crate) fn new(listener: UnixListener) -> Self {
         Self { listener, reading: Vec::new() }
+    }
+
+    /// The listening socket.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
     }
 
     /// When the slowest is given up.

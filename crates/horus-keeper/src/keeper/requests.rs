@@ -48,6 +48,7 @@ impl Keeper {
             Request::KillTree { slot, generation } => return self.on_kill_tree(&slot, generation),
             Request::Forget { slot } => return self.on_forget(slot),
             Request::Shutdown { mode } => return self.on_shutdown(mode),
+            Request::Upgrade { executable } => self.upgrade(&executable),
             Request::Ping { token } => self.tell(Event::Pong { token }),
             Request::Unknown => return self.reject("this keeper does not know that request"),
         }

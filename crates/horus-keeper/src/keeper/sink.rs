@@ -97,6 +97,18 @@ impl Sink {
         [loss, splits].into_iter().flatten().min()
     }
 
+    /// Output thrown away and not yet accounted for in the log, in bytes, and why.
+    pub(crate) fn lost(&self) -> Option<(u64, String)> {
+        self.loss.as_ref().map(|loss| (loss.bytes, loss.error.clone()))
+    }
+
+    /// Goes on with the loss of a sink before, which is tried to be ended at once.
+    pub(crate) fn go_on_losing(&mut self, bytes: u64, error: String) {
+        let now = Duration::ZERO;
+        // Whether the log was inside a line is not known; an empty line more does no harm.
+        self.loss = Some(Loss { bytes, error, retry_at: now, report_at: now, inside_line: true });
+    }
+
     /// Where the current file is.
     pub(crate) fn path(&self) -> &Path {
         &self.spec.path
@@ -416,6 +428,19 @@ mod tests {
         let text = content(&bench.log);
         assert!(text.starts_with("[horus] 24 bytes of output were dropped: "), "{text}");
         assert!(text.ends_with("\nsix\n"), "{text}");
+    }
+
+    #[test]
+    fn a_loss_is_handed_on_and_accounted_for() {
+        let mut bench = Bench::new(MIN_LOG_BYTES, 2);
+        bench.print(b"one\n");
+        bench.sink = Sink::new(bench.sink.spec.clone());
+        bench.sink.go_on_losing(77, "No space left".to_owned());
+        assert_eq!(bench.sink.lost(), Some((77, "No space left".to_owned())));
+        bench.print(b"two\nthree\n");
+        let text = content(&bench.log);
+        assert!(text.contains("[horus] 81 bytes of output were dropped: No space left\nthree\n"), "{text}");
+        assert_eq!(bench.sink.lost(), None);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(crate) struct Slot {
     pub(crate) adopted: bool,
     /// Open from the first start to the end of the slot, so that strays of an ended run never block.
     pub(crate) fifo: Option<OwnedFd>,
+    /// Whether the loop waits for it.
+    pub(crate) fifo_watched: bool,
     pub(crate) sink: Option<Sink>,
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) kill: Option<Kill>,
@@ -57,6 +59,7 @@ impl Slot {
             phase: Phase::Empty,
             adopted: false,
             fifo: None,
+            fifo_watched: false,
             sink: None,
             cgroup: None,
             kill: None,

@@ -227,9 +227,11 @@ pub(crate) fn open_fifo(slot: &mut Slot, index: usize, poller: &horus_sys::poll:
     let path = slot.directory.fifo();
     pipe::make_fifo(&path)?;
     if slot.fifo.is_none() {
-        let fifo = pipe::open_reader(&path)?;
+        slot.fifo = Some(pipe::open_reader(&path)?);
+    }
+    if let (Some(fifo), false) = (&slot.fifo, slot.fifo_watched) {
         poller.add(fifo.as_fd(), Kind::Output.token(index), Interest::Read)?;
-        slot.fifo = Some(fifo);
+        slot.fifo_watched = true;
     }
     Ok(())
 }

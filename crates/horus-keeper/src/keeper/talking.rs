@@ -45,6 +45,7 @@ impl Keeper {
             keeper_version: env!("CARGO_PKG_VERSION").to_owned(),
             executable: self.executable.clone(),
             process: self.me,
+            upgrades: self.upgrades,
             cgroup: self.cgroup.is_some(),
             slots: slots().filter_map(Slot::view).collect(),
             unreadable: slots().filter_map(Slot::unreadable).collect(),

@@ -19,4 +19,5 @@ mod starting;
 mod support;
 mod torture;
 mod trees;
+mod upgrading;
 mod versions;

@@ -164,6 +164,29 @@ fn limits_are_set_and_one_that_cannot_be_is_named() {
     assert_eq!(place.log_text("bot"), "0\n1048576\n2048\n");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn children_get_the_limits_of_horus_and_not_its_privileges() {
+    let place = Place::new();
+    assert!(place.role(&["attach-as-a-daemon", place.run.to_str().unwrap()], None).wait().unwrap().success());
+    let mut client = place.attach();
+    let keeper = client.hello.process.pid;
+    let of_keeper = |file: &str| std::fs::read_to_string(format!("/proc/{keeper}/{file}")).unwrap();
+    assert_eq!(of_keeper("oom_score_adj").trim(), "321", "the keeper is as protected as its Horus");
+    client.run(place.shell("bot", 1, "ulimit -Sn; cat /proc/self/oom_score_adj"));
+    client.exited("bot");
+    assert_eq!(place.log_text("bot"), "300\n0\n");
+    // Also after the keeper has raised its limit and become another program.
+    client.send(&Request::Upgrade { executable: crate::support::exe().into() });
+    let mut client = {
+        client.wait_for_the_end();
+        place.attach()
+    };
+    client.run(place.shell("bot", 2, "ulimit -Sn"));
+    client.exited("bot");
+    assert_eq!(place.log_text("bot"), "300\n0\n300\n");
+}
+
 #[test]
 fn many_slots_at_once_each_tell_their_own_end() {
     const SLOTS: i32 = 100;

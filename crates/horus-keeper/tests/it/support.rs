@@ -249,6 +249,22 @@ impl Client {
         std::mem::take(&mut self.held)
     }
 
+    /// Reads until the keeper ends the connection, as it does when it becomes another program.
+    pub(crate) fn wait_for_the_end(&mut self) {
+        while let Some(event) = self.next() {
+            assert!(!matches!(event, Event::UpgradeRefused { .. }), "{event:?}");
+        }
+    }
+
+    /// Reads until the keeper has answered what was asked, or ended the connection.
+    pub(crate) fn so_far_or_the_end(&mut self) {
+        let mut ping = serde_json::to_vec(&Request::Ping { token: 78 }).unwrap();
+        ping.push(b'\n');
+        // It may have ended it already.
+        let _ = self.stream.write_all(&ping);
+        while self.next().is_some_and(|event| event != (Event::Pong { token: 78 })) {}
+    }
+
     pub(crate) fn into_stream(self) -> UnixStream {
         self.stream
     }

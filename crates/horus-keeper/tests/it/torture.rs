@@ -1,4 +1,5 @@
-//! Random SIGKILLs of Horus, of the keeper, and of both, while programs print numbered lines and are restarted at once.
+//! Random SIGKILLs of Horus, of the keeper, and of both, while programs print numbered lines and are restarted at once, and
+//! the keeper becomes another program again and again.
 
 use crate::support::{Place, exe, name, until};
 use horus_keeper::hold_fifos;
@@ -146,8 +147,9 @@ fn sixty_random_kills_lose_no_line_and_start_nothing_twice() {
         client.hello.slots.iter().all(|view| ended(view.state)).then_some(())
     });
     let tally = count(&place);
+    let upgrades = std::fs::read(place.path("upgrades")).unwrap_or_default().len();
     println!(
-        "kills: horus {horus_kills}, keeper {keeper_kills}; starts {}, ends {}, double starts {}; lines {}, lost {}, doubled {}; \
+        "kills: horus {horus_kills}, keeper {keeper_kills}; upgrades {upgrades}; starts {}, ends {}, double starts {}; lines {}, lost {}, doubled {}; \
          exits unknown {}, wrong {}",
         tally.starts,
         tally.ends,
@@ -159,7 +161,7 @@ fn sixty_random_kills_lose_no_line_and_start_nothing_twice() {
         tally.wrong_exits,
     );
     assert!(
-        horus_kills > kills / 4 && keeper_kills > kills / 4 && tally.starts > kills,
+        horus_kills > kills / 4 && keeper_kills > kills / 4 && tally.starts > kills && upgrades > 0,
         "too tame to prove anything"
     );
     assert_eq!(tally.starts, tally.ends, "every program that started came to its own end");

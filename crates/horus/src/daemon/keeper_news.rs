@@ -208,6 +208,7 @@ pub(super) fn heard(owner: &mut Owner, event: Event) {
             note(owner, format!("{slot}: a line was too long for its log file and was cut ({total} so far)"));
         }
         Event::Degraded { slot, error } => note(owner, format!("{slot}: {error}")),
+        Event::UpgradeRefused { error } => note(owner, format!("the keeper stays as it is: {error}")),
         Event::Rejected { error } => tracing::warn!(error, "the keeper rejected a request"),
         Event::Replaced => tracing::warn!("another Horus took the keeper over"),
         Event::Hello(_)
