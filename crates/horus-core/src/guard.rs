@@ -195,7 +195,9 @@ impl Guard {
             red.awaited_until = Some(until);
         }
         if matches!(self.state, State::OneAtATime) {
-            self.trial = Some(Trial { name: name.clone(), until });
+            // The first one is waited for, even if somebody with a fault of his own was restarted meanwhile.
+            let trial = || Trial { name: name.clone(), until };
+            self.trial = self.trial.take().filter(|trial| trial.name != *name).or_else(|| Some(trial()));
             self.changed = true;
         }
     }
@@ -288,6 +290,11 @@ impl Guard {
             State::Open | State::OneAtATime => {}
         }
         let other = self.on_trial().filter(|other| *other != name)?;
+        // Most are well again: whoever hangs by himself does not wait for a proof that takes an hour. After a restart of Horus
+        // nobody knows who else was red.
+        if self.red.contains_key(other) && !self.is_common() {
+            return None;
+        }
         let text = format!("{other} was restarted and is not proven yet: one at a time");
         Some((Veto::OneAtATime, Reason::new(Rule::CommonCause, text)))
     }
