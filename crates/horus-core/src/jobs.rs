@@ -6,6 +6,7 @@
 
 use jiff::Timestamp;
 
+use crate::calendar::Calendar;
 use crate::event::{Outcome, What};
 use crate::maintenance::at_mono;
 use crate::notice::{IncidentKind, Story};
@@ -23,8 +24,15 @@ pub const MISSED_COUNT_MAX: u32 = 1000;
 /// A time that passed no longer ago than this is not missed: it is met now.
 pub const LATE_MAX: std::time::Duration = std::time::Duration::from_secs(10 * 60);
 
-/// A remembered time that lies further ahead than this was written by a clock that was wrong.
+/// A remembered time that lies further ahead than this was written by a clock that was wrong; so was one with another time of the
+/// calendar before it.
 pub const AHEAD_MAX: std::time::Duration = std::time::Duration::from_secs(25 * 3600);
+
+/// Was this time served, and the clock set back a little since? Then it is not served again.
+fn lies_just_ahead(calendar: &Calendar, wall: Timestamp, slot: Timestamp) -> bool {
+    let second = calendar.next_after(wall).and_then(|first| calendar.next_after(first));
+    slot.duration_since(wall).unsigned_abs() <= AHEAD_MAX && second.is_none_or(|second| slot < second)
+}
 
 /// Where a job stands in its schedule.
 #[derive(Clone, Debug, Default)]
@@ -60,8 +68,7 @@ impl Service {
             }
             (When::Cron(_), None) => self.job.next = None,
             (When::Cron(calendar), Some(wall)) => {
-                let trusted =
-                    |slot: &Timestamp| slot.duration_since(wall).unsigned_abs() <= AHEAD_MAX || *slot < wall;
+                let trusted = |slot: &Timestamp| *slot <= wall || lies_just_ahead(calendar, wall, *slot);
                 // The first one is remembered, too: Horus may be restarted before it.
                 self.dirty |= self.job.slot.is_none();
                 let from = *self.job.slot.get_or_insert(wall);
@@ -230,7 +237,8 @@ impl Service {
             let reason = Reason::new(Rule::RunMissed, because);
             self.record(turn, None, What::RunSkipped { reason });
         }
-        if catches_up {
+        // What is due right now makes up for it.
+        if catches_up && self.job.next.is_none_or(|at| at > turn.now) {
             self.begin_run(turn, Reason::new(Rule::RunMissed, "a missed time is made up for"));
         }
     }

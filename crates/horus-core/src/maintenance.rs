@@ -65,14 +65,15 @@ impl Maintenance {
     pub(crate) fn set_clock(&mut self, now: Mono, wall: Option<Timestamp>) {
         let Some(wall) = wall else { return };
         for window in self.windows.values_mut() {
-            // The clock that does not count sleep may have left the window behind.
+            // The clock that does not count sleep may have left the window behind, and one that was set may have come into another.
+            let mut goes_on = false;
             if let Some(ends) = window.ends.filter(|_| window.until.is_some()) {
                 let began = ends.checked_sub(window.plan.lasts).unwrap_or(ends);
-                let inside = began <= wall && wall < ends;
-                window.until = Some(if inside { at_mono(now, wall, ends) } else { now });
+                goes_on = began <= wall && wall < ends;
+                window.until = Some(if goes_on { at_mono(now, wall, ends) } else { now });
             }
             let earlier = wall.checked_sub(window.plan.lasts).unwrap_or(wall);
-            let from = if window.until.is_none() { earlier } else { wall };
+            let from = if goes_on { wall } else { earlier };
             window.next = window.plan.when.next_after(from).map(|at| at_mono(now, wall, at));
         }
     }

@@ -103,14 +103,14 @@ impl Service {
     fn verdict_running(&self, now: Mono) -> (Verdict, Decision) {
         let decision = decide(self.axes(now));
         let verdict = match decision.verdict {
+            // Its tick may stand still: it said so.
+            _ if self.declared == Declared::Halted => Verdict::Halted,
             Verdict::Slow if self.slow_percent > 100 => Verdict::Starved,
             // Measured anew after the machine came back: not well before a tick has come.
             Verdict::Healthy if self.spell.opened => Verdict::Slow,
             Verdict::Healthy | Verdict::Idle | Verdict::Valueless | Verdict::WorkStalled => {
                 if decision.action != Action::RestartAtTwice && self.disagreement(now).is_some() {
                     Verdict::ProbePath
-                } else if self.declared == Declared::Halted {
-                    Verdict::Halted
                 } else if matches!(decision.verdict, Verdict::Healthy | Verdict::Idle)
                     && self.excused_until().is_some_and(|until| until > now)
                 {

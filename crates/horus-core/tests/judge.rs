@@ -4,6 +4,8 @@ mod rig;
 
 #[path = "judge/captures.rs"]
 mod captures;
+#[path = "judge/clocks.rs"]
+mod clocks;
 #[path = "judge/faults.rs"]
 mod faults;
 #[path = "judge/fleet.rs"]

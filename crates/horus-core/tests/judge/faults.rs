@@ -11,6 +11,7 @@ use horus_core::observation::{
     Beat, Declared, Exit, HostObservation, Input, LoopSeen, Observation, OperatorRequest,
 };
 use horus_core::plan::{BeatKind, BeatPlan, KillPlan, ProgressPlan, Ready, ServicePlan};
+use horus_core::verdict::Verdict;
 
 use super::{hangs_after_100, one, ticks};
 use crate::rig::{Behaviour, Doing, Rig, SECOND, name, service};
@@ -436,6 +437,8 @@ fn who_halted_on_purpose_is_told_of_once_and_lives() {
         rig.run(1);
     }
     assert!(rig.signals.is_empty());
+    let verdict = rig.engine.status(rig.now).services.first().map(|service| service.verdict);
+    assert_eq!(verdict, Some(Verdict::Halted), "its tick stands still, as it said");
     assert!(matches!(rig.stories()[..], [Story::Halted]), "{:?}", rig.stories());
     assert!(rig.told[0].1.loud && rig.told[0].1.needs_you);
     for tick in 21..30 {
