@@ -4,7 +4,9 @@ use crate::support::{Client, Place, exe, name, until};
 use horus_keeper::protocol::{Event, ExitStatus, Request, SlotState};
 use horus_keeper::slots::Witness;
 use horus_sys::process::{self, ProcessId};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 fn upgrade(client: &mut Client, executable: impl Into<PathBuf>) {
@@ -26,6 +28,14 @@ fn refusal(client: &mut Client) -> String {
         Event::UpgradeRefused { error } => error,
         other => panic!("{other:?}"),
     }
+}
+
+/// A program that is a shell script.
+fn script(place: &Place, file: &str, text: &str) -> PathBuf {
+    let path = place.path(file);
+    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
 }
 
 /// Prints numbered lines until `go` is there, and ends with code 3.
@@ -106,29 +116,42 @@ fn an_end_during_the_upgrade_is_told_with_its_status() {
 }
 
 #[test]
+fn whoever_connects_during_the_upgrade_is_served_by_the_new_program() {
+    let place = Place::new();
+    let mut client = place.attach();
+    // Takes its time both when it is tried out and when it is executed.
+    let tried = place.path("tried").display().to_string();
+    let text = format!("touch {tried}; sleep 0.3; exec {} \"$@\"", exe().display());
+    upgrade(&mut client, script(&place, "slow", &text));
+    until("the trial", || place.path("tried").exists().then_some(()));
+    let waiting = UnixStream::connect(place.directory().socket()).unwrap();
+    waiting.set_read_timeout(Some(crate::support::FAILSAFE)).unwrap();
+    let mut line = String::new();
+    BufReader::new(waiting).read_line(&mut line).unwrap();
+    let Event::Hello(hello) = serde_json::from_str(&line).unwrap() else { panic!("{line}") };
+    assert_eq!((hello.upgrades, hello.process), (1, client.hello.process));
+}
+
+#[test]
 fn a_new_program_that_does_not_work_changes_nothing() {
     let place = Place::new();
     let mut client = place.attach();
     let (keeper, process) = (client.hello.process, client.run(place.shell("bot", 1, "exec sleep 1000")));
-    let script = |file: &str, text: &str| {
-        let path = place.path(file);
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        path
-    };
     let plain = place.path("plain");
     std::fs::write(&plain, "x").unwrap();
+    let garbage = script(&place, "garbage", "");
+    std::fs::write(&garbage, "no program at all").unwrap();
     let other_versions = r#"{"program":"9","protocols":{"oldest":8,"newest":9},"formats":[],"handovers":{"oldest":1,"newest":1}}"#;
     for (program, why) in [
         (PathBuf::from("horus"), "not absolute"),
         (place.path("missing"), "not found"),
         (plain, "not executable"),
-        (script("garbage", "no program at all"), "cannot be run"),
-        (script("ends", "#!/bin/sh\nexit 64\n"), "ended with code 64"),
-        (script("dies", "#!/bin/sh\nkill -SEGV $$\n"), "ended by signal 11"),
-        (script("hangs", "#!/bin/sh\nexec sleep 1000\n"), "said nothing"),
-        (script("lies", "#!/bin/sh\necho hello\n"), "did not answer as a keeper"),
-        (script("tomorrow", &format!("#!/bin/sh\necho '{other_versions}'\n")), "speaks protocol 8 to 9"),
+        (garbage, "cannot be run"),
+        (script(&place, "ends", "exit 64"), "ended with code 64"),
+        (script(&place, "dies", "kill -SEGV $$"), "ended by signal 11"),
+        (script(&place, "hangs", "exec sleep 1000"), "said nothing"),
+        (script(&place, "lies", "echo hello"), "did not answer as a keeper"),
+        (script(&place, "tomorrow", &format!("echo '{other_versions}'")), "speaks protocol 8 to 9"),
     ] {
         upgrade(&mut client, program);
         let error = refusal(&mut client);
