@@ -24,8 +24,8 @@ const OWN_GROUP: &str = ".control";
 const LIST_BYTES_MAX: usize = 1 << 20;
 /// Groups below groups below groups.
 const DEPTH_MAX: usize = 16;
-/// Between SIGTERM and SIGKILL. The programs' own grace has passed already: Horus had all of `TimeoutStopSec`.
-const GRACE: Duration = Duration::from_secs(5);
+/// Between SIGTERM and SIGKILL. Short: `TimeoutStopSec` counts for this too, and the programs have had all of it once already.
+const GRACE: Duration = Duration::from_secs(2);
 /// How long SIGKILL is repeated: somebody may fork faster than we look.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks.

@@ -82,8 +82,18 @@ pub(crate) enum Verb {
     Tune(TuneArgs),
     /// Fire every rule, detector and sink once, in a sandbox, and name those that cannot fire
     Selftest(SelftestArgs),
+    /// Make Horus a service of this machine or of yourself, that comes back by itself
+    Install(InstallArgs),
+    /// Take the service away again, and say what stays
+    Uninstall(UninstallArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+    /// Write the manual pages into a folder. For whoever makes packages
+    #[command(hide = true)]
+    Manual(ManualArgs),
+    /// End what a hung Horus left behind. Started by systemd after Horus has ended, not by people
+    #[command(hide = true)]
+    StopPost(StopPostArgs),
     /// Be the parent of all children. Started by `horus run`, not by people
     #[command(hide = true)]
     Keep(KeepArgs),
@@ -131,6 +141,9 @@ pub(crate) struct StatusArgs {
     /// Show it again every second, until interrupted
     #[arg(long, short)]
     pub(crate) watch: bool,
+    /// Show how Horus itself is, as a service of systemd or launchd
+    #[arg(long, conflicts_with_all = ["name", "watch"])]
+    pub(crate) service: bool,
 }
 
 /// `horus start`, `stop`, `restart`
@@ -332,6 +345,68 @@ pub(crate) struct SelftestArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Whose service is meant.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ScopeArgs {
+    /// The service of the machine, which runs as root from boot on [default for root]
+    #[arg(long, conflicts_with = "user")]
+    pub(crate) system: bool,
+    /// Your own service, which runs as you [default for everybody else]
+    #[arg(long)]
+    pub(crate) user: bool,
+}
+
+/// `horus install`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without --config, the file is /etc/horus/watchdog.toml, or ~/.config/horus/watchdog.toml with \
+                        --user. Typed again, it changes only what is not as it should be."
+)]
+pub(crate) struct InstallArgs {
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
+    /// Only show what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Let your services run without a session of yours (systemd)
+    #[arg(long, conflicts_with = "system")]
+    pub(crate) linger: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horus uninstall`
+#[derive(Debug, Args)]
+pub(crate) struct UninstallArgs {
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
+    /// Only show what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Remove journal, evidence and logs too
+    #[arg(long)]
+    pub(crate) purge: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horus manual`
+#[derive(Debug, Args)]
+pub(crate) struct ManualArgs {
+    /// The folder
+    pub(crate) folder: PathBuf,
+}
+
+/// `horus stop-post`
+#[derive(Debug, Args)]
+pub(crate) struct StopPostArgs {
+    /// By the service manager of a user
+    #[arg(long)]
+    pub(crate) user: bool,
 }
 
 /// `horus completions`

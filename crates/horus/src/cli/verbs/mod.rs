@@ -2,7 +2,9 @@
 
 mod ask;
 mod care;
+mod install;
 mod show;
+mod unit;
 
 use horus_config::SystemEnvironment;
 use horus_core::observation::OperatorRequest;
@@ -34,6 +36,11 @@ pub(crate) fn dispatch(line: CommandLine, output: &Output) -> Result<Invocation,
         Verb::Tune(args) => tune::tune(&place, &args, output).map(Invocation::Over),
         Verb::Selftest(args) => in_runtime(selftest::selftest(&place, &args, output)).map(Invocation::Over),
         Verb::Completions(args) => care::completions(&args, output).map(Invocation::Over),
+        Verb::Install(args) => install::install(&place, &args, output).map(Invocation::Over),
+        Verb::Uninstall(args) => install::uninstall(&args, output).map(Invocation::Over),
+        Verb::Manual(args) => unit::manual(&args, output).map(Invocation::Over),
+        Verb::StopPost(args) => unit::stop_post(&args, output).map(Invocation::Over),
+        Verb::Status(args) if args.service => unit::status(&args, output).map(Invocation::Over),
         verb => in_runtime(over_the_socket(&place, verb, output)).map(Invocation::Over),
     }
 }
@@ -74,6 +81,10 @@ async fn over_the_socket(place: &Place, verb: Verb, output: &Output) -> Result<E
         | Verb::Simulate(_)
         | Verb::Tune(_)
         | Verb::Selftest(_)
+        | Verb::Install(_)
+        | Verb::Uninstall(_)
+        | Verb::Manual(_)
+        | Verb::StopPost(_)
         | Verb::Completions(_) => {
             Err(Fault::new(ExitStatus::Bug, "this verb needs no daemon", "please report this"))
         }

@@ -44,7 +44,7 @@ pub(super) async fn status(client: &Client, args: &StatusArgs, output: &Output) 
 }
 
 async fn status_text(client: &Client, args: &StatusArgs, output: &Output) -> Result<String, Fault> {
-    let StatusArgs { name, json: as_json, watch } = args;
+    let StatusArgs { name, json: as_json, watch, .. } = args;
     match name {
         Some(name) => {
             let service = client.service(name).await?;
