@@ -27,6 +27,7 @@ mod story;
 mod survival;
 mod torture;
 mod value;
+mod watching_horus;
 
 use horus_core::event::What;
 use horus_core::record::Recorded;

@@ -56,6 +56,7 @@ pub struct Rig {
     binaries: Binaries,
     options: Options,
     pressure: Vec<(String, String)>,
+    program: PathBuf,
     horus: Option<Child>,
 }
 
@@ -73,7 +74,8 @@ impl Rig {
         let socket = room.path("r").join(horus_api::SOCKET_NAME);
         let journal = Journal::follow(socket.clone());
         let client = Client::new(socket);
-        Self { room, sinks: Sinks::start().await, journal, client, binaries, options, pressure, horus: None }
+        let (program, sinks) = (binaries.path("horus"), Sinks::start().await);
+        Self { room, sinks, journal, client, binaries, options, pressure, program, horus: None }
     }
 
     /// Writes `watchdog.toml`: the usual head, then `services`.
@@ -128,7 +130,7 @@ impl Rig {
 
     fn command(&self, words: &[&str]) -> Command {
         #[expect(clippy::disallowed_methods, reason = "the one place where scenarios start a program")]
-        let mut command = Command::new(self.binaries.path("horus"));
+        let mut command = Command::new(&self.program);
         command.args(words).current_dir(self.room.path("")).env_remove("HORUS_SOCKET");
         command
             .env("HORUS_CONFIG", self.config())
@@ -360,6 +362,18 @@ impl Rig {
     pub async fn kill_horus(&mut self) {
         let mut horus = self.horus.take().expect("Horus runs");
         horus.kill().await.unwrap();
+    }
+
+    /// From now on the program at this path is Horus.
+    pub fn use_program(&mut self, path: PathBuf) {
+        self.program = path;
+    }
+
+    /// Waits until the daemon has ended by itself, and says how.
+    pub async fn ended(&mut self) -> std::process::ExitStatus {
+        let mut horus = self.horus.take().expect("Horus runs");
+        let ending = tokio::time::timeout(FAILSAFE, horus.wait()).await;
+        ending.expect("Horus does not end").unwrap()
     }
 
     /// Waits until this process is gone.

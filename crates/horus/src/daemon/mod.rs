@@ -5,10 +5,12 @@ mod config;
 mod digest;
 mod directories;
 mod evidence;
+mod executable;
 mod host;
 mod journal;
 mod keeper_link;
 mod keeper_news;
+mod last_words;
 mod launch;
 mod log_sink;
 mod owner;
@@ -17,7 +19,10 @@ mod run_error;
 mod serve;
 mod signals;
 mod sinks;
+mod systemd;
+mod test_hook;
 mod waking;
+mod watchman;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -36,6 +41,7 @@ const BLOCKING_THREADS_MAX: usize = 64;
 /// The body of `horus run`.
 pub(crate) fn run(arguments: RunArgs) -> ExitCode {
     start_log();
+    last_words::take_panics();
     let outcome = try_run(&arguments);
     LogSink::of_process().flush();
     match outcome {
@@ -58,11 +64,15 @@ fn start_log() {
 
 /// Runs the daemon until it is told to end.
 fn try_run(arguments: &RunArgs) -> Result<(), RunError> {
+    let system = |what| move |source| RunError::System { what, source };
+    // Before anything else happens to the file.
+    let executable = executable::own_path().map_err(system("the path of this program is not known"))?;
+    signals::ignore_strays();
     let config = config::load(&arguments.config).map_err(RunError::Config)?;
     let directories = Directories::take(&config.plan.daemon)?;
+    last_words::keep_in(&directories.evidence);
     let _ = horus_sys::subreaper::become_one();
     let _ = horus_sys::limits::raise_open_files();
-    let system = |what| move |source| RunError::System { what, source };
     // One thread: what blocks goes to the blocking pool, and a beat that wakes a second thread costs more than its judgement.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -70,7 +80,6 @@ fn try_run(arguments: &RunArgs) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(system("the runtime cannot be started"))?;
-    let executable = std::env::current_exe().map_err(system("the path of this program is not known"))?;
     runtime.block_on(serve::serve(arguments, config, executable, &directories))?;
     // Blocking threads that hang on a dead disk or probe must not keep us.
     runtime.shutdown_background();

@@ -32,7 +32,9 @@ use super::digest::Diary;
 use super::host::Clocks;
 use super::keeper_link::{KeeperLink, News};
 use super::sinks::Sinks;
-use super::{evidence, keeper_news, launch};
+use super::systemd::{Duties, Manager};
+use super::watchman::Pulse;
+use super::{evidence, keeper_news, launch, test_hook};
 
 /// Inputs that are taken in one turn before anything else is looked at.
 pub(super) const INPUTS_PER_TURN: usize = 256;
@@ -57,6 +59,8 @@ pub(super) enum Call {
     ConfigRefused(String),
     Testable(Option<SinkName>, oneshot::Sender<Vec<(SinkName, Arc<horus_alert::HttpSink>)>>),
     Health(oneshot::Sender<Vec<String>>),
+    /// Only to see that the loop turns.
+    Turn,
     ShutDown,
 }
 
@@ -80,6 +84,7 @@ pub(super) struct Parts {
     pub(super) evidence: Arc<EvidenceRoom>,
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) unaccounted: BTreeMap<ServiceName, Generation>,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// A process of a service that is not in the plan.
@@ -105,6 +110,8 @@ pub(super) struct Owner {
     started: Duration,
     clocks: Clocks,
     diary: Diary,
+    pulse: Arc<Pulse>,
+    duties: Duties,
     pub(super) processes: BTreeMap<ServiceName, Instance>,
     /// Runs that an earlier life of Horus believed alive: if the keeper says that one has ended, its end was not
     /// accounted for yet.
@@ -130,7 +137,9 @@ impl Owner {
             evidence,
             inputs,
             unaccounted,
+            pulse,
         } = parts;
+        let started = clock::monotonic();
         Self {
             engine,
             plan: Arc::new(config.plan),
@@ -143,9 +152,11 @@ impl Owner {
             store,
             evidence,
             inputs,
-            started: clock::monotonic(),
+            started,
             clocks: Clocks::default(),
             diary: Diary::default(),
+            pulse,
+            duties: Duties::new(Manager::of_process(), started),
             processes: BTreeMap::new(),
             unaccounted,
             fifos: FifoHold::default(),
@@ -177,6 +188,7 @@ impl Owner {
         }
         let mut batch = Vec::with_capacity(INPUTS_PER_TURN);
         while !self.finished {
+            self.show_life();
             let due = self.sleep_time();
             tokio::select! {
                 Some(news) = self.keeper.news.recv() => self.keeper_news(news),
@@ -196,10 +208,21 @@ impl Owner {
         self
     }
 
+    /// Shows those who watch the loop that it turns.
+    fn show_life(&mut self) {
+        test_hook::place("loop");
+        self.pulse.turned();
+        let now = clock::monotonic();
+        let engine = &self.engine;
+        let engine_now = Mono::from_origin(Mono::ORIGIN_BEFORE_START + now.saturating_sub(self.started));
+        self.duties.turned(now, || summary(&engine.status(engine_now)));
+    }
+
     fn sleep_time(&self) -> Duration {
         let strangers = self.strangers.values().filter_map(|stranger| stranger.kill_at);
         let next = self.engine.next_deadline().into_iter().chain(strangers).min();
-        next.map_or(IDLE_MAX, |at| at.since(self.now())).min(IDLE_MAX)
+        let idle_max = self.duties.sleep_max(clock::monotonic()).unwrap_or(IDLE_MAX);
+        next.map_or(IDLE_MAX, |at| at.since(self.now())).min(idle_max)
     }
 
     fn keeper_news(&mut self, news: News) {
@@ -207,6 +230,7 @@ impl Owner {
             News::Attached { hello, writer } => {
                 self.keeper.attached(writer);
                 keeper_news::reconcile(self, *hello);
+                self.duties.reconciled();
             }
             News::Said(event) => keeper_news::heard(self, *event),
             News::Lost(why) => {
@@ -363,7 +387,11 @@ impl Owner {
             }
             Call::Testable(sink, reply) => drop(reply.send(self.sinks.testable(sink.as_ref()))),
             Call::Health(reply) => drop(reply.send(self.own_faults())),
-            Call::ShutDown => self.step(Input::ShutDown),
+            Call::Turn => {}
+            Call::ShutDown => {
+                self.duties.ending(clock::monotonic());
+                self.step(Input::ShutDown);
+            }
         }
     }
 
@@ -501,6 +529,16 @@ pub(super) fn slot_of(service: &ServiceName) -> Option<SlotName> {
 
 pub(super) fn to_keeper(generation: Generation) -> horus_keeper::protocol::Generation {
     horus_keeper::protocol::Generation(generation.0)
+}
+
+/// One line for `systemctl status`.
+fn summary(report: &StatusReport) -> String {
+    let running = report.services.iter().filter(|service| service.pid.is_some()).count();
+    let held = report.services.iter().filter(|service| service.hold.is_some()).count();
+    let (services, monitors) = (report.services.len(), report.monitors.len());
+    let held = if held == 0 { String::new() } else { format!(", {held} held") };
+    let fault = if report.store_fault.is_some() { "; the state directory takes no writes" } else { "" };
+    format!("{running} of {services} services run{held}, {monitors} monitors{fault}")
 }
 
 fn log_event(event: &Event) {

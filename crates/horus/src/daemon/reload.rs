@@ -9,6 +9,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::config::{self, Config};
 use super::owner::Call;
+use super::systemd::Manager;
+use super::test_hook;
 
 /// How often the file is looked at. Editors write in several steps: it is read when two looks saw the same.
 const LOOK_EVERY: Duration = Duration::from_millis(700);
@@ -23,6 +25,21 @@ pub(super) async fn reload(
     dry_run: bool,
 ) -> Result<ReloadReport, Problem> {
     let _turn = RELOADING.lock().await;
+    let manager = Manager::of_process();
+    if dry_run {
+        return read_and_apply(path, calls, dry_run).await;
+    }
+    manager.reloading();
+    let report = read_and_apply(path, calls, dry_run).await;
+    manager.reloaded();
+    report
+}
+
+async fn read_and_apply(
+    path: PathBuf,
+    calls: &mpsc::Sender<Call>,
+    dry_run: bool,
+) -> Result<ReloadReport, Problem> {
     let reading = path.clone();
     let loaded = tokio::task::spawn_blocking(move || config::load(&reading)).await;
     let config = match loaded {
@@ -59,7 +76,10 @@ struct Stamp {
 }
 
 async fn stamp(path: PathBuf) -> Option<Stamp> {
-    let reading = tokio::task::spawn_blocking(move || std::fs::metadata(path).ok());
+    let reading = tokio::task::spawn_blocking(move || {
+        test_hook::place("thread");
+        std::fs::metadata(path).ok()
+    });
     let found = reading.await.ok().flatten()?;
     Some(Stamp { inode: found.ino(), length: found.len(), changed: (found.ctime(), found.ctime_nsec()) })
 }
@@ -73,6 +93,7 @@ pub(super) async fn follow_file(path: PathBuf, calls: mpsc::Sender<Call>) {
     let mut seen = taken;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
+        test_hook::place("task");
         let now = stamp(path.clone()).await;
         let quiet = now == seen;
         seen = now;

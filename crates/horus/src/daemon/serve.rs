@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use horus_alert::SinkHealth;
 use horus_core::observation::Input;
 use horus_probe::{EvidenceRoom, HostWatch, Senses};
-use horus_store::{Store, StoreOptions};
+use horus_store::{Store, StoreOptions, Transaction};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
@@ -17,7 +18,9 @@ use super::owner::{Owner, Parts};
 use super::run_error::RunError;
 use super::signals::{spawn_reaper, spawn_signals};
 use super::sinks::{Sinks, StoreOutbox};
-use super::waking::{believed_alive, wake_engine};
+use super::systemd::Manager;
+use super::waking::{about_horus, believed_alive, tell_of_last_words, wake_engine};
+use super::watchman::{self, Pulse};
 use super::{backend, journal, reload};
 use crate::cli::RunArgs;
 
@@ -26,6 +29,9 @@ const INPUTS_MAX: usize = 4_096;
 
 /// Calls of the API that wait for the loop.
 const CALLS_MAX: usize = 256;
+
+/// How long the journal may take when Horus leaves.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
 
 /// Runs until everything has ended, or until Horus leaves.
 pub(super) async fn serve(
@@ -55,6 +61,7 @@ pub(super) async fn serve(
     spawn_reaper(place.run_directory.clone()).map_err(system("SIGCHLD cannot be watched"))?;
     let outbox = Arc::new(StoreOutbox { store: store.clone(), changes: outbox_changes });
     let unaccounted = believed_alive(&restored);
+    let pulse = Arc::new(Pulse::default());
     let parts = Parts {
         engine: wake_engine(&restored, &store, &config.plan),
         config,
@@ -66,12 +73,14 @@ pub(super) async fn serve(
         evidence: EvidenceRoom::new(directories.evidence.clone()),
         inputs,
         unaccounted,
+        pulse: Arc::clone(&pulse),
     };
+    tell_of_last_words(&store, &directories.evidence);
     let _host = HostWatch::start(parts.inputs.clone());
     let owner = Owner::new(parts);
     let backend = backend::Daemon {
         calls: calls.clone(),
-        store,
+        store: store.clone(),
         live,
         config_path: config_path.clone(),
         evidence_directory: directories.evidence.clone(),
@@ -83,25 +92,41 @@ pub(super) async fn serve(
     let limits = horus_api::Limits::default();
     let api = tokio::spawn(horus_api::serve(listener, Arc::new(backend), limits, api_ended));
     drop(tokio::spawn(reload::follow_file(config_path.clone(), calls.clone())));
+    let watchman = watchman::watch(pulse, calls.clone());
+    let watchman = watchman.map_err(system("the watchman cannot be started"))?;
     let signals = spawn_signals(calls, config_path).map_err(system("signals cannot be watched"))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "Horus runs");
     tokio::select! {
         owner = owner.run(inputs_taken, calls_taken) => {
+            drop(watchman);
             let _ = end.send(true);
             owner.finish().await;
             let _ = api.await;
         }
         left = signals => {
             if left.is_ok() {
-                tracing::warn!("Horus leaves; the services go on under the keeper, the next Horus takes them over");
+                leave(store).await;
             }
         }
     }
     Ok(())
 }
 
+/// Ends without stopping anything.
+async fn leave(store: Store) {
+    let text = "Horus leaves; the services go on under the keeper, the next Horus takes them over";
+    tracing::warn!("{text}");
+    Manager::of_process().stopping(text);
+    let events = vec![about_horus(text.into())];
+    store.commit(Transaction { at: Timestamp::now(), events, ..Transaction::default() });
+    let flushed = tokio::task::spawn_blocking(move || store.flush(FLUSH_MAX)).await;
+    if !matches!(flushed, Ok(true)) {
+        tracing::error!("the last events could not be written to the state directory");
+    }
+}
+
 fn store_options(
-    retention: std::time::Duration,
+    retention: Duration,
     inputs: &mpsc::Sender<Input>,
     outbox_changes: &watch::Sender<u64>,
     committed: watch::Sender<u64>,

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use horus_sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::owner::Call;
 use super::reload;
+use super::systemd::{self, Wish};
 
 /// Reaps what a dead keeper left to us, and records how it ended.
 pub(super) fn spawn_reaper(run_directory: PathBuf) -> std::io::Result<()> {
@@ -26,8 +28,19 @@ pub(super) fn spawn_reaper(run_directory: PathBuf) -> std::io::Result<()> {
     Ok(())
 }
 
-/// SIGTERM and SIGINT end everything in order, a second one leaves at once; SIGQUIT leaves; SIGHUP reloads. Resolves
-/// when Horus is to leave without stopping anything.
+/// Signals that mean nothing to Horus and whose default is death. A script that sends one means well.
+pub(super) fn ignore_strays() {
+    for name in ["USR1", "USR2"] {
+        if let Ok(signal) = Signal::parse(name)
+            && let Err(error) = horus_sys::signal::ignore(signal)
+        {
+            tracing::warn!(%signal, %error, "this signal would end Horus");
+        }
+    }
+}
+
+/// SIGTERM ends everything in order, unless systemd sends it to start Horus anew; so does SIGINT. A second one leaves at
+/// once; SIGQUIT leaves; SIGHUP reloads. Resolves when Horus is to leave without stopping anything.
 pub(super) fn spawn_signals(
     calls: mpsc::Sender<Call>,
     config_path: PathBuf,
@@ -39,7 +52,12 @@ pub(super) fn spawn_signals(
         let mut told_to_end = false;
         loop {
             tokio::select! {
-                _ = terminate.recv() => {}
+                _ = terminate.recv() => {
+                    if !told_to_end && tokio::task::spawn_blocking(systemd::wish).await.ok() == Some(Wish::Restart) {
+                        tracing::info!("systemd starts Horus anew");
+                        break;
+                    }
+                }
                 _ = interrupt.recv() => {}
                 _ = quit.recv() => break,
                 _ = hangup.recv() => {

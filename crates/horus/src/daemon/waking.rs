@@ -1,6 +1,7 @@
 //! From what an earlier life remembered to an engine that goes on where it was.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use horus_core::command::MemoryIncident;
@@ -12,6 +13,8 @@ use horus_core::record::IncidentRecord;
 use horus_core::{Engine, Remembered};
 use horus_store::{Restored, Store, Transaction};
 use jiff::Timestamp;
+
+use super::last_words;
 
 /// The engine with what an earlier life remembered. Open incidents go on where their subject does; the others end here,
 /// and whoever was told of them is told of that.
@@ -86,8 +89,25 @@ fn end_orphan(record: &IncidentRecord, lasted: Duration, plan: &Plan, transactio
     }
 }
 
-fn about_horus(text: String) -> Event {
+pub(super) fn about_horus(text: String) -> Event {
     Event { subject: "horus".into(), generation: None, incident: None, what: What::Horus { text } }
+}
+
+/// Tells of earlier lives that ended themselves: what their last words were is in the evidence.
+pub(super) fn tell_of_last_words(store: &Store, room: &Path) {
+    let untold = last_words::untold(room);
+    if untold.is_empty() {
+        return;
+    }
+    let (paths, texts): (Vec<_>, Vec<_>) = untold.into_iter().unzip();
+    for text in &texts {
+        tracing::error!("{text}");
+    }
+    let events = texts.into_iter().map(about_horus).collect();
+    store.commit(Transaction { at: Timestamp::now(), events, ..Transaction::default() });
+    if store.fault().is_none() {
+        paths.iter().for_each(|path| last_words::told(room, path));
+    }
 }
 
 /// The runs that an earlier life of Horus believed alive.
