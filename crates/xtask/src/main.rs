@@ -7,6 +7,7 @@
 //!   bench   whole processes against a bare fork+exec supervisor, in one run
 //!   fuzz    the targets of horus-fuzz, for as long as one likes
 //!   planted deliberate faults in a copy of the judge: does a test notice each?
+//!   package .deb, .rpm, tarballs, Homebrew formula, checksums
 //!   sim     a swarm of simulated worlds: --days N, --seeds N, --seed S, --jobs J
 //! ```
 //!
@@ -18,6 +19,7 @@
 mod bench;
 mod check;
 mod fuzz;
+mod package;
 mod planted;
 mod run;
 mod setup;
@@ -49,6 +51,8 @@ enum Verb {
     Bench(bench::Options),
     /// Try the parsers and the judge with inputs that nobody thought of
     Fuzz(fuzz::Options),
+    /// Make what people install: packages, tarballs with checksums, manual pages and completions
+    Package(package::Options),
     /// Plant deliberate faults in a copy of the judge and see which test notices each
     Planted(planted::Options),
     /// Let the judge live through simulated worlds in which everything fails, and check every guarantee after every step
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
         Verb::Check => check::check(),
         Verb::Bench(options) => bench::bench(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
+        Verb::Package(options) => package::package(&options),
         Verb::Planted(options) => planted::planted(&options),
         Verb::Sim(options) => sim::sim(&options),
     };
