@@ -1,0 +1,123 @@
+//! A machine of one's own for each test: `box` boots a real systemd in namespaces, in about a second.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use horus_sys::clock::monotonic;
+use horus_sys::reap::WaitStatus;
+use horus_sys::spawn::{ExecOutcome, run_with_deadline};
+use horus_tests::{Binaries, FAILSAFE, skipped};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/machine/box");
+const OUTPUT_MAX: usize = 1 << 20;
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What a command in the box said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) text: String,
+}
+
+/// See the module. Ends with the test, however that ends.
+pub(crate) struct Machine {
+    folder: tempfile::TempDir,
+}
+
+impl Machine {
+    /// A machine with Horus in `/usr/local/bin` and nothing else; `None` where there can be none, which is said.
+    pub(crate) fn boot(test: &str) -> Option<Self> {
+        let can = script(&["can".into()]);
+        if can.code != 0 {
+            skipped(test, can.text.trim());
+            return None;
+        }
+        let folder = tempfile::Builder::new().prefix("horus-box-").tempdir_in("/tmp").unwrap();
+        let machine = Self { folder };
+        let up = script(&["up".into(), machine.dir(), std::process::id().to_string().into()]);
+        assert_eq!(up.code, 0, "the box does not boot: {}", up.text);
+        machine.put(&horus(), "/usr/local/bin/horus");
+        Some(machine)
+    }
+
+    fn dir(&self) -> OsString {
+        self.folder.path().join("box").into()
+    }
+
+    /// Copies a file of this machine into the box.
+    pub(crate) fn put(&self, from: &Path, to: &str) {
+        let put = script(&["put".into(), self.dir(), from.into(), to.into()]);
+        assert_eq!(put.code, 0, "{}", put.text);
+    }
+
+    /// Runs a command in the box.
+    pub(crate) fn run(&self, command: &[&str]) -> Said {
+        let words = ["run".into(), self.dir()].into_iter().chain(command.iter().map(OsString::from));
+        script(&words.collect::<Vec<_>>())
+    }
+
+    /// Runs a shell's words in the box; they have to succeed.
+    pub(crate) fn sh(&self, words: &str) -> String {
+        let said = self.run(&["sh", "-c", words]);
+        assert_eq!(said.code, 0, "`{words}` failed: {}\n{}", said.text, self.journal());
+        said.text.trim().to_owned()
+    }
+
+    /// Waits until a shell's words succeed in the box.
+    pub(crate) fn wait_for(&self, what: &str, words: &str) {
+        let end = monotonic() + FAILSAFE;
+        loop {
+            let said = self.run(&["sh", "-c", words]);
+            if said.code == 0 {
+                return;
+            }
+            assert!(monotonic() < end, "never: {what} (`{words}`): {}\n{}", said.text, self.journal());
+            std::thread::park_timeout(LOOK_AGAIN);
+        }
+    }
+
+    /// A property of the service, as systemd shows it.
+    pub(crate) fn shows(&self, property: &str) -> String {
+        self.sh(&format!("systemctl show horus --property={property} --value"))
+    }
+
+    /// Writes a file in the box.
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let file = self.folder.path().join("file");
+        horus_sys::files::write_atomic(&file, text.as_bytes(), horus_sys::files::Durability::ThisBoot)
+            .unwrap();
+        self.put(&file, path);
+    }
+
+    /// What systemd and Horus have to say, for a test that fails.
+    pub(crate) fn journal(&self) -> String {
+        self.run(&["journalctl", "--no-pager", "--boot", "--unit=horus", "--lines=60"]).text
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        script(&["down".into(), self.dir()]);
+    }
+}
+
+/// The program under test.
+pub(crate) fn horus() -> PathBuf {
+    Binaries::beside(env!("CARGO_BIN_EXE_hanger")).path("horus")
+}
+
+fn script(words: &[OsString]) -> Said {
+    let argv: Vec<OsString> = std::iter::once(SCRIPT.into()).chain(words.iter().cloned()).collect();
+    let path = ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
+    match run_with_deadline(&argv, &[path], Path::new("/"), FAILSAFE * 2, OUTPUT_MAX) {
+        ExecOutcome::Finished { status, output, .. } => {
+            let code = match status {
+                WaitStatus::Code(code) => code,
+                WaitStatus::Signal { number, .. } => 128 + number,
+            };
+            Said { code, text: String::from_utf8_lossy(&output.bytes).into_owned() }
+        }
+        other => panic!("{argv:?}: {other:?}"),
+    }
+}
