@@ -54,8 +54,8 @@ fn every_planted_fault_is_found() {
         ((yes("RunAtLoad"), no("RunAtLoad")), "RunAtLoad: has to be true"),
         ((yes("AbandonProcessGroup"), String::new()), "AbandonProcessGroup: has to be true"),
         (
-            ("AbandonProcessGroup".into(), "AbandonProcesGroup".into()),
-            "AbandonProcesGroup: launchd knows no such key",
+            ("AbandonProcessGroup".into(), "AbandonChildGroup".into()),
+            "AbandonChildGroup: launchd knows no such key",
         ),
         (("Interactive".into(), "Background".into()), "ProcessType: has to be Interactive"),
         (
@@ -94,7 +94,7 @@ fn every_planted_fault_is_found() {
             ("/opt/homebrew/bin".into(), "$HOME/bin".into()),
             "EnvironmentVariables.PATH: launchd expands neither",
         ),
-        (("<key>PATH</key>".into(), "<key>PAHT</key>".into()), "EnvironmentVariables: has to hold PATH"),
+        (("<key>PATH</key>".into(), "<key>ROUTE</key>".into()), "EnvironmentVariables: has to hold PATH"),
         (
             ("<string>dev.horus.daemon<".into(), "<string>dev.horus.other<".into()),
             "Label: the file has to be called dev.horus.other.plist",
