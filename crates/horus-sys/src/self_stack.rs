@@ -94,8 +94,9 @@ mod tests {
             a_place_with_a_name(&waiting);
         });
         let subject = told.recv().unwrap();
-        let words = subject.last_words(Duration::from_secs(20)).unwrap();
-        assert!(words.contains("a_place_with_a_name"), "{words}");
+        // Asked at once, it may still be on its way there.
+        let mut answers = (0..1_000).map(|_| subject.last_words(Duration::from_secs(20)).unwrap());
+        assert!(answers.any(|words| words.contains("a_place_with_a_name")));
         wake.send(()).unwrap();
         thread.join().unwrap();
     }
