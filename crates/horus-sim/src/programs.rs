@@ -124,9 +124,10 @@ impl Process {
         }
     }
 
-    /// The loop begins to turn, every `period`.
+    /// The loop begins to turn, every `period`. That is a turn in any case: a loop whose pace changes again and again before a turn is
+    /// complete would be called turning, and its tick would stand still.
     pub(crate) fn turn(&mut self, now: Nanos, period: Nanos) {
-        self.ticks = self.ticks(now) + u64::from(self.turning_since.is_none());
+        self.ticks = self.ticks(now) + 1;
         if self.turning_since.is_none() {
             self.healed = now;
         }
