@@ -13,6 +13,8 @@ mod hangs;
 mod memories;
 #[path = "hostile/plans.rs"]
 mod plans;
+#[path = "hostile/runs.rs"]
+mod runs;
 #[path = "hostile/sources.rs"]
 mod sources;
 #[path = "hostile/wakes.rs"]

@@ -183,3 +183,25 @@ fn a_pause_that_was_usual_a_moment_ago_is_no_suspicion() {
     let looked = after(&mut hand, |hand| captured(hand, CaptureStage::Early));
     assert_eq!(looked, SECOND * 6 * 49 / 64 * 5 / 4);
 }
+
+#[test]
+fn an_overdue_start_is_looked_at_twice_at_once_and_then_rarely() {
+    let mut hand = ByHand::new(service());
+    hand.spawned();
+    let start = hand.now;
+    after(&mut hand, |hand| captured(hand, CaptureStage::Early));
+    assert_eq!(hand.now.since(start), 60 * SECOND);
+    after(&mut hand, |hand| captured(hand, CaptureStage::Second));
+    assert_eq!(hand.now.since(start), SECOND * 125 / 2);
+    hand.log.clear();
+    assert_eq!(after(&mut hand, |hand| captured(hand, CaptureStage::Second)), 60 * SECOND);
+}
+
+#[test]
+fn an_ordinary_gap_between_two_polls_is_no_suspicion() {
+    let mut plan = service();
+    let Some(BeatPlan::Http(http)) = plan.beats.first_mut() else { unreachable!() };
+    http.every = 6 * SECOND;
+    let mut hand = ByHand::running(plan);
+    assert_eq!(after(&mut hand, |hand| captured(hand, CaptureStage::Early)), SECOND * 15 / 2);
+}

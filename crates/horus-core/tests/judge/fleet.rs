@@ -341,3 +341,32 @@ fn limits_that_shrink_in_the_middle_of_a_silence_condemn_nobody_at_once() {
     press(&mut rig, 0.0);
     assert_eq!(deadline_ms(&rig), 10_000);
 }
+
+#[test]
+fn a_restart_on_trial_is_no_record_of_its_detector_and_a_lone_one_is() {
+    let forgiven = |rig: &Rig, service: &str| {
+        rig.memories[&name(service)].kills.iter().map(|kill| kill.forgiven).collect::<Vec<_>>()
+    };
+    let mut rig = fleet(1, |_| hangs_after_100);
+    rig.run(125);
+    assert_eq!(forgiven(&rig, "a"), [false]);
+    let mut rig = fleet(3, |_| hangs_after_100);
+    rig.run(145);
+    let tried = rig.signals[0].1.split(' ').next().unwrap_or_default().to_owned();
+    assert_eq!(forgiven(&rig, &tried), [true], "whatever they share, it was not its own hang");
+}
+
+#[test]
+fn a_share_is_of_those_who_are_left_to_judge() {
+    // Two of ten are their own affair; when a person has stopped six of the others they are two of four.
+    let mut rig = fleet(10, |n| if n < 2 { hangs_after_100 } else { ticks });
+    rig.run(112);
+    for text in &NAMES[4..] {
+        if rig.alive.contains_key(&name(text)) {
+            rig.ask(OperatorRequest::Stop(name(text)));
+        }
+    }
+    let before = terms(&rig);
+    rig.run(15);
+    assert_eq!(terms(&rig), before, "{:?}", rig.signals);
+}

@@ -96,6 +96,26 @@ fn a_run_that_was_cut_off_with_the_machine_is_told() {
     assert_eq!(missed(&next), [] as [u32; 0]);
 }
 
+#[test]
+fn a_job_with_other_times_has_missed_none_of_them() {
+    let mut rig = after_its_run();
+    wall(&mut rig, "2026-11-22T07:00:00Z");
+    let mut next = next_life(&rig, job(daily_at_six(), false), finishes, 60);
+    wall(&mut next, "2026-11-22T07:01:00Z");
+    // From now on every ten minutes: those since six o'clock were nobody's.
+    let often = Calendar::parse("*/10 * * * *", "UTC");
+    next.change_plan(|plan| {
+        for service in plan.services.values_mut() {
+            *service =
+                job(horus_core::plan::When::Cron(often.clone().unwrap_or_else(|_| unreachable!())), false);
+        }
+    });
+    next.run(5);
+    assert_eq!((next.starts.len(), missed(&next)), (0, vec![]));
+    next.run(600);
+    assert_eq!(next.starts.len(), 1);
+}
+
 #[expect(clippy::unwrap_used, reason = "the text is right")]
 fn backup() -> MaintenancePlan {
     let when = Calendar::parse("0 3 * * *", "UTC").unwrap();

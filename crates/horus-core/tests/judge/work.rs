@@ -164,6 +164,19 @@ fn zero_inventory_is_degraded_and_told() {
     assert_eq!(rig.engine.open_incidents(), []);
 }
 
+#[test]
+fn a_stall_that_turns_out_to_be_idleness_is_over() {
+    let mut rig = one(with_work(), |age| match age {
+        0..=300 => Doing::Works,
+        301..=370 => Doing::Ticks,
+        _ => Doing::Idles,
+    });
+    rig.run(370);
+    assert_eq!(rig.engine.open_incidents().len(), 1, "past its limit");
+    rig.run(10);
+    assert_eq!(rig.engine.open_incidents(), []);
+}
+
 // --- jobs ---
 
 pub(super) fn job(when: When, catch_up: bool) -> ServicePlan {

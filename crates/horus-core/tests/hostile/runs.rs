@@ -1,0 +1,238 @@
+//! What is heard of another run, of a run that never came about, and of one that will not end.
+
+use horus_core::plan::{Ready, ServicePlan};
+
+use super::*;
+
+/// The second run ticks; the first has ended.
+fn in_its_second_run() -> ByHand {
+    let mut hand = ByHand::running(service());
+    hand.exited_and_started_again();
+    for tick in 1..=3 {
+        let heard = beat(&hand, HTTP, tick);
+        hand.second(heard);
+    }
+    assert_eq!(hand.generation(), Generation(2));
+    hand
+}
+
+#[test]
+fn what_is_heard_of_an_earlier_run_changes_nothing() {
+    let generation = Generation(1);
+    let late = [
+        Observation::StartLost { generation },
+        Observation::SpawnFailed { generation, error: "no such file".into() },
+        Observation::Exited { generation, exit: Exit::Code(1), strays: 0 },
+        Observation::Gone { generation, killed: 1 },
+        Observation::SignalFailed { generation, error: "not permitted".into() },
+        busy(generation, 99, HOUR),
+        Observation::NoBeat { generation, source: HTTP, fault: ProbeFault::NoAnswer, detail: "late".into() },
+        Observation::SaidReady { generation },
+        Observation::SaidStopping { generation },
+        Observation::SaidStatus { generation, text: "late".into() },
+        Observation::AskedForTime { generation, extend: HOUR },
+        Observation::Captured { generation, stage: CaptureStage::Early, finding: Default::default() },
+    ];
+    for observation in late {
+        let mut hand = in_its_second_run();
+        hand.step(Input::Wake);
+        let (before, said) = (hand.engine.status(hand.now), hand.log.len());
+        hand.see(observation.clone());
+        assert_eq!(hand.log[said..], [], "{observation:?}");
+        assert_eq!(hand.engine.status(hand.now), before, "{observation:?}");
+    }
+}
+
+#[test]
+fn a_run_that_was_given_up_is_ended_when_it_comes_about_after_all() {
+    let mut hand = in_its_second_run();
+    let process = horus_core::ids::ProcessId { pid: 77, start_time: 3 };
+    hand.see(Observation::Spawned(horus_core::ids::Instance { generation: Generation(1), process }));
+    let ended = |command: &Command| matches!(command, Command::KillTree { generation, .. } if *generation == Generation(1));
+    assert!(hand.log.iter().any(ended));
+    assert_eq!(hand.engine.status(hand.now).services[0].pid, Some(100), "the one that is meant runs on");
+}
+
+#[test]
+fn a_start_that_was_lost_with_its_keeper_is_nobodys_fault() {
+    let lost: [fn(Generation) -> Observation; 3] = [
+        |generation| Observation::StartLost { generation },
+        |generation| Observation::Exited { generation, exit: Exit::Unknown, strays: 0 },
+        |generation| Observation::Exited { generation, exit: Exit::Code(125), strays: 0 },
+    ];
+    for lost in lost {
+        let mut hand = ByHand::new(service());
+        let seen = lost(hand.generation());
+        hand.see(seen);
+        assert_eq!((hand.starts(), hand.memory().exits_unproven), (2, 0), "started again at once");
+        assert_eq!(hand.engine.open_incidents(), []);
+    }
+    // The same words about a run that lived are an exit like any other.
+    for exit in [Exit::Unknown, Exit::Code(125)] {
+        let mut hand = ByHand::running(service());
+        hand.ended(exit);
+        assert_eq!(hand.memory().exits_unproven, 1);
+    }
+}
+
+#[test]
+fn what_cannot_be_signalled_is_told_with_the_reason() {
+    let mut hand = ByHand::running(service());
+    hand.ask(OperatorRequest::Stop(name("bot")));
+    hand.pass(6);
+    assert!(hand.told().is_empty());
+    let generation = hand.generation();
+    hand.see(Observation::SignalFailed { generation, error: "not permitted".into() });
+    let said = |notice: &&horus_core::notice::Notice| matches!(&notice.story, Story::WillNotDie { detail, .. } if detail == "not permitted");
+    assert_eq!(hand.told().iter().filter(|it| said(it)).count(), 1);
+}
+
+#[test]
+fn strays_that_do_not_end_are_told_and_tried_again() {
+    let mut hand = ByHand::running(service());
+    let generation = hand.generation();
+    hand.see(Observation::Exited { generation, exit: Exit::Code(1), strays: 2 });
+    assert_eq!((hand.signals(), hand.starts()), (1, 1));
+    hand.pass(60);
+    assert!(hand.signals() >= 2);
+    assert!(hand.told().iter().any(|it| matches!(it.story, Story::WillNotDie { .. })));
+    assert_eq!(hand.starts(), 1, "nobody is started beside them");
+}
+
+#[test]
+fn ready_by_its_own_word_lets_those_start_who_wait_for_it() {
+    for (ready, starts) in [(Ready::Notify, 2), (Ready::Process, 2), (Ready::Tick, 1)] {
+        let mut hand = ByHand::new(ServicePlan {
+            ready,
+            beats: vec![BeatPlan::Notify, service().beats[0].clone()],
+            ..service()
+        });
+        let after = ServicePlan { after: vec![name("bot")], ..service() };
+        hand.change(|plan| drop(plan.services.insert(name("late"), after)));
+        assert_eq!(hand.starts(), 1);
+        hand.spawned();
+        assert_eq!(hand.starts(), if ready == Ready::Process { 2 } else { 1 });
+        let generation = hand.generation();
+        if ready == Ready::Notify {
+            hand.see(Observation::SaidReady { generation });
+        }
+        assert_eq!(hand.starts(), starts, "{ready:?}");
+    }
+}
+
+#[test]
+fn what_it_says_of_itself_is_written_down_when_it_changes_and_not_too_often() {
+    let mut hand = ByHand::running(service());
+    let generation = hand.generation();
+    let written = |hand: &ByHand| hand.count(|what| matches!(what, What::SaidStatus { .. }));
+    let say =
+        |hand: &mut ByHand, text: &str| hand.see(Observation::SaidStatus { generation, text: text.into() });
+    say(&mut hand, "warm");
+    assert_eq!(written(&hand), 1);
+    hand.pass(60);
+    say(&mut hand, "warm");
+    assert_eq!(written(&hand), 1, "the same");
+    say(&mut hand, "hot");
+    say(&mut hand, "cold");
+    assert_eq!(written(&hand), 2, "two in a moment are one");
+}
+
+#[test]
+fn a_person_who_stops_it_ends_what_was_wrong_with_it() {
+    let mut hand = ByHand::running(service());
+    hand.hang(15);
+    assert_eq!(hand.engine.open_incidents().len(), 1);
+    hand.ask(OperatorRequest::Stop(name("bot")));
+    hand.exited();
+    assert_eq!(hand.engine.open_incidents(), []);
+}
+
+#[test]
+fn who_leaves_the_plan_and_is_back_before_it_has_ended_is_started_again() {
+    let mut hand = ByHand::running(service());
+    let old = hand.plan.clone();
+    hand.change(|plan| plan.services.clear());
+    assert_eq!(hand.signals(), 1);
+    hand.change(|plan| *plan = old);
+    hand.exited();
+    assert_eq!(hand.starts(), 2);
+}
+
+fn say(hand: &mut ByHand, declared: Declared) {
+    let Observation::Beat { generation, mut beat } = beat(hand, HTTP, 2) else { unreachable!() };
+    beat.declared = Some(declared);
+    hand.second(Observation::Beat { generation, beat });
+}
+
+fn decided(hand: &ByHand) -> usize {
+    hand.count(|what| matches!(what, What::KillDecided { .. }))
+}
+
+#[test]
+fn the_end_of_a_long_step_is_where_the_next_silence_begins() {
+    for word in [Declared::Busy(600 * SECOND), Declared::Idle] {
+        let mut hand = ByHand::running(service());
+        for _ in 0..60 {
+            say(&mut hand, word);
+        }
+        say(&mut hand, Declared::Ok);
+        hand.hang(18);
+        assert_eq!(decided(&hand), 0, "{word:?} is over for 18 s");
+        hand.hang(4);
+        assert_eq!(decided(&hand), 1, "{word:?}");
+    }
+}
+
+#[test]
+fn words_that_change_over_a_still_tick_excuse_nobody_for_ever() {
+    let words = [Declared::Busy(600 * SECOND), Declared::Ok];
+    let mut hand = ByHand::running(service());
+    for turn in 0..4 * 3600 / 5 {
+        for _ in 0..5 {
+            say(&mut hand, words[turn % 2]);
+        }
+    }
+    assert_eq!(decided(&hand), 1, "its tick has stood still for four hours, the longest step is two");
+}
+
+#[test]
+fn time_in_which_horus_stood_still_is_charged_to_no_start_and_no_inventory() {
+    let mut hand = ByHand::new(service());
+    hand.spawned();
+    let (reason, expires_in) = ("for a moment".to_owned(), Some(50 * SECOND));
+    hand.ask(OperatorRequest::Hold { service: name("bot"), reason, expires_in, stop: false });
+    hand.pass(45);
+    // It was to be awake at 50 s and was so at 75.
+    hand.now = hand.now + 30 * SECOND;
+    hand.step(Input::Wake);
+    hand.pass(8);
+    assert!(hand.told().is_empty(), "for 25 s of its minute nobody could have heard it");
+    hand.pass(5);
+    assert_eq!(hand.told().len(), 1);
+
+    // The age of a value is written down every minute, so that an hour of standing still is noticed.
+    let value = ValuePlan { counter: "filled".into(), stale: 24 * HOUR, dead: None };
+    let slots = horus_core::plan::ExpectPlan { gauge: "slots".into(), min: 1.0, within: HOUR };
+    let mut hand = ByHand::running(ServicePlan {
+        values: BTreeMap::from([("orders".to_owned(), value)]),
+        expects: BTreeMap::from([("slots".to_owned(), slots)]),
+        deadline: 12 * HOUR,
+        ..service()
+    });
+    hand.pass(1800);
+    hand.now = hand.now + HOUR;
+    hand.step(Input::Wake);
+    hand.pass(1700);
+    assert!(hand.told().is_empty(), "{:?}", hand.told());
+    hand.pass(300);
+    assert_eq!(hand.told().len(), 1);
+}
+
+#[test]
+fn a_standstill_ends_when_there_is_nothing_left_to_judge_it_by() {
+    let mut hand = ByHand::running(service());
+    hand.hang(15);
+    assert_eq!(hand.engine.open_incidents().len(), 1);
+    hand.change(|plan| plan.services.get_mut("bot").unwrap().beats.clear());
+    assert_eq!(hand.engine.open_incidents(), []);
+}
