@@ -262,3 +262,110 @@ async fn invariant_g6_a_restart_by_systemd_leaves_the_services_running_and_a_sto
     rig.end().await;
     assert!(!is_alive(&child));
 }
+
+/// The other side of a dead-man switch.
+struct DeadManSwitch {
+    heard: tokio::sync::watch::Receiver<Vec<String>>,
+    status: std::sync::Arc<std::sync::atomic::AtomicU16>,
+    url: String,
+}
+
+/// The part of the URL that nobody may see.
+const TOKEN: &str = "9f8e7d6c-5b4a-4321-token";
+
+impl DeadManSwitch {
+    async fn new() -> Self {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/ping/{TOKEN}", listener.local_addr().unwrap());
+        let (sender, heard) = tokio::sync::watch::channel(Vec::new());
+        let status = std::sync::Arc::new(std::sync::atomic::AtomicU16::new(200));
+        let answers = std::sync::Arc::clone(&status);
+        drop(tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut bytes = vec![0; 4_096];
+                let length = stream.read(&mut bytes).await.unwrap_or(0);
+                let request = String::from_utf8_lossy(&bytes[..length]).into_owned();
+                let status = answers.load(std::sync::atomic::Ordering::SeqCst);
+                let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes()).await;
+                sender.send_modify(|heard| heard.push(request));
+            }
+        }));
+        Self { heard, status, url }
+    }
+
+    async fn is_pinged(&self) {
+        let mut heard = self.heard.clone();
+        let before = heard.borrow_and_update().len();
+        let hearing = heard.wait_for(|heard| heard.len() > before);
+        assert!(tokio::time::timeout(FAILSAFE, hearing).await.is_ok(), "no ping comes");
+    }
+
+    async fn is_not_pinged(&self) {
+        let mut heard = self.heard.clone();
+        let before = heard.borrow_and_update().len();
+        let hearing = heard.wait_for(|heard| heard.len() > before);
+        assert!(
+            tokio::time::timeout(QUIET, hearing).await.is_err(),
+            "a ping comes: {:?}",
+            self.heard.borrow()
+        );
+    }
+}
+
+async fn logged(rig: &Rig, text: &str) {
+    let reading = async {
+        while !rig.log().contains(text) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert!(tokio::time::timeout(FAILSAFE, reading).await.is_ok(), "the log never says {text:?}");
+}
+
+/// Somebody outside hears of Horus only while the whole chain works, and the URL is seen nowhere.
+#[tokio::test]
+async fn a_dead_man_switch_is_pinged_only_while_everything_works() {
+    let switch = DeadManSwitch::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let environment = vec![
+        ("PING_URL".to_owned(), switch.url.clone()),
+        ("HORUS_TEST_TROUBLE".to_owned(), folder.path().display().to_string()),
+        ("HORUS_LOG".to_owned(), "debug".to_owned()),
+    ];
+    let daemon = "ping = { url_env = \"PING_URL\", every = \"1s\" }".to_owned();
+    let mut rig = rig_with(Options { daemon, environment, ..Options::default() }).await;
+    let config = hanger(&rig, "bot", KEYS);
+    rig.run(&config).await;
+    switch.is_pinged().await;
+    switch.is_pinged().await;
+    let request = switch.heard.borrow()[0].clone();
+    assert!(
+        request.starts_with(&format!("POST /ping/{TOKEN}")) && request.contains("works, for"),
+        "{request}"
+    );
+
+    switch.status.store(503, std::sync::atomic::Ordering::SeqCst);
+    logged(&rig, "the dead-man ping could not be sent: status 503").await;
+    switch.status.store(200, std::sync::atomic::Ordering::SeqCst);
+    logged(&rig, "the dead-man ping is sent again").await;
+
+    // Nothing can be written: everything else works, and that is not enough.
+    if let Some(holder) = rig.hold_database().await {
+        logged(&rig, "is held back: nothing can be written").await;
+        switch.is_not_pinged().await;
+        drop(holder);
+        switch.is_pinged().await;
+    }
+    // The loop stands still.
+    trouble(&folder, "loop", "block").await;
+    switch.is_not_pinged().await;
+    rig.kill_horus().await;
+    rig.start().await;
+    switch.is_pinged().await;
+
+    let said = rig.cli(&["events"]).await.out + &rig.cli(&["status", "--json"]).await.out + &rig.log();
+    let said = said + &rig.journal.dump() + &rig.cli(&["doctor", "--json"]).await.out;
+    assert!(said.contains("dead-man ping") && !said.contains(TOKEN), "the URL is seen");
+    rig.end().await;
+}

@@ -78,6 +78,8 @@ pub(crate) struct Outcome {
     pub(crate) timing: Vec<TimingRow>,
     /// Where each sink's secret is named.
     pub(crate) secret_places: BTreeMap<SinkName, Span>,
+    /// Where the secret of the dead-man ping is named.
+    pub(crate) ping_place: Span,
     pub(crate) timing_places: BTreeMap<ServiceName, TimingPlaces>,
 }
 
@@ -126,7 +128,9 @@ pub(crate) fn check(
     let maintenance = check.maintenance(raw);
     let plan = Plan { daemon, services, monitors, sinks, maintenance };
     check.whole(raw);
-    Outcome { plan, timing: check.timing, secret_places, timing_places: check.timing_places }
+    let ping = raw.daemon.as_ref().and_then(|daemon| daemon.ping.as_ref());
+    let ping_place = ping.map_or(0..0, |at| at.span.clone());
+    Outcome { plan, timing: check.timing, secret_places, ping_place, timing_places: check.timing_places }
 }
 
 /// The work on one file.

@@ -38,6 +38,9 @@ pub(crate) const LOG_MAX_BYTES: u64 = 16 << 20;
 pub(crate) const LOG_KEEP: u32 = 4;
 
 pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(crate) const PING_EVERY: Duration = Duration::from_secs(60);
+pub(crate) const PING_MIN: Duration = Duration::from_secs(1);
+pub(crate) const PING_MAX: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const BLOCKED_AFTER: u64 = 5;
 pub(crate) const EXPECT_MIN: f64 = 1.0;
 pub(crate) const EXPECT_WITHIN: Duration = Duration::from_secs(120);

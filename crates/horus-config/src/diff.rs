@@ -61,6 +61,7 @@ pub fn diff(old: &Plan, new: &Plan) -> PlanDiff {
         ("mode", before.mode == after.mode),
         ("host", before.host == after.host),
         ("retention", before.retention == after.retention),
+        ("ping", before.ping == after.ping),
     ]);
     found.daemon_needs_restart = changed(&[
         ("state_directory", before.state_directory == after.state_directory),

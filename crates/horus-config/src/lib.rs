@@ -48,7 +48,7 @@ pub use crate::environment::{Environment, FileFacts, SystemEnvironment, UserFact
 pub use crate::fault::{Code, Fault, Related, Weight};
 pub use crate::history::{PauseHistory, StartHistory, lint_with_history, lint_with_pauses};
 pub use crate::schema::{reference, schema};
-pub use crate::secrets::resolve_secrets;
+pub use crate::secrets::{resolve_ping, resolve_secrets};
 pub use crate::starter::starter;
 pub use crate::timing::{Amount, Origin, TimingRow};
 
@@ -66,6 +66,7 @@ pub struct Checked {
     /// The text, secrets blotted out: later faults point into it.
     text: Arc<str>,
     secret_places: BTreeMap<SinkName, Span>,
+    ping_place: Span,
     timing_places: BTreeMap<ServiceName, TimingPlaces>,
 }
 
@@ -149,6 +150,7 @@ pub fn parse(text: &str, file: &Path, environment: &dyn Environment) -> Loaded {
         file: file.to_path_buf(),
         text: blotted,
         secret_places: outcome.secret_places,
+        ping_place: outcome.ping_place,
         timing_places: outcome.timing_places,
     });
     Loaded { faults, warnings, checked }

@@ -77,6 +77,30 @@ pub(crate) struct RawDaemon {
     /// A delegated cgroup v2 directory in which Horus may make one cgroup per service, so that no grandchild escapes a
     /// stop. Default: none; the process group and a walk of the tree are used.
     pub(crate) cgroup: Option<At<PathText>>,
+    /// A URL that gets a `POST` as long as all of Horus works: its loop turns, its journal is written, its alerts are on
+    /// their way. Somebody who notices when the requests stop (a dead-man switch) tells what Horus itself cannot: that
+    /// it, or its machine, is gone. Default: none.
+    pub(crate) ping: Option<At<RawPing>>,
+}
+
+/// A dead-man switch: exactly one of `url_env` and `url_file`, and how often.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table such as { url_env = \"HORUS_PING_URL\", every = \"1m\" }"
+)]
+pub(crate) struct RawPing {
+    /// An environment variable of Horus that holds the URL.
+    pub(crate) url_env: Option<At<Text>>,
+    /// A file that holds the URL and that only its owner may read (`chmod 600`).
+    pub(crate) url_file: Option<At<PathText>>,
+    /// How often, from `1s` to `1d`. Set the patience of the other side to three times as much: one request may be lost.
+    #[schemars(extend("default" = text(built_in::PING_EVERY)))]
+    pub(crate) every: Option<At<DurationText>>,
+    // Known only to be refused with a better word than "unknown key".
+    #[schemars(skip)]
+    pub(crate) url: Option<At<SecretText>>,
 }
 
 /// One program that Horus starts and owns.

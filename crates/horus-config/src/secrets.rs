@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use horus_core::ids::SinkName;
-use horus_core::plan::{Secret, SecretSource, SinkKind, SinkPlan};
+use horus_core::plan::{Secret, SecretSource, SinkKind};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use url::Url;
@@ -34,16 +34,20 @@ pub(crate) fn hide(tree: &Spanned<DeTable<'_>>, findings: &mut Findings) {
             }),
             "sink" => each_table(entries, |sink| {
                 for target in ["discord", "slack", "webhook"].iter().filter_map(|kind| sink.get(*kind)) {
-                    match target.get_ref() {
-                        DeValue::Table(inner) => {
-                            inner.get("url").into_iter().for_each(|url| hide_texts(url, findings));
-                        }
-                        _ => hide_texts(target, findings),
-                    }
+                    hide_target(target, findings);
                 }
             }),
+            "daemon" => entries.get("ping").into_iter().for_each(|target| hide_target(target, findings)),
             _ => {}
         }
+    }
+}
+
+/// A literal URL, in a table or instead of one.
+fn hide_target(target: &Spanned<DeValue<'_>>, findings: &mut Findings) {
+    match target.get_ref() {
+        DeValue::Table(inner) => inner.get("url").into_iter().for_each(|url| hide_texts(url, findings)),
+        _ => hide_texts(target, findings),
     }
 }
 
@@ -137,7 +141,7 @@ pub fn resolve_secrets(
     let mut secrets = BTreeMap::new();
     let mut findings = checked.findings();
     for (name, sink) in &checked.plan.sinks {
-        match fetch(sink, environment) {
+        match fetch(&sink.secret, sink.kind, environment) {
             Ok(secret) => {
                 secrets.insert(name.clone(), secret);
             }
@@ -151,6 +155,21 @@ pub fn resolve_secrets(
     if faults.is_empty() { Ok(secrets) } else { Err(faults) }
 }
 
+/// Fetches the secret URL of the dead-man ping; `None` if there is no such ping.
+///
+/// # Errors
+/// As for [`resolve_secrets`].
+pub fn resolve_ping(checked: &Checked, environment: &dyn Environment) -> Result<Option<Secret>, Vec<Fault>> {
+    let Some(ping) = &checked.plan.daemon.ping else { return Ok(None) };
+    // The other side is a stranger's server as that of a webhook is.
+    fetch(&ping.secret, SinkKind::Webhook, environment).map(Some).map_err(|problem| {
+        let mut findings = checked.findings();
+        let Problem { code, message, label, help } = problem;
+        findings.report(code, &checked.ping_place, message).label(label).help(help);
+        findings.finish()
+    })
+}
+
 struct Problem {
     code: Code,
     message: String,
@@ -158,8 +177,8 @@ struct Problem {
     help: String,
 }
 
-fn fetch(sink: &SinkPlan, environment: &dyn Environment) -> Result<Secret, Problem> {
-    let text = match &sink.secret {
+fn fetch(source: &SecretSource, kind: SinkKind, environment: &dyn Environment) -> Result<Secret, Problem> {
+    let text = match source {
         SecretSource::Env(name) => {
             environment.variable(name).filter(|value| !value.is_empty()).ok_or_else(|| Problem {
                 code: Code::SecretMissing,
@@ -170,7 +189,7 @@ fn fetch(sink: &SinkPlan, environment: &dyn Environment) -> Result<Secret, Probl
         }
         SecretSource::File(path) => secret_file(path, environment)?,
     };
-    check_secret_url(sink.kind, text.trim())
+    check_secret_url(kind, text.trim())
 }
 
 fn secret_file(path: &Path, environment: &dyn Environment) -> Result<String, Problem> {

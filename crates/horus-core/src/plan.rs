@@ -54,6 +54,18 @@ pub struct DaemonPlan {
     pub retention: Duration,
     /// A delegated cgroup v2 directory in which Horus may make one cgroup per service.
     pub cgroup: Option<PathBuf>,
+    /// Where Horus says that it works, to somebody who notices when it stops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ping: Option<PingPlan>,
+}
+
+/// A sign of life to somebody outside of this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PingPlan {
+    /// Where its URL comes from.
+    pub secret: SecretSource,
+    /// How often.
+    pub every: Duration,
 }
 
 impl Default for DaemonPlan {
@@ -65,6 +77,7 @@ impl Default for DaemonPlan {
             host: "localhost".into(),
             retention: Duration::from_secs(30 * 24 * 3600),
             cgroup: None,
+            ping: None,
         }
     }
 }

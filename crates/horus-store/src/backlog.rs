@@ -104,6 +104,8 @@ pub(crate) struct Backlog {
     pub(crate) digest_dropped: u64,
     /// Rows that were given up since the last successful write.
     pub(crate) dropped: u64,
+    /// Somebody wants to see that a write comes through. Not put back: a failed write has answered.
+    pub(crate) prove: bool,
 }
 
 impl Backlog {
@@ -114,6 +116,7 @@ impl Backlog {
             && self.confirms.is_empty()
             && self.digest.is_empty()
             && self.dropped == 0
+            && !self.prove
     }
 
     /// Notices or confirmations are there: they are looked after even while the disk takes no writes.

@@ -190,7 +190,7 @@ impl Writer {
         let transaction = sql.transaction_with_behavior(TransactionBehavior::Immediate)?;
         #[cfg(test)]
         self.shared.faults.inject(&transaction)?;
-        if probing {
+        if probing || batch.prove {
             transaction.execute("UPDATE counter SET value = value + 1 WHERE name = 'writes_tried'", [])?;
         }
         let last_seq = write_events(&transaction, batch)?;

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use horus_core::plan::DaemonPlan;
+use horus_core::plan::{DaemonPlan, PingPlan};
 
 use super::Check;
-use crate::at::Span;
+use crate::at::{At, Span};
 use crate::defaults;
 use crate::fault::Code;
-use crate::raw::{RawDaemon, RawDefaults, RawFile};
+use crate::raw::{RawDaemon, RawDefaults, RawFile, RawPing, RawSecret};
 
 /// The address of a unix socket has 104 bytes on macOS and 108 on Linux, with the end mark.
 const SOCKET_PATH_MAX: usize = 100;
@@ -45,6 +45,7 @@ impl Check<'_> {
             }
         }
         let host = daemon.host.as_ref().and_then(|at| self.text(at, "host"));
+        let ping = daemon.ping.as_ref().and_then(|at| self.ping(at));
         let retention = daemon.retention.as_ref().and_then(|at| self.time(at, "retention"));
         DaemonPlan {
             mode: daemon.mode.as_ref().map(|at| at.value).unwrap_or_default(),
@@ -53,7 +54,21 @@ impl Check<'_> {
             host: host.or_else(|| self.environment.host_name()).unwrap_or_else(|| "localhost".to_owned()),
             retention: retention.unwrap_or(defaults::RETENTION),
             cgroup: daemon.cgroup.as_ref().and_then(|at| self.path(at, "cgroup")),
+            ping,
         }
+    }
+
+    fn ping(&mut self, at: &At<RawPing>) -> Option<PingPlan> {
+        let RawPing { url_env, url_file, every, url } = at.value.clone();
+        let source = At { value: RawSecret { url_env, url_file, url }, span: at.span.clone() };
+        let secret = self.secret(&["daemon", "ping"], &source);
+        let time = every.as_ref().map(|at| (self.time(at, "every"), at));
+        if let Some((Some(time), at)) = &time {
+            let message = "a ping is sent at least once a day and at most once a second";
+            self.number((defaults::PING_MIN..=defaults::PING_MAX).contains(time), at, message.to_owned());
+        }
+        let every = time.map_or(Some(defaults::PING_EVERY), |(time, _)| time)?;
+        Some(PingPlan { secret: secret?, every })
     }
 
     fn is_root(&self) -> bool {

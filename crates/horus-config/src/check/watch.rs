@@ -169,7 +169,8 @@ impl Check<'_> {
             .zip(places)
             .filter_map(|((kind, target), (word, _))| {
                 let at = target.as_ref()?;
-                Some((*kind, self.secret(name, word, at), at.span.clone()))
+                let path = ["sink", name.value.as_str(), word];
+                Some((*kind, self.secret(&path, at), at.span.clone()))
             })
             .collect();
         self.exactly_one(&message, &path, &name.span, &places)?;
@@ -178,7 +179,9 @@ impl Check<'_> {
         Some((SinkPlan { kind, severity, secret: secret?, mention }, place))
     }
 
-    fn secret(&mut self, name: &At<String>, kind: &str, at: &At<RawSecret>) -> Option<SecretSource> {
+    /// Where the URL of the target at `path` comes from.
+    pub(super) fn secret(&mut self, path: &[&str], at: &At<RawSecret>) -> Option<SecretSource> {
+        let kind = path.last().copied().unwrap_or_default();
         let RawSecret { url_env, url_file, url } = &at.value;
         if let Some(url) = url {
             secrets::report_literal(&url.span, kind, self.findings);
@@ -188,10 +191,9 @@ impl Check<'_> {
             ("url_env", url_env.as_ref().map(|at| &at.span)),
             ("url_file", url_file.as_ref().map(|at| &at.span)),
         ];
-        let path = ["sink", name.value.as_str(), kind];
         self.exactly_one(
             &format!("`{}` needs one source of its URL", path.join(".")),
-            &path,
+            path,
             &at.span,
             &places,
         )?;

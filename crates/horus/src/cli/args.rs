@@ -86,6 +86,8 @@ pub(crate) enum Verb {
     Install(InstallArgs),
     /// Take the service away again, and say what stays
     Uninstall(UninstallArgs),
+    /// Look whether this machine has what Horus needs
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Write the manual pages into a folder. For whoever makes packages
@@ -342,6 +344,14 @@ pub(crate) struct SelftestArgs {
     /// Send one message, marked as a test, to every sink
     #[arg(long)]
     pub(crate) send: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horus doctor`
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -14,6 +14,8 @@ use horus_core::plan::{Plan, Secret};
 pub(super) struct Config {
     pub(super) plan: Plan,
     pub(super) secrets: BTreeMap<SinkName, Secret>,
+    /// The URL of the dead-man ping.
+    pub(super) ping: Option<Secret>,
 }
 
 /// Reads and checks the file. Blocks. Warnings are logged; faults are all there is if there are any.
@@ -23,8 +25,12 @@ pub(super) fn load(path: &Path) -> Result<Config, Vec<Fault>> {
         tracing::warn!("{warning}");
     }
     let checked = loaded.into_result()?;
-    let secrets = horus_config::resolve_secrets(&checked, &SystemEnvironment)?;
-    Ok(Config { plan: checked.plan, secrets })
+    let secrets = horus_config::resolve_secrets(&checked, &SystemEnvironment);
+    let ping = horus_config::resolve_ping(&checked, &SystemEnvironment);
+    match (secrets, ping) {
+        (Ok(secrets), Ok(ping)) => Ok(Config { plan: checked.plan, secrets, ping }),
+        (secrets, ping) => Err([secrets.err(), ping.err()].into_iter().flatten().flatten().collect()),
+    }
 }
 
 /// What a plan changed, or would.

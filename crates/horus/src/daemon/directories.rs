@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use horus_core::plan::DaemonPlan;
+use horus_sys::disk::space;
 use horus_sys::files::ensure_private_dir;
 use horus_sys::lock::{FileLock, LockError};
 
@@ -19,7 +20,8 @@ pub(super) struct Directories {
     pub(super) evidence: PathBuf,
     /// Sockets of services that speak to us.
     pub(super) notify: PathBuf,
-    _state_lock: FileLock,
+    /// `None`: the disk takes no writes, not even that of a lock.
+    _state_lock: Option<FileLock>,
     _run_lock: FileLock,
 }
 
@@ -29,15 +31,35 @@ impl Directories {
         let evidence = daemon.state_directory.join("evidence");
         let notify = notify_directory(&daemon.run_directory);
         let logs = daemon.state_directory.join("logs");
-        for directory in [&daemon.state_directory, &daemon.run_directory, &evidence, &logs] {
-            prepare(directory)?;
+        let state = &daemon.state_directory;
+        for directory in [state, &evidence, &logs] {
+            bear(state, prepare(directory))?;
         }
+        prepare(&daemon.run_directory)?;
         prepare_for_others(&notify)?;
         // One owner of the state, and one of the keeper, whatever two configurations name.
-        let state_lock = lock(&daemon.state_directory)?;
+        let state_lock = bear(state, lock(state))?;
         let run_lock = lock(&daemon.run_directory)?;
         Ok(Self { evidence, notify, _state_lock: state_lock, _run_lock: run_lock })
     }
+}
+
+/// A state directory that is there and takes no writes keeps nobody from being supervised: the store goes on in memory, says
+/// so, and tries again. What was not to be had is `None`.
+fn bear<T>(state_directory: &Path, outcome: Result<T, RunError>) -> Result<Option<T>, RunError> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(error @ RunError::Locked(LockError::Held { .. })) => Err(error),
+        Err(error) if takes_no_writes(state_directory) => {
+            tracing::error!("{}; it goes on without, nothing is kept", super::chain(&error));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn takes_no_writes(directory: &Path) -> bool {
+    directory.is_dir() && space(directory).is_ok_and(|disk| disk.read_only || disk.free_bytes == 0)
 }
 
 /// Takes the lock of a directory. A holder that was just killed may need a moment to be gone.
@@ -58,7 +80,7 @@ fn lock(directory: &Path) -> Result<FileLock, RunError> {
 }
 
 /// A process that is there and not only waits to be reaped.
-fn lives(pid: i32) -> bool {
+pub(super) fn lives(pid: i32) -> bool {
     horus_sys::process::row(pid).ok().flatten().is_some_and(|row| !row.is_gone())
 }
 

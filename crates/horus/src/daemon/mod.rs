@@ -2,6 +2,7 @@
 
 mod backend;
 mod config;
+mod dead_man;
 mod digest;
 mod directories;
 mod evidence;
@@ -14,8 +15,10 @@ mod last_words;
 mod launch;
 mod log_sink;
 mod owner;
+pub(crate) mod preflight;
 mod reload;
 mod run_error;
+mod self_limits;
 mod serve;
 mod signals;
 mod sinks;

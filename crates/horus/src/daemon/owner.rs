@@ -28,6 +28,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::config::{Applied, Config};
+use super::dead_man::DeadMan;
 use super::digest::Diary;
 use super::host::Clocks;
 use super::keeper_link::{KeeperLink, News};
@@ -61,6 +62,8 @@ pub(super) enum Call {
     Health(oneshot::Sender<Vec<String>>),
     /// Only to see that the loop turns.
     Turn,
+    /// Something about Horus itself, for the journal.
+    Note(String),
     ShutDown,
 }
 
@@ -85,6 +88,7 @@ pub(super) struct Parts {
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) unaccounted: BTreeMap<ServiceName, Generation>,
     pub(super) pulse: Arc<Pulse>,
+    pub(super) dead_man: DeadMan,
 }
 
 /// A process of a service that is not in the plan.
@@ -99,6 +103,7 @@ pub(super) struct Owner {
     pub(super) engine: Engine,
     pub(super) plan: Arc<Plan>,
     secrets: BTreeMap<SinkName, Secret>,
+    ping: Option<Secret>,
     config_path: PathBuf,
     config_fault: Option<String>,
     pub(super) keeper: KeeperLink,
@@ -112,6 +117,7 @@ pub(super) struct Owner {
     diary: Diary,
     pulse: Arc<Pulse>,
     duties: Duties,
+    dead_man: DeadMan,
     pub(super) processes: BTreeMap<ServiceName, Instance>,
     /// Runs that an earlier life of Horus believed alive: if the keeper says that one has ended, its end was not
     /// accounted for yet.
@@ -138,12 +144,14 @@ impl Owner {
             inputs,
             unaccounted,
             pulse,
+            dead_man,
         } = parts;
         let started = clock::monotonic();
         Self {
             engine,
             plan: Arc::new(config.plan),
             secrets: config.secrets,
+            ping: config.ping,
             config_path,
             config_fault: None,
             keeper,
@@ -157,6 +165,7 @@ impl Owner {
             diary: Diary::default(),
             pulse,
             duties: Duties::new(Manager::of_process(), started),
+            dead_man,
             processes: BTreeMap::new(),
             unaccounted,
             fifos: FifoHold::default(),
@@ -388,6 +397,10 @@ impl Owner {
             Call::Testable(sink, reply) => drop(reply.send(self.sinks.testable(sink.as_ref()))),
             Call::Health(reply) => drop(reply.send(self.own_faults())),
             Call::Turn => {}
+            Call::Note(text) => {
+                tracing::warn!("{text}");
+                self.note(What::Horus { text });
+            }
             Call::ShutDown => {
                 self.duties.ending(clock::monotonic());
                 self.step(Input::ShutDown);
@@ -435,7 +448,8 @@ impl Owner {
     fn apply(&mut self, config: Config, dry_run: bool) -> Applied {
         let applied = Applied::between(&self.plan, &config.plan);
         self.config_fault = None;
-        if dry_run || (applied.is_nothing() && config.secrets == self.secrets) {
+        let same_secrets = config.secrets == self.secrets && config.ping == self.ping;
+        if dry_run || (applied.is_nothing() && same_secrets) {
             return applied;
         }
         // These take effect with the next start of Horus; until then everything stays where it is.
@@ -445,8 +459,12 @@ impl Owner {
         new.run_directory.clone_from(&old.run_directory);
         new.cgroup.clone_from(&old.cgroup);
         let sinks_changed = config.plan.sinks != self.plan.sinks || config.secrets != self.secrets;
+        let ping_changed = config.plan.daemon.ping != self.plan.daemon.ping || config.ping != self.ping;
         let old = std::mem::replace(&mut self.plan, Arc::new(config.plan));
-        self.secrets = config.secrets;
+        (self.secrets, self.ping) = (config.secrets, config.ping);
+        if ping_changed {
+            self.dead_man.follow(self.plan.daemon.ping.as_ref(), self.ping.as_ref());
+        }
         for monitor in old.monitors.keys().filter(|name| !self.plan.monitors.contains_key(*name)) {
             self.senses.unmonitor(monitor);
         }
@@ -468,6 +486,7 @@ impl Owner {
             self.senses.monitor(monitor, plan);
         }
         self.sinks.follow(&self.plan, &self.secrets);
+        self.dead_man.follow(self.plan.daemon.ping.as_ref(), self.ping.as_ref());
         let (services, monitors) = (self.plan.services.len(), self.plan.monitors.len());
         let summary = format!("{}: {services} services, {monitors} monitors", self.config_path.display());
         self.note(What::PlanLoaded { summary });

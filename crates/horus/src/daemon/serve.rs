@@ -6,22 +6,25 @@ use std::time::Duration;
 
 use horus_alert::SinkHealth;
 use horus_core::observation::Input;
+use horus_core::plan::DaemonPlan;
 use horus_probe::{EvidenceRoom, HostWatch, Senses};
 use horus_store::{Store, StoreOptions, Transaction};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 use super::config::Config;
+use super::dead_man::{Chain, DeadMan, Looks};
 use super::directories::Directories;
 use super::keeper_link::{KeeperLink, KeeperPlace};
-use super::owner::{Owner, Parts};
+use super::owner::{Call, Owner, Parts};
+use super::preflight::{self, Level};
 use super::run_error::RunError;
 use super::signals::{spawn_reaper, spawn_signals};
 use super::sinks::{Sinks, StoreOutbox};
 use super::systemd::Manager;
 use super::waking::{about_horus, believed_alive, tell_of_last_words, wake_engine};
 use super::watchman::{self, Pulse};
-use super::{backend, journal, reload};
+use super::{backend, journal, reload, self_limits};
 use crate::cli::RunArgs;
 
 /// Observations that wait for the loop. Probes wait when it is full.
@@ -46,6 +49,7 @@ pub(super) async fn serve(
     let (outbox_changes, _) = watch::channel(0_u64);
     let (committed_sender, committed) = watch::channel(0_u64);
     let daemon = config.plan.daemon.clone();
+    let plan_of_daemon = daemon.clone();
     let config_path = arguments.config.clone();
     let socket =
         arguments.socket.clone().unwrap_or_else(|| daemon.run_directory.join(horus_api::SOCKET_NAME));
@@ -59,9 +63,12 @@ pub(super) async fn serve(
     let place =
         KeeperPlace { run_directory: daemon.run_directory.clone(), executable, cgroup: daemon.cgroup };
     spawn_reaper(place.run_directory.clone()).map_err(system("SIGCHLD cannot be watched"))?;
-    let outbox = Arc::new(StoreOutbox { store: store.clone(), changes: outbox_changes });
+    let looks = Arc::new(Looks::default());
+    let outbox =
+        Arc::new(StoreOutbox { store: store.clone(), changes: outbox_changes, looks: Arc::clone(&looks) });
     let unaccounted = believed_alive(&restored);
     let pulse = Arc::new(Pulse::default());
+    let chain = Chain { pulse: Arc::clone(&pulse), store: store.clone(), looks, calls: calls.clone() };
     let parts = Parts {
         engine: wake_engine(&restored, &store, &config.plan),
         config,
@@ -74,6 +81,7 @@ pub(super) async fn serve(
         inputs,
         unaccounted,
         pulse: Arc::clone(&pulse),
+        dead_man: DeadMan::new(chain),
     };
     tell_of_last_words(&store, &directories.evidence);
     let _host = HostWatch::start(parts.inputs.clone());
@@ -92,6 +100,8 @@ pub(super) async fn serve(
     let limits = horus_api::Limits::default();
     let api = tokio::spawn(horus_api::serve(listener, Arc::new(backend), limits, api_ended));
     drop(tokio::spawn(reload::follow_file(config_path.clone(), calls.clone())));
+    drop(tokio::spawn(self_limits::watch(calls.clone())));
+    drop(tokio::spawn(look_around(plan_of_daemon, calls.clone())));
     let watchman = watchman::watch(pulse, calls.clone());
     let watchman = watchman.map_err(system("the watchman cannot be started"))?;
     let signals = spawn_signals(calls, config_path).map_err(system("signals cannot be watched"))?;
@@ -110,6 +120,19 @@ pub(super) async fn serve(
         }
     }
     Ok(())
+}
+
+/// Says what of the machine is not as Horus needs it. A disk that does not answer delays nobody but this.
+async fn look_around(daemon: DaemonPlan, calls: mpsc::Sender<Call>) {
+    let checks = tokio::task::spawn_blocking(move || preflight::examine(&daemon)).await.unwrap_or_default();
+    // That there is no ping is a choice: `horus doctor` speaks of it, every start need not.
+    let wrong = checks.into_iter().filter(|check| check.level != Level::Ok && check.name != "ping");
+    let told: Vec<String> = wrong.map(|check| check.to_string()).collect();
+    if !told.is_empty() {
+        let _ = calls
+            .send(Call::Note(format!("this machine is not as horus needs it: {}", told.join("; "))))
+            .await;
+    }
 }
 
 /// Ends without stopping anything.

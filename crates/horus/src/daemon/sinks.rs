@@ -19,6 +19,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
+use super::dead_man::Looks;
+
 /// The sink that stands in when none is configured: alerts are printed on standard error.
 pub(super) const TERMINAL: &str = "terminal";
 
@@ -29,10 +31,13 @@ pub(super) const DRAIN_MAX: Duration = Duration::from_secs(5);
 pub(super) struct StoreOutbox {
     pub(super) store: Store,
     pub(super) changes: watch::Sender<u64>,
+    /// For whoever wants to know that workers look for work.
+    pub(super) looks: Arc<Looks>,
 }
 
 impl Outbox for StoreOutbox {
     async fn due(&self, sink: &SinkName) -> Option<OutboxItem> {
+        self.looks.looked();
         self.store.due(sink, Timestamp::now())
     }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use horus_core::command::MemoryIncident;
 use horus_core::event::{Event, Outcome, What};
-use horus_core::ids::{Generation, ServiceName};
-use horus_core::notice::{Notice, Story};
-use horus_core::plan::Plan;
+use horus_core::ids::{Generation, IncidentId, ServiceName};
+use horus_core::notice::{IncidentKind, Notice, Story};
+use horus_core::plan::{Plan, Severity};
+use horus_core::reason::{Reason, Rule};
 use horus_core::record::IncidentRecord;
 use horus_core::{Engine, Remembered};
 use horus_store::{Restored, Store, Transaction};
@@ -36,7 +37,11 @@ pub(super) fn wake_engine(restored: &Restored, store: &Store, plan: &Plan) -> En
     let text = format!("started, version {}, pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
     let mut transaction =
         Transaction { at: Timestamp::now(), events: vec![about_horus(text)], ..Transaction::default() };
-    transaction.events.extend(restored.note.clone().map(about_horus));
+    let mut next_incident = restored.next_incident_number;
+    if let Some(note) = &restored.note {
+        tell_of_fresh_start(IncidentId::nth(next_incident), note, plan, &mut transaction);
+        next_incident += 1;
+    }
     let mut orphans: BTreeMap<String, Vec<MemoryIncident>> = BTreeMap::new();
     for record in restored.open_incidents.iter().filter(|record| !kept.contains(&record.id)) {
         let age = transaction.at.duration_since(record.opened_at).unsigned_abs();
@@ -48,7 +53,7 @@ pub(super) fn wake_engine(restored: &Restored, store: &Store, plan: &Plan) -> En
     }
     store.commit(transaction);
     let seed = Timestamp::now().as_nanosecond().unsigned_abs() as u64 ^ u64::from(std::process::id());
-    Engine::with_orphans(seed, restored.next_incident_number, remembered, orphans)
+    Engine::with_orphans(seed, next_incident, remembered, orphans)
 }
 
 fn remembered_incident(record: &IncidentRecord, age: Duration) -> MemoryIncident {
@@ -63,6 +68,32 @@ fn remembered_incident(record: &IncidentRecord, age: Duration) -> MemoryIncident
         needs_you: false,
         answered: false,
         muted: None,
+    }
+}
+
+/// The database was put aside and a fresh one started. That is over before anybody could be told, and worth an incident all the
+/// same: a history has ended, and its file is kept until a person looks at it.
+fn tell_of_fresh_start(incident: IncidentId, note: &str, plan: &Plan, transaction: &mut Transaction) {
+    let (kind, severity) = (IncidentKind::Store, Severity::Critical);
+    let event = |what| Event { subject: "horus".into(), generation: None, incident: Some(incident), what };
+    let reason = Reason::new(Rule::Store, note);
+    let (outcome, lasted) = (Outcome::CameBackAlone, Duration::ZERO);
+    transaction.events.push(event(What::IncidentOpened { kind, severity, reason }));
+    transaction.events.push(event(What::Horus { text: note.to_owned() }));
+    transaction.events.push(event(What::IncidentClosed { outcome, lasted }));
+    let story = Story::Over { lasted, how: note.to_owned() };
+    for sink in plan.sinks.iter().filter(|(_, sink)| sink.severity <= severity).map(|(name, _)| name) {
+        let notice = Notice {
+            incident,
+            version: 1,
+            subject: "horus".into(),
+            kind,
+            severity,
+            needs_you: true,
+            loud: true,
+            story: story.clone(),
+        };
+        transaction.notices.push((sink.clone(), notice));
     }
 }
 

@@ -164,3 +164,20 @@ fn a_disk_that_hangs_holds_up_nobody() {
     assert_eq!(pending, [(later, 1)]);
     assert_eq!(bench.restored.open_incidents.len(), 1);
 }
+
+/// A quiet journal proves nothing: the proof is a write, and leaves no row behind.
+#[test]
+fn a_write_is_proven_by_a_write_and_only_while_the_disk_takes_it() {
+    let bench = Bench::new();
+    bench.store.commit(transaction(0, vec![horus_event("before")]));
+    assert!(bench.store.prove(Duration::from_secs(10)));
+    assert!(bench.store.prove(Duration::from_secs(10)));
+    assert_eq!(bench.texts(), ["before"], "the journal does not grow by it");
+    bench.store.shared.faults.pages.store(1, Ordering::SeqCst);
+    let long = "x".repeat(40_000);
+    bench.store.commit(transaction(1, vec![horus_event(&long)]));
+    assert!(!bench.store.prove(Duration::from_millis(300)));
+    bench.store.shared.faults.pages.store(0, Ordering::SeqCst);
+    bench.wait_for(|said| *said == Said::Health(None));
+    assert!(bench.store.prove(Duration::from_secs(10)));
+}

@@ -3,6 +3,7 @@
 mod ask;
 mod care;
 mod install;
+mod doctor;
 mod show;
 mod unit;
 
@@ -35,6 +36,7 @@ pub(crate) fn dispatch(line: CommandLine, output: &Output) -> Result<Invocation,
         Verb::Simulate(args) => simulate::simulate(&place, &args, output).map(Invocation::Over),
         Verb::Tune(args) => tune::tune(&place, &args, output).map(Invocation::Over),
         Verb::Selftest(args) => in_runtime(selftest::selftest(&place, &args, output)).map(Invocation::Over),
+        Verb::Doctor(args) => doctor::doctor(&place, &args, output).map(Invocation::Over),
         Verb::Completions(args) => care::completions(&args, output).map(Invocation::Over),
         Verb::Install(args) => install::install(&place, &args, output).map(Invocation::Over),
         Verb::Uninstall(args) => install::uninstall(&args, output).map(Invocation::Over),
@@ -85,6 +87,7 @@ async fn over_the_socket(place: &Place, verb: Verb, output: &Output) -> Result<E
         | Verb::Uninstall(_)
         | Verb::Manual(_)
         | Verb::StopPost(_)
+        | Verb::Doctor(_)
         | Verb::Completions(_) => {
             Err(Fault::new(ExitStatus::Bug, "this verb needs no daemon", "please report this"))
         }
