@@ -91,9 +91,9 @@ pub(crate) struct RawDaemon {
     expecting = "a table such as { url_env = \"HORUS_PING_URL\", every = \"1m\" }"
 )]
 pub(crate) struct RawPing {
-    /// An environment variable of Horus that holds the URL.
+    /// An environment variable of Horus that holds the URL. Default: none; then `url_file` names it.
     pub(crate) url_env: Option<At<Text>>,
-    /// A file that holds the URL and that only its owner may read (`chmod 600`).
+    /// A file that holds the URL and that only its owner may read (`chmod 600`). Default: none; then `url_env` names it.
     pub(crate) url_file: Option<At<PathText>>,
     /// How often, from `1s` to `1d`. Set the patience of the other side to three times as much: one request may be lost.
     #[schemars(extend("default" = text(built_in::PING_EVERY)))]

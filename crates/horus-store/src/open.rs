@@ -85,10 +85,7 @@ pub(crate) fn open(path: &Path, now: Timestamp) -> Opened {
 }
 
 fn open_good(path: &Path, now: Timestamp) -> Result<Opened, Unusable> {
-    private_file(path).map_err(|error| {
-        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
-        Unusable::Fault(rusqlite::Error::SqliteFailure(code, Some(error.to_string())))
-    })?;
+    make_private(path)?;
     if !has_header(path) {
         // SQLite would remove the log beside such a file, and the log may be all that is left.
         return Err(Unusable::Corrupt("file is not a database".into()));
@@ -111,6 +108,14 @@ fn has_header(path: &Path) -> bool {
     let mut found = Vec::new();
     let read = fs::File::open(path).and_then(|file| file.take(16).read_to_end(&mut found));
     read.is_err() || found.is_empty() || found == HEADER
+}
+
+/// As [`private_file`], with the error that a database that cannot be opened has.
+pub(crate) fn make_private(path: &Path) -> Result<(), Unusable> {
+    private_file(path).map_err(|error| {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+        Unusable::Fault(rusqlite::Error::SqliteFailure(code, Some(error.to_string())))
+    })
 }
 
 /// Creates the file if there is none; only its owner may read it.

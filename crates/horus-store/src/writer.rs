@@ -18,6 +18,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::backlog::{Backlog, EventRow, Told};
 use crate::limits::{OUTBOX_PENDING_MAX, PRUNE_EVERY, RETRY_FIRST, RETRY_MAX};
+use crate::open::make_private;
 use crate::outbox::{Dirty, Key, Row};
 use crate::prune::Prune;
 use crate::rows::{self, Written};
@@ -182,6 +183,8 @@ impl Writer {
             self.sql = None;
         }
         if self.sql.is_none() {
+            // A disk that took no writes from the start has no file yet.
+            make_private(&self.shared.path)?;
             self.sql = Some(connect(&self.shared.path)?);
         }
         self.load_outbox()?;

@@ -20,7 +20,10 @@ use serde::Serialize;
 /// Less room than this is too little for a day of journal and evidence.
 const FREE_MIN: u64 = 100 << 20;
 
-/// So is a smaller part of the disk, in per cent: others write to it as well.
+/// Less than this is little on a disk that is nearly full, because others write to it as well.
+const FREE_SHARED_MIN: u64 = 1 << 30;
+
+/// From here on a disk is nearly full: so much is free, in per cent.
 const FREE_PERCENT_MIN: u64 = 5;
 
 /// A disk that takes longer to write one small file for certain makes every record late.
@@ -143,7 +146,7 @@ fn room(name: &str, path: &Path, found: Space) -> Check {
         let reason = format!("{shown}: the disk is full");
         return Check::fail(name, reason, "make room: horus keeps no history until then");
     }
-    if little || percent < FREE_PERCENT_MIN {
+    if little || (percent < FREE_PERCENT_MIN && found.free_bytes < FREE_SHARED_MIN) {
         let reason = format!("{shown}: only {free_mib} MiB ({percent} %) are free");
         return Check::warn(name, reason, "make room before the journal stops");
     }
@@ -216,7 +219,8 @@ mod tests {
         assert_eq!(level(disk(0, 1_000)), Level::Fail);
         assert_eq!(level(Space { read_only: true, ..disk(500, 1_000) }), Level::Fail);
         assert_eq!(level(disk(90, 1_000)), Level::Warn);
-        assert_eq!(level(disk(4_000, 100_000)), Level::Warn);
+        assert_eq!(level(disk(900, 100_000)), Level::Warn);
+        assert_eq!(level(disk(4_000, 100_000)), Level::Ok);
         assert_eq!(level(disk(60, 64)), Level::Ok, "small on purpose");
         assert_eq!(level(disk(50_000, 100_000)), Level::Ok);
     }

@@ -81,7 +81,8 @@ fn tell_of_fresh_start(incident: IncidentId, note: &str, plan: &Plan, transactio
     transaction.events.push(event(What::IncidentOpened { kind, severity, reason }));
     transaction.events.push(event(What::Horus { text: note.to_owned() }));
     transaction.events.push(event(What::IncidentClosed { outcome, lasted }));
-    let story = Story::Over { lasted, how: note.to_owned() };
+    // One short line: what the note says in full is in the journal, under the incident's name.
+    let story = Story::Over { lasted, how: "records begin anew; the old ones are kept".to_owned() };
     for sink in plan.sinks.iter().filter(|(_, sink)| sink.severity <= severity).map(|(name, _)| name) {
         let notice = Notice {
             incident,
