@@ -49,6 +49,8 @@ pub struct CaptureRequest {
     pub incident: Option<IncidentId>,
     /// The service's current log file.
     pub log_path: PathBuf,
+    /// Bytes of it that this run can have written, if another one may write behind them.
+    pub log_end: Option<u64>,
     /// Values that must not appear in any log line of the bundle.
     pub redact: Vec<Secret>,
 }
@@ -128,7 +130,7 @@ impl EvidenceRoom {
     }
 
     fn conclude(&self, main: ProcessId, request: CaptureRequest, mut seen: Seen) -> Finding {
-        let CaptureRequest { service, generation, stage, incident, log_path, redact } = request;
+        let CaptureRequest { service, generation, stage, incident, log_path, log_end, redact } = request;
         let place = seen.threads.first().and_then(phrase::place);
         let cpu_ns = total_cpu_ns(&seen.threads);
         let stand = Stand { process: main, place: place.clone(), cpu_ns, since: seen.at };
@@ -143,10 +145,11 @@ impl EvidenceRoom {
         };
         let phrase = phrase::phrase(&view);
         let stopped = phrase::stopped(&view);
-        let last_lines = tail::last_lines(&log_path, &Redactor::new(&redact)).unwrap_or_else(|error| {
-            seen.missing.push(format!("log lines: {}", Missing::from(&error)));
-            Vec::new()
-        });
+        let last_lines =
+            tail::last_lines(&log_path, log_end, &Redactor::new(&redact)).unwrap_or_else(|error| {
+                seen.missing.push(format!("log lines: {}", Missing::from(&error)));
+                Vec::new()
+            });
         let mut bundle = Bundle {
             schema: bundle::SCHEMA,
             service,

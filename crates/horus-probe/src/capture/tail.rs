@@ -8,15 +8,15 @@ use crate::file::open_regular;
 use crate::limits::{CAPTURE_LINE_CHARACTERS_MAX, CAPTURE_LINES_MAX, CAPTURE_TAIL_BYTES};
 use crate::text::harmless;
 
-/// At most [`CAPTURE_LINES_MAX`] lines, without secrets. When the file was rotated a moment ago, the rest comes from the
-/// one before.
-pub(crate) fn last_lines(path: &Path, redactor: &Redactor) -> io::Result<Vec<String>> {
-    let mut lines = tail(path, CAPTURE_LINES_MAX)?;
+/// At most [`CAPTURE_LINES_MAX`] lines, without secrets, of what stands before `end` (bytes; `None`: all). When the file was
+/// rotated a moment ago, the rest comes from the one before.
+pub(crate) fn last_lines(path: &Path, end: Option<u64>, redactor: &Redactor) -> io::Result<Vec<String>> {
+    let mut lines = tail(path, end, CAPTURE_LINES_MAX)?;
     if lines.len() < CAPTURE_LINES_MAX {
         let mut before = path.as_os_str().to_owned();
         before.push(".1");
         // There may be none: then this is all.
-        let mut older = tail(Path::new(&before), CAPTURE_LINES_MAX - lines.len()).unwrap_or_default();
+        let mut older = tail(Path::new(&before), None, CAPTURE_LINES_MAX - lines.len()).unwrap_or_default();
         older.append(&mut lines);
         lines = older;
     }
@@ -24,13 +24,15 @@ pub(crate) fn last_lines(path: &Path, redactor: &Redactor) -> io::Result<Vec<Str
     Ok(lines.iter().map(|line| shorten(&redactor.line(line))).collect())
 }
 
-fn tail(path: &Path, count: usize) -> io::Result<Vec<String>> {
+fn tail(path: &Path, end: Option<u64>, count: usize) -> io::Result<Vec<String>> {
     let mut file = open_regular(path)?;
     let length = file.metadata()?.len();
+    // A file that is shorter now was rotated since: where the end was in it is not known any more.
+    let length = end.filter(|end| *end <= length).unwrap_or(length);
     let start = length.saturating_sub(CAPTURE_TAIL_BYTES);
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
-    file.take(CAPTURE_TAIL_BYTES).read_to_end(&mut bytes)?;
+    file.take(length - start).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     let mut lines: Vec<&str> = text.lines().collect();
     if start > 0 && lines.len() > 1 {
@@ -63,16 +65,28 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("bot.log");
         let none = Redactor::new(&[]);
-        assert!(last_lines(&path, &none).is_err());
+        assert!(last_lines(&path, None, &none).is_err());
         let many: String = (0..200).map(|n| format!("line {n}\n")).collect();
         std::fs::write(&path, many).unwrap();
-        let lines = last_lines(&path, &none).unwrap();
+        let lines = last_lines(&path, None, &none).unwrap();
         assert_eq!((lines.len(), lines[0].as_str(), lines[49].as_str()), (50, "line 150", "line 199"));
         std::fs::rename(&path, dir.path().join("bot.log.1")).unwrap();
         std::fs::write(&path, "token=abcdef\n\x1b[31mred\n").unwrap();
-        let lines = last_lines(&path, &none).unwrap();
+        let lines = last_lines(&path, None, &none).unwrap();
         assert_eq!(lines[47..], ["line 199", "token=***", " [31mred"]);
         std::fs::write(&path, "x".repeat(200_000)).unwrap();
-        assert_eq!(last_lines(&path, &none).unwrap()[49], "(one line of more than 64 KiB)");
+        assert_eq!(last_lines(&path, None, &none).unwrap()[49], "(one line of more than 64 KiB)");
+    }
+
+    #[test]
+    fn what_was_written_after_the_end_belongs_to_somebody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bot.log");
+        let none = Redactor::new(&[]);
+        std::fs::write(&path, "the last word\nthe next run\n").unwrap();
+        assert_eq!(last_lines(&path, Some(14), &none).unwrap(), ["the last word"]);
+        assert_eq!(last_lines(&path, Some(0), &none).unwrap(), [""; 0]);
+        std::fs::write(&path, "rotated\n").unwrap();
+        assert_eq!(last_lines(&path, Some(14), &none).unwrap(), ["rotated"]);
     }
 }

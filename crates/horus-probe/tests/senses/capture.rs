@@ -21,6 +21,7 @@ fn request(dir: &Path, stage: CaptureStage) -> CaptureRequest {
         stage,
         incident: Some(IncidentId::nth(3)),
         log_path: dir.join("bot.log"),
+        log_end: None,
         redact: vec![Secret::new("hunter2".into())],
     }
 }

@@ -25,7 +25,11 @@ pub(super) fn capture(asked: Asked, plan: &Plan, room: &Arc<EvidenceRoom>, input
     let environment = plan.services.get(&service).map(|plan| &plan.launch.environment);
     let redact: Vec<Secret> = environment.into_iter().flat_map(|map| map.values().cloned()).collect();
     let log_path = log_path(plan, &service);
-    let request = CaptureRequest { service: service.clone(), generation, stage, incident, log_path, redact };
+    // Looked at here and now: the next run, which may write to the same file, is started right after this.
+    let log_end = (stage == CaptureStage::Exit).then(|| std::fs::metadata(&log_path).map(|log| log.len()));
+    let log_end = log_end.and_then(Result::ok);
+    let request =
+        CaptureRequest { service: service.clone(), generation, stage, incident, log_path, log_end, redact };
     let room = Arc::clone(room);
     drop(tokio::spawn(async move {
         let finding = match process {
