@@ -32,7 +32,8 @@ const ENDED_BY_PROOF: [IncidentKind; 4] =
 impl Service {
     /// The exits ledger and the restart policy.
     pub(crate) fn count_exit(&mut self, turn: &mut Turn<'_>, exit: Exit, lifetime: Duration) {
-        if self.ends_well(exit) {
+        // Who says that it stopped itself on purpose has not finished, however well it ends.
+        if self.ends_well(exit) && self.declared != Declared::Halted {
             self.finish_run(turn, lifetime);
             self.close_stuck_by_exit(turn);
             return;

@@ -6,6 +6,8 @@ mod rig;
 mod captures;
 #[path = "judge/clocks.rs"]
 mod clocks;
+#[path = "judge/endings.rs"]
+mod endings;
 #[path = "judge/faults.rs"]
 mod faults;
 #[path = "judge/fleet.rs"]
