@@ -63,7 +63,10 @@ impl World {
             HostEvent::Starves => self.starves(),
             HostEvent::Calms => self.host_calms(),
             HostEvent::StarvesHorus => self.starves_horus(),
-            HostEvent::HorusRuns => self.empty_inbox(),
+            HostEvent::HorusRuns => {
+                self.there_since = self.now;
+                self.empty_inbox();
+            }
             HostEvent::Suspends => self.suspends(),
             HostEvent::StepsClock => self.steps_clock(),
             HostEvent::Reboots => self.reboots(),
@@ -134,14 +137,19 @@ impl World {
     fn steps_clock(&mut self) {
         let by = i128::from(self.random.magnitude(SECOND, 48 * HOUR));
         let by = if self.random.chance(0.5) { by } else { -by };
+        self.keep_latest_wall();
         self.host.wall_offset += by;
         self.witness.register.clock_was_set = true;
+        if by < 0 {
+            (0..self.places.len()).for_each(|place| self.witness.owes_no_time(place));
+        }
         let by_ms = i64::try_from(by / i128::from(MS)).unwrap_or_default();
         self.tell(Input::Host(HostObservation::ClockStepped { by_ms }));
         self.tell_wall();
     }
 
-    fn tell_wall(&mut self) {
+    pub(crate) fn tell_wall(&mut self) {
+        self.follow_calendars();
         if let Some(timestamp) = self.host.timestamp(self.now) {
             self.tell(Input::Wall(timestamp));
         }

@@ -61,6 +61,7 @@ impl World {
         self.empty_inbox();
         self.witness.plan_changes(&crate::world::scene!(self), &plan);
         self.plan = plan.clone();
+        self.follow_calendars();
         self.tell(Input::PlanChanged(Box::new(plan)));
     }
 

@@ -28,6 +28,7 @@ pub fn summary(harvest: &Harvest, took: Duration) -> String {
     line("detection delay / bound", delays(tally));
     line("incidents, notices", format!("{}, {}", tally.incidents, tally.notices));
     line("proofs, breakers", format!("{}, {}", tally.proofs, tally.breakers));
+    line("runs of jobs", format!("{} finished, {} times skipped or missed", tally.runs, tally.skipped));
     line("violations", harvest.failures.len().to_string());
     text
 }
@@ -82,6 +83,9 @@ pub fn choices(options: &crate::world::options::Options) -> String {
             "  {name}: {beats:?} every {every:?}, deadline {:?}, startup {:?}, prove {:?}, {:?}, ready {:?}, after {:?}",
             plan.deadline, plan.startup, plan.kills.prove, plan.restart.on, plan.ready, plan.after
         );
+        if let Some(schedule) = &plan.schedule {
+            let _ = writeln!(text, "      {schedule:?}");
+        }
         let _ = writeln!(text, "      {habits:?}");
     }
     text

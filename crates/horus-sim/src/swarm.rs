@@ -110,6 +110,8 @@ impl Tally {
             (&mut self.notices, other.notices),
             (&mut self.proofs, other.proofs),
             (&mut self.breakers, other.breakers),
+            (&mut self.runs, other.runs),
+            (&mut self.skipped, other.skipped),
             (&mut self.lives, other.lives),
             (&mut self.kills_forgotten, other.kills_forgotten),
         ];

@@ -39,12 +39,13 @@ fn no_seed_breaks_a_guarantee() {
     // A swarm in which nothing happens proves nothing.
     let tally = &harvest.tally;
     assert!(tally.kills > tally.seeds / 10 && tally.seen > tally.seeds / 4, "{tally:?}");
+    assert!(tally.runs > tally.seeds && tally.skipped > tally.seeds / 10, "{tally:?}");
     assert!(tally.lives > tally.seeds && tally.breakers > 0 && tally.proofs > 0, "{tally:?}");
 }
 
 /// Seeds that once broke a guarantee, and why. What a seed chooses for newer kinds of services is drawn apart, so that these go
 /// on meaning what they meant.
-const KEPT: [(u64, Length, &str); 8] = [
+const KEPT: [(u64, Length, &str); 10] = [
     (8_004_832, Length::Ages, "a program that is slow again and again turned without a tick"),
     (7_001_652, Length::Ages, "people restarted what they were told about after all was well"),
     (199, Length::Short, "who has halted on purpose is not red"),
@@ -53,6 +54,8 @@ const KEPT: [(u64, Length, &str); 8] = [
     (1124, Length::Short, "the same, and the next silence began an hour later"),
     (2_274, Length::Short, "lateness of Horus moves its clocks, and not the beginning of a silence"),
     (4_059, Length::Short, "a resume of who was condemned already ended its trial, and the next was killed"),
+    (266, Length::Short, "a job that stopped itself on purpose and ended well was started again"),
+    (30, Length::Short, "a time that a suspend jumped over, after a clock that was set back"),
 ];
 
 #[test]
@@ -168,6 +171,50 @@ fn answers_that_never_come_are_noticed() {
         commands.retain(|command| !matches!(command, Command::Answer { .. }));
     }
     assert_noticed(silent, "invariant_g5_every_request_is_answered");
+}
+
+#[test]
+fn times_of_jobs_of_which_nothing_becomes_are_noticed() {
+    fn forget(commands: &mut Vec<Command>, _: &Probe<'_>) {
+        use horus_core::event::What;
+        commands.retain(|command| match command {
+            Command::Remember { memory, .. } => !memory.job_started.is_some_and(|age| age.is_zero()),
+            Command::Record(event) => !matches!(event.what, What::RunSkipped { .. }),
+            _ => true,
+        });
+    }
+    assert_noticed(forget, "invariant_each_time_of_a_job_is_met_or_told");
+}
+
+#[test]
+fn a_run_that_nobody_was_due_for_is_noticed() {
+    fn begin(commands: &mut Vec<Command>, probe: &Probe<'_>) {
+        for command in commands {
+            if let Command::Remember { memory, .. } = command
+                && memory.job_started.is_some()
+                && probe.step.is_multiple_of(7)
+            {
+                memory.job_started = Some(Duration::ZERO);
+            }
+        }
+    }
+    assert_noticed(begin, "invariant_a_job_runs_at_its_times_only");
+}
+
+#[test]
+fn a_run_that_takes_too_long_and_is_not_told_is_noticed() {
+    fn hush(commands: &mut Vec<Command>, _: &Probe<'_>) {
+        use horus_core::event::What;
+        use horus_core::notice::IncidentKind;
+        commands.retain(|command| match command {
+            Command::Tell(notice) => notice.kind != IncidentKind::RunOverdue,
+            Command::Record(event) => {
+                !matches!(event.what, What::IncidentOpened { kind: IncidentKind::RunOverdue, .. })
+            }
+            _ => true,
+        });
+    }
+    assert_noticed(hush, "invariant_an_overlong_run_is_told");
 }
 
 #[test]

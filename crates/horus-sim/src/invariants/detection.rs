@@ -12,6 +12,8 @@
 //!
 //! Time in which Horus itself got no processor is added: it is charged to nobody.
 
+use std::time::Duration;
+
 use horus_core::notice::IncidentKind;
 use horus_core::plan::BeatPlan;
 
@@ -21,6 +23,9 @@ use crate::world::queue::{Nanos, SECOND};
 
 /// What is waited for beyond twice the deadline: evidence, the store, a second for each.
 const ACT_SLACK: Nanos = 18 * SECOND;
+
+/// Whether a maintenance window still goes on is looked at so often.
+const WINDOW_LOOK: Nanos = 30 * SECOND;
 
 /// What became of a hang.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,6 +286,10 @@ impl Witness {
             // Its sources have changed: the first tick is awaited anew.
             plan.map_or(0, |plan| nanos(plan.startup) << self.overdue[hang.place].min(5))
         };
+        // What is still so at the end of a window is judged, and told, as if nobody had been there.
+        if scene.was_in_a_window(hang.place, Duration::from_nanos(WINDOW_LOOK + poll + ACT_SLACK)) {
+            return Check::At(scene.now + WINDOW_LOOK);
+        }
         let relaxed =
             self.register.slow.1 + 2 * plan.map_or(0, |plan| nanos(plan.deadline)) + poll + ACT_SLACK;
         let due = (start + limit + poll + ACT_SLACK).max(settled).max(relaxed);

@@ -33,6 +33,7 @@ impl Witness {
             self.invariant_g5_what_is_held_is_left_alone(scene, place, "signalled by the judge");
             self.invariant_g8_no_restart_for_a_value_fault(scene, place, reason);
             self.invariant_g9_observe_signals_nothing(scene, place, reason);
+            self.invariant_no_restart_inside_a_window(scene, place, reason);
             self.counts_kill(scene, place);
         } else {
             self.invariant_g6_no_signal_without_an_order(scene, place, reason);
@@ -103,6 +104,15 @@ impl Witness {
         if observes || scene.plan.daemon.mode == Mode::Observe {
             let subject = Self::name(scene, place);
             self.broken(scene, "invariant_g9_observe_signals_nothing", &subject, format!("{reason:?}"));
+        }
+    }
+
+    /// While people work on it by plan, nothing is signalled by a rule.
+    fn invariant_no_restart_inside_a_window(&mut self, scene: &Scene<'_>, place: usize, reason: &Reason) {
+        // Into which window a clock that is set back leads is left open.
+        if scene.is_in_a_window(place) && !self.register.clock_was_set {
+            let subject = Self::name(scene, place);
+            self.broken(scene, "invariant_no_restart_inside_a_window", &subject, format!("{reason:?}"));
         }
     }
 

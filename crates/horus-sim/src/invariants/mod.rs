@@ -11,6 +11,7 @@
 pub(crate) mod book;
 mod detection;
 mod duties;
+mod jobs;
 mod kills;
 mod life;
 mod people;
@@ -18,15 +19,19 @@ pub(crate) mod seen;
 mod telling;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use horus_core::command::Command;
 use horus_core::event::{Event, What};
 use horus_core::ids::ServiceName;
+use horus_core::notice::Story;
 use horus_core::observation::{Declared, HostObservation, Input, Observation};
-use horus_core::plan::Plan;
+use horus_core::plan::{MaintenancePlan, Plan};
 use horus_core::reason::Rule;
 use horus_core::verdict::Verdict;
+use jiff::Timestamp;
 
+use crate::host::Host;
 use crate::world::Place;
 use crate::world::options::nanos;
 use crate::world::queue::Nanos;
@@ -55,11 +60,43 @@ pub(crate) struct Scene<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) places: &'a [Place],
     pub(crate) names: &'a BTreeMap<ServiceName, usize>,
+    pub(crate) host: &'a Host,
 }
 
 impl Scene<'_> {
     pub(crate) fn place(&self, name: &str) -> Option<usize> {
         self.names.get(name).copied()
+    }
+
+    /// A maintenance window is going on for it, by the time of day and the plan; at least a moment from its ends.
+    pub(crate) fn is_in_a_window(&self, place: usize) -> bool {
+        let margin = Duration::from_secs(2);
+        let earlier = |wall: Timestamp| wall.checked_sub(margin).ok();
+        self.has_window(place, |window| window.lasts.saturating_sub(margin), earlier)
+    }
+
+    /// One goes on, or has ended within `since`.
+    pub(crate) fn was_in_a_window(&self, place: usize, since: Duration) -> bool {
+        self.has_window(place, |window| window.lasts.saturating_add(since), Some)
+    }
+
+    /// A window of it began within `back` before now, and no later than `until`.
+    fn has_window(
+        &self,
+        place: usize,
+        back: impl Fn(&MaintenancePlan) -> Duration,
+        until: impl Fn(Timestamp) -> Option<Timestamp>,
+    ) -> bool {
+        let Some(name) = self.places.get(place).map(|place| &place.name) else { return false };
+        let Some(wall) = self.host.timestamp(self.now).filter(|_| !self.plan.maintenance.is_empty()) else {
+            return false;
+        };
+        let windows = self.plan.maintenance.values();
+        windows.filter(|window| window.services.is_empty() || window.services.contains(name)).any(|window| {
+            let earliest = wall.checked_sub(back(window)).ok();
+            let began = earliest.and_then(|earliest| window.when.next_after(earliest));
+            began.is_some_and(|began| until(wall).is_some_and(|until| began <= until))
+        })
     }
 
     pub(crate) fn plan_of(&self, place: usize) -> Option<&horus_core::plan::ServicePlan> {
@@ -79,6 +116,8 @@ pub(crate) struct Counts {
     pub(crate) proofs: u64,
     pub(crate) breakers: u64,
     pub(crate) kills_forgotten: u64,
+    pub(crate) runs: u64,
+    pub(crate) skipped: u64,
 }
 
 /// Watches one world.
@@ -93,6 +132,10 @@ pub(crate) struct Witness {
     pub(crate) overdue: Vec<u32>,
     pub(crate) tickets: BTreeMap<u64, Ticket>,
     pub(crate) guard: kills::Guard,
+    /// The times of jobs.
+    pub(crate) jobs: Vec<jobs::JobSeen>,
+    /// The next time of this job, if it is due so often, counts from then.
+    pub(crate) counted_from: Option<(usize, Nanos)>,
     pub(crate) violation: Option<Violation>,
     pub(crate) counts: Counts,
 }
@@ -111,6 +154,8 @@ impl Witness {
             overdue: vec![0; places],
             tickets: BTreeMap::new(),
             guard: kills::Guard::default(),
+            counted_from: None,
+            jobs: vec![jobs::JobSeen::default(); places],
             violation: None,
             counts: Counts::default(),
         }
@@ -184,6 +229,7 @@ impl Witness {
         use Observation as O;
         let plan = scene.plan_of(place);
         let deadline = plan.map_or(std::time::Duration::ZERO, |plan| plan.deadline);
+        self.invariant_an_overlong_run_is_told(scene, place);
         let (now, seen) = (scene.now, &mut self.seen[place]);
         match observation {
             O::Spawned(instance) | O::Adopted(instance)
@@ -240,8 +286,9 @@ impl Witness {
     /// A command was given.
     pub(crate) fn sees(&mut self, scene: &Scene<'_>, command: &Command) {
         match command {
-            Command::Start { service, generation, .. } => {
+            Command::Start { service, generation, reason } => {
                 if let Some(place) = scene.place(service.as_str()) {
+                    self.sees_run_started(scene, place, *generation, reason);
                     self.sees_start(scene, place, *generation);
                 }
             }
@@ -259,6 +306,9 @@ impl Witness {
             Command::Remember { service, memory } => {
                 if let Some(place) = scene.place(service.as_str()) {
                     self.overdue[place] = memory.overdue_starts;
+                    if memory.job_started.is_some_and(|age| age.is_zero()) {
+                        self.invariant_a_job_runs_at_its_times_only(scene, place);
+                    }
                 }
             }
             Command::Answer { ticket, answer } => self.invariant_g5_answers_are_true(scene, *ticket, answer),
@@ -294,7 +344,16 @@ impl Witness {
                 self.change_ledger(place, |ledger| ledger.breaker_open = Some(now));
             }
             What::BreakerClosed { .. } => self.change_ledger(place, |ledger| ledger.breaker_open = None),
+            What::Exited { exit, .. } if exit.is_clean() && is_job(scene, place) => self.trial_ends(place),
             What::Exited { cause: horus_core::event::DeathCause::Itself, .. } => self.sees_exit(scene, place),
+            What::RunFinished { .. } => self.sees_run_finished(scene, place),
+            What::RunSkipped { .. } => {
+                self.counts.skipped += 1;
+                self.a_time_is_met(scene, place);
+            }
+            What::Told { story: Story::RunMissed { catches_up, .. }, .. } => {
+                self.sees_missed_times(scene, place, *catches_up);
+            }
             What::StartFailed { .. } => self.sees_exit(scene, place),
             What::HoldEnded { .. } => self.change_ledger(place, |ledger| ledger.hold = None),
             _ => {}
@@ -341,9 +400,14 @@ impl Witness {
             (seen.red, seen.at_fault) = (false, false);
         }
         self.guard = kills::Guard::default();
+        self.forget_times();
         self.register.feels_pressure(now, 0.0);
         self.register.unsees();
     }
+}
+
+fn is_job(scene: &Scene<'_>, place: usize) -> bool {
+    scene.plan_of(place).is_some_and(|plan| plan.schedule.is_some())
 }
 
 /// A rule by which the judge itself decides on a restart.

@@ -57,6 +57,8 @@ pub(crate) struct Seen {
     pub(crate) wishes_met: u32,
     /// The end that its next start has to keep a distance to: when, and the least delay.
     pub(crate) backoff: Option<(Nanos, Nanos)>,
+    /// A run of a job ended as it should then.
+    pub(crate) finished_at: Option<Nanos>,
     /// The last verdict was one of a fault.
     pub(crate) red: bool,
     /// One that a restart may cure: not that of a probe whose own path fails.
@@ -83,6 +85,7 @@ impl Seen {
             wishes: 0,
             wishes_met: 0,
             backoff: None,
+            finished_at: None,
             red: false,
             at_fault: false,
             onset: None,

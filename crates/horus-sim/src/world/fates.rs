@@ -84,6 +84,7 @@ impl World {
                     self.program_heals(place);
                 }
             }
+            Happening::Finishes => self.a_run_finishes(place),
             Happening::Ends { code } => self.program_ends(place, Exit::Code(code)),
             Happening::Dies { signal } => self.program_ends(place, Exit::Signal(signal)),
             Happening::StraysGone => {}
@@ -98,6 +99,7 @@ impl World {
         process.turn(now, period);
         self.say_ready(place);
         self.begin_pushing(place);
+        self.plan_the_end_of_a_run(place);
         self.plan_mishap(place);
     }
 
@@ -163,7 +165,7 @@ impl World {
         }
     }
 
-    fn program_later(&mut self, place: usize, after: Nanos, what: Happening) {
+    pub(super) fn program_later(&mut self, place: usize, after: Nanos, what: Happening) {
         if let Some(process) = &self.places[place].process {
             self.queue
                 .push(self.now + after, Event::Program { service: place, process: process.serial, what });

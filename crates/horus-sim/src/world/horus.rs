@@ -49,7 +49,9 @@ impl World {
             self.step(Input::Wake);
         }
         while let Some(input) = self.inbox.pop_front() {
-            self.step(input);
+            // Who got no processor did not read the clock before it got one.
+            let fresh = self.host.timestamp(self.now).filter(|_| matches!(input, Input::Wall(_)));
+            self.step(fresh.map_or(input, Input::Wall));
         }
     }
 
@@ -120,6 +122,7 @@ impl World {
         let mut actions = Vec::new();
         for command in commands {
             self.witness.sees(&scene!(self), &command);
+            self.await_next_times();
             match command {
                 Command::Record(event) => {
                     transaction.opened += u64::from(matches!(event.what, What::IncidentOpened { .. }));
@@ -226,6 +229,7 @@ impl World {
         }
         let committed = std::mem::take(&mut self.store.book);
         self.witness.forgets(self.now, &committed);
+        self.forget_unwritten_times();
         self.store.book = committed;
     }
 
@@ -249,7 +253,14 @@ impl World {
         self.keeper.unaccounted = birth.remembered.iter().filter_map(believed).collect();
         self.remember_holds(&birth);
         let plan = self.plan.clone();
+        let planned = &self.options.plan;
+        let jobs = planned.services.values().any(|service| service.schedule.is_some());
+        let calendars = jobs || !planned.maintenance.is_empty();
         self.step(Input::PlanChanged(Box::new(plan)));
+        if calendars {
+            self.tell_wall();
+            self.await_regular_times();
+        }
         if !self.store.fails {
             self.step(Input::StoreHealth { fault: None });
         }

@@ -411,6 +411,7 @@ impl World {
             self.tell(Input::Service(name, gone));
         }
         self.keeper.unaccounted.clear();
+        self.there_since = self.now;
         self.tell(Input::Reconciled);
     }
 

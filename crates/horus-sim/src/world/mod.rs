@@ -23,13 +23,16 @@ macro_rules! scene {
             plan: &$world.plan,
             places: &$world.places,
             names: &$world.names,
+            host: &$world.host,
         }
     };
 }
 pub(crate) use scene;
 
+pub mod extras;
 mod fates;
 mod horus;
+mod jobs;
 mod keeper;
 pub mod log;
 pub mod options;
@@ -91,6 +94,10 @@ pub(crate) struct Place {
     file_tick: u64,
     /// Its starts crash until then.
     broken_until: Nanos,
+    /// A job: which row of its times is followed; until when they were looked for; the latest that has come.
+    calendar: u32,
+    times_looked_at: Option<jiff::Timestamp>,
+    times_until: Option<jiff::Timestamp>,
 }
 
 /// What a world was like when it ended.
@@ -130,6 +137,10 @@ pub struct Tally {
     pub proofs: u64,
     /// Breakers that opened.
     pub breakers: u64,
+    /// Runs of jobs that finished.
+    pub runs: u64,
+    /// Times of jobs that were skipped or told as missed.
+    pub skipped: u64,
     /// Lives of Horus.
     pub lives: u64,
     /// Kills that a killed Horus had not written down.
@@ -197,6 +208,8 @@ pub(crate) struct World {
     pub(crate) steps: u64,
     keeper: Keeper,
     store: Store,
+    /// Horus is there, has a keeper and gets time, since then.
+    pub(crate) there_since: Nanos,
     ends_at: Nanos,
 }
 
@@ -231,6 +244,7 @@ impl World {
             next_serial: 1,
             steps: 0,
             keeper: Keeper::default(),
+            there_since: 0,
             ends_at: Nanos::MAX,
         };
         world.plan_faults();
@@ -289,6 +303,8 @@ impl World {
             Event::Reload => self.the_plan_changes(),
             Event::HorusDies => self.horus_dies(),
             Event::HorusComes => self.horus_comes(),
+            Event::Due { service, calendar } => self.due_time(service, calendar),
+            Event::CheckTime { service } => self.check_time(service),
             Event::CheckHang { hang } => self.check_hang(hang),
             Event::Calm => self.calm_down(),
             Event::Tidy { round } => self.people_tidy_up(round),
@@ -438,6 +454,8 @@ impl World {
             notices: counts.notices,
             proofs: counts.proofs,
             breakers: counts.breakers,
+            runs: counts.runs,
+            skipped: counts.skipped,
             lives: u64::from(self.life),
             kills_forgotten: counts.kills_forgotten,
         }
@@ -468,6 +486,9 @@ impl Place {
             answered: false,
             file_tick: 0,
             broken_until: 0,
+            calendar: 0,
+            times_looked_at: None,
+            times_until: None,
         }
     }
 }

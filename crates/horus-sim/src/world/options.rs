@@ -112,6 +112,8 @@ pub struct Habits {
     pub strays: f64,
     /// Share of polls that fail on the way, one by one.
     pub lossy: f64,
+    /// It is a job: what its runs are like.
+    pub runs: Option<super::extras::Runs>,
 }
 
 /// Mean waits of what happens to the world as a whole. `None`: never.
@@ -207,7 +209,9 @@ impl Options {
             names.push(name);
         }
         let rates = Rates::of(&mut random, span);
-        Self { seed, span, plan, habits, rates }
+        let mut options = Self { seed, span, plan, habits, rates };
+        super::extras::add_to(&mut options);
+        options
     }
 }
 
@@ -222,7 +226,7 @@ fn often(random: &mut Random, span: Nanos) -> Option<Nanos> {
 }
 
 /// A share that is mostly nothing, else small, else large.
-fn share(random: &mut Random, large: f64) -> f64 {
+pub(super) fn share(random: &mut Random, large: f64) -> f64 {
     match random.below(6) {
         0..=3 => 0.0,
         4 => large * 0.1 * random.unit(),
@@ -281,6 +285,7 @@ impl Habits {
             undead: share(random, 0.4),
             strays: share(random, 0.6),
             lossy: share(random, 0.3),
+            runs: None,
         }
     }
 }

@@ -53,6 +53,10 @@ pub(crate) enum Event {
     HorusComes,
     /// A hang ought to have been seen by now.
     CheckHang { hang: usize },
+    /// A time of a job's calendar has come.
+    Due { service: usize, calendar: u32 },
+    /// Something ought to have become of a job's time by now.
+    CheckTime { service: usize },
     /// Faults stop.
     Calm,
     /// People look at what is still open, for the `round`-th time.
@@ -68,6 +72,8 @@ pub(crate) enum Happening {
     Mishap,
     /// What went wrong is over.
     Heals { epoch: u32 },
+    /// A run of a job has done what it was started for.
+    Finishes,
     /// It ends by itself.
     Ends { code: i32 },
     /// It obeys a signal, or the kernel ends it.

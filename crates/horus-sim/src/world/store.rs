@@ -59,6 +59,11 @@ impl Store {
         self.planned = false;
     }
 
+    /// Are the times of this job on disk, so that the next Horus can miss them?
+    pub(crate) fn knows_times_of(&self, name: &ServiceName) -> bool {
+        self.memories.get(name).is_some_and(|kept| kept.memory.job_slot.is_some())
+    }
+
     fn write_all(&mut self) -> Vec<IncidentId> {
         let mut confirmed = Vec::new();
         self.planned = false;
