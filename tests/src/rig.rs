@@ -57,6 +57,7 @@ pub struct Rig {
     options: Options,
     pressure: Vec<(String, String)>,
     program: PathBuf,
+    launcher: Vec<String>,
     horus: Option<Child>,
 }
 
@@ -75,7 +76,18 @@ impl Rig {
         let journal = Journal::follow(socket.clone());
         let client = Client::new(socket);
         let (program, sinks) = (binaries.path("horus"), Sinks::start().await);
-        Self { room, sinks, journal, client, binaries, options, pressure, program, horus: None }
+        Self {
+            room,
+            sinks,
+            journal,
+            client,
+            binaries,
+            options,
+            pressure,
+            program,
+            launcher: Vec::new(),
+            horus: None,
+        }
     }
 
     /// Writes `watchdog.toml`: the usual head, then `services`.
@@ -123,14 +135,21 @@ impl Rig {
     pub fn launch(&mut self) {
         let log =
             std::fs::File::options().create(true).append(true).open(self.room.path("horus.log")).unwrap();
-        let mut command = self.command(&["run"]);
+        let program = self.program.display().to_string();
+        let words: Vec<&str> =
+            self.launcher.iter().map(String::as_str).chain([program.as_str(), "run"]).collect();
+        let mut command = self.command_of(words[0], &words[1..]);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).kill_on_drop(true);
         self.horus = Some(command.spawn().unwrap());
     }
 
     fn command(&self, words: &[&str]) -> Command {
+        self.command_of(&self.program.display().to_string(), words)
+    }
+
+    fn command_of(&self, program: &str, words: &[&str]) -> Command {
         #[expect(clippy::disallowed_methods, reason = "the one place where scenarios start a program")]
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(program);
         command.args(words).current_dir(self.room.path("")).env_remove("HORUS_SOCKET");
         command
             .env("HORUS_CONFIG", self.config())
@@ -364,6 +383,16 @@ impl Rig {
         horus.kill().await.unwrap();
     }
 
+    /// More variables for the next Horus.
+    pub fn environment(&mut self) -> &mut Vec<(String, String)> {
+        &mut self.options.environment
+    }
+
+    /// From now on Horus is started by this program, which becomes Horus: its arguments end with the command line.
+    pub fn launch_by(&mut self, words: Vec<String>) {
+        self.launcher = words;
+    }
+
     /// From now on the program at this path is Horus.
     pub fn use_program(&mut self, path: PathBuf) {
         self.program = path;
@@ -389,6 +418,11 @@ impl Rig {
     /// The end of every scenario: SIGTERM to Horus, which stops everything; nothing with the room's mark is left, and no
     /// sink saw a message that breaks its rules.
     pub async fn end(mut self) {
+        self.stop().await;
+    }
+
+    /// The same, and what it has left can still be looked at.
+    pub async fn stop(&mut self) {
         let mut horus = self.horus.take().expect("Horus runs");
         let pid = i32::try_from(horus.id().expect("Horus runs")).unwrap();
         let process = identify(pid).unwrap().expect("Horus runs");

@@ -29,5 +29,5 @@ mod replace;
 
 pub use attach::{ATTACH_DEADLINE, AttachError, Attached, attach, observe};
 pub use keeper::run;
-pub use orphans::{FifoHold, hold_fifos, reap_orphans};
+pub use orphans::{FifoHold, hold_fifos, reap_orphans, record_exit};
 pub use replace::{ReplaceError, Replaced, replace};

@@ -1,7 +1,7 @@
 //! What Horus does for its keeper: hold the FIFOs, so that last words survive the keeper's death, and reap what a
 //! dead keeper left behind, so that exit statuses survive it too.
 
-use crate::protocol::SlotName;
+use crate::protocol::{Generation, SlotName};
 use crate::slots::{ExitRecord, RunDirectory, StateRecord, Witness};
 use horus_sys::files::PrivateDirError;
 use horus_sys::{pipe, process, reap};
@@ -37,6 +37,27 @@ pub fn reap_orphans(run_dir: &Path) -> io::Result<usize> {
         // Unrecorded it stays a zombie, and the next call tries again.
         directory.write_exit(&record).is_ok()
     })
+}
+
+/// Writes down how a run ended that neither the keeper nor Horus was there to see, told by the kernel through a pidfd that the service
+/// manager has kept. For Horus, before it attaches: the next keeper then finds it. False if there was nothing to write.
+///
+/// # Errors
+/// If the records cannot be read or written.
+pub fn record_exit(
+    run_dir: &Path,
+    slot: &SlotName,
+    run: Generation,
+    status: reap::WaitStatus,
+) -> io::Result<bool> {
+    let directory = RunDirectory::prepare(run_dir).map_err(io::Error::other)?.slot(slot);
+    let Some(state) = directory.state()?.filter(|state| state.generation == run) else { return Ok(false) };
+    if directory.exit(run)?.is_some() {
+        return Ok(false);
+    }
+    let (process, status) = (state.process, status.into());
+    directory.write_exit(&ExitRecord { generation: run, process, status, witness: Witness::Pidfd })?;
+    Ok(true)
 }
 
 fn read_states(run_dir: &Path) -> Vec<(crate::slots::SlotDirectory, StateRecord)> {
@@ -78,6 +99,11 @@ impl FifoHold {
             }
         }
         Ok(failed)
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&SlotName, &File)> {
+        self.held.iter()
     }
 
     /// How many are held.

@@ -81,8 +81,10 @@ impl std::fmt::Debug for StoreOptions {
 pub(crate) struct State {
     pub(crate) backlog: Backlog,
     pub(crate) outbox: Outbox,
-    /// The writer has taken something that is not on disk yet.
-    pub(crate) busy: bool,
+    /// How often the writer has taken what was queued.
+    pub(crate) taken: u64,
+    /// The last of these times of which everything is on disk.
+    pub(crate) written: u64,
     pub(crate) in_flight: Option<InFlight>,
     pub(crate) fault: Option<String>,
     pub(crate) stopping: bool,
@@ -242,10 +244,15 @@ impl Store {
 
     /// Waits until everything that is queued now is on disk, at most `within`. False if it is not.
     pub fn flush(&self, within: Duration) -> bool {
-        let waiting = |state: &mut State| (state.has_work() || state.busy) && !state.finished;
-        let waited = self.shared.progress.wait_timeout_while(self.shared.lock(), within, waiting);
+        let state = self.shared.lock();
+        // What is queued is taken next; what comes after that is not waited for, however much it is.
+        let wanted = if state.has_work() { state.taken + 1 } else { state.taken };
+        let is_done =
+            |state: &State| state.written >= wanted || (!state.has_work() && state.written == state.taken);
+        let waiting = |state: &mut State| !is_done(state) && !state.finished;
+        let waited = self.shared.progress.wait_timeout_while(state, within, waiting);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        !state.has_work() && !state.busy
+        is_done(&state)
     }
 
     /// Ends the writer after a last try to write what is queued; waits for it at most `within`. True if everything

@@ -101,12 +101,10 @@ impl Writer {
                 Call::Write => self.write(),
                 Call::KeepInMemory => {
                     let mut state = self.shared.lock();
-                    state.busy = true;
                     let notices = std::mem::take(&mut state.backlog.notices);
                     let confirms = std::mem::take(&mut state.backlog.confirms);
                     drop(state);
                     self.keep_in_memory(notices.into(), confirms.into());
-                    self.shared.lock().busy = false;
                 }
                 Call::Prune => self.prune(),
                 Call::Stop => break,
@@ -131,12 +129,10 @@ impl Writer {
             let deadline = match &self.fault {
                 None if now >= self.prune_at => return Call::Prune,
                 None if state.has_work() => {
-                    state.busy = true;
                     return Call::Write;
                 }
                 None => self.prune_at,
                 Some(fault) if now >= fault.retry_at => {
-                    state.busy = true;
                     return Call::Write;
                 }
                 Some(_) if state.backlog.is_urgent() => return Call::KeepInMemory,
@@ -150,7 +146,8 @@ impl Writer {
     /// Writes all that is queued as one SQL transaction.
     fn write(&mut self) {
         let mut state = self.shared.lock();
-        state.busy = true;
+        state.taken += 1;
+        let taken = state.taken;
         let mut batch = std::mem::take(&mut state.backlog);
         batch.dropped = batch.dropped.saturating_add(state.outbox.take_dropped());
         state.in_flight = Some(InFlight {
@@ -169,10 +166,12 @@ impl Writer {
         }
         let confirms = in_flight.map(|in_flight| in_flight.confirms).unwrap_or_default();
         match result {
-            Ok(done) => self.wrote(batch, confirms, done),
+            Ok(done) => {
+                self.wrote(batch, confirms, done);
+                self.shared.lock().written = taken;
+            }
             Err(error) => self.could_not_write(batch, confirms, &error.to_string()),
         }
-        self.shared.lock().busy = false;
         self.shared.progress.notify_all();
     }
 

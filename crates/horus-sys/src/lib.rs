@@ -30,6 +30,7 @@ pub mod launch;
 pub mod limits;
 pub mod lock;
 pub mod notify;
+pub mod passed;
 pub mod peer;
 pub mod pipe;
 pub mod poll;

@@ -3,9 +3,16 @@
 //! Not `libsystemd`: the protocol is a `sendto`, and a program that must not be lost links nothing that it need not.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+/// Longest wait for room in the queue of a listener that is given a descriptor.
+pub const SEND_MAX: Duration = Duration::from_secs(5);
 
 /// A socket that says things to a service manager.
 #[derive(Debug)]
@@ -32,6 +39,23 @@ impl NotifySocket {
     /// If nobody listens there, or the listener's queue is full.
     pub fn send(&self, text: &str) -> io::Result<()> {
         self.socket.send_to_addr(text.as_bytes(), &self.address).map(|_| ())
+    }
+}
+
+impl NotifySocket {
+    /// The same, with a descriptor, of which the listener gets a copy. Waits at most [`SEND_MAX`] for room in its queue.
+    ///
+    /// # Errors
+    /// If nobody listens there, or the listener's queue is full.
+    pub fn send_with(&self, text: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        // Connected anew each time: a listener that was started again has another socket under the same address.
+        let socket = UnixDatagram::unbound()?;
+        socket.set_write_timeout(Some(SEND_MAX))?;
+        socket.connect_addr(&self.address)?;
+        let (parts, number) = ([IoSlice::new(text.as_bytes())], [descriptor.as_raw_fd()]);
+        let rights = [ControlMessage::ScmRights(&number)];
+        sendmsg::<()>(socket.as_raw_fd(), &parts, &rights, MsgFlags::empty(), None)?;
+        Ok(())
     }
 }
 
@@ -91,5 +115,25 @@ mod tests {
         for text in ["", "relative", "vsock:2:3"] {
             assert!(NotifySocket::open(OsStr::new(text)).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_descriptor_arrives_as_a_copy() {
+        use std::io::{Read as _, Write as _};
+        use std::os::fd::AsFd as _;
+        use std::os::linux::net::SocketAddrExt as _;
+
+        let name = format!("horus-notify-fd-{}", std::process::id());
+        let listener = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        let (mut reader, mut writer) = std::io::pipe().unwrap();
+        let socket = NotifySocket::open(OsStr::new(&format!("@{name}"))).unwrap();
+        socket.send_with("FDSTORE=1\nFDNAME=fifo.bot\nFDPOLL=0", writer.as_fd()).unwrap();
+        writer.write_all(b"last words").unwrap();
+        drop(writer);
+        // The copy in flight keeps the pipe open: no end of file yet, until the message is thrown away.
+        assert_eq!(heard(&listener), "FDSTORE=1\nFDNAME=fifo.bot\nFDPOLL=0");
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "last words");
     }
 }

@@ -68,6 +68,11 @@ impl Handle {
         Ok(crate::os::open_handle(&id)?.map(|descriptor| Self { id, descriptor }))
     }
 
+    /// For one that is gone already: it means nobody else, and never becomes readable.
+    pub fn of_gone(id: ProcessId) -> Self {
+        Self { id, descriptor: None }
+    }
+
     /// Whom it means.
     pub fn id(&self) -> ProcessId {
         self.id
@@ -78,11 +83,21 @@ impl Handle {
         self.descriptor.as_ref().map(AsFd::as_fd)
     }
 
+    /// The pidfd itself.
+    pub fn into_descriptor(self) -> Option<OwnedFd> {
+        self.descriptor
+    }
+
     /// The wait status of a process that is *not* our child, once its parent has reaped it. Linux 6.15+; elsewhere
     /// always `None`.
     pub fn status_after_reap(&self) -> Option<crate::reap::WaitStatus> {
         self.descriptor.as_ref().and_then(|descriptor| crate::os::status_after_reap(descriptor.as_fd()))
     }
+}
+
+/// The same of a pidfd that somebody kept for us.
+pub fn status_of(pidfd: BorrowedFd<'_>) -> Option<crate::reap::WaitStatus> {
+    crate::os::status_after_reap(pidfd)
 }
 
 /// Who has this pid now; `None` if nobody (a zombie counts as somebody: its pid is taken).

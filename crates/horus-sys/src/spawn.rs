@@ -5,6 +5,7 @@ use crate::call::check;
 use crate::clock;
 use crate::limits::{self, Resource};
 use crate::lock::set_inheritable;
+use crate::passed;
 use crate::pipe::{self, Moved};
 use crate::poll::{Interest, Poller, Ready};
 use crate::process::{Handle, identify};
@@ -128,8 +129,10 @@ fn try_become(
     for argument in arguments {
         words.push(word(argument.as_bytes())?);
     }
+    let for_the_next =
+        environment.iter().filter(|(name, _)| !passed::VARIABLES.iter().any(|variable| name == variable));
     let variables =
-        environment.iter().map(|(name, value)| word(&[name.as_bytes(), b"=", value.as_bytes()].concat()));
+        for_the_next.map(|(name, value)| word(&[name.as_bytes(), b"=", value.as_bytes()].concat()));
     let variables = variables.collect::<io::Result<Vec<_>>>()?;
     let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
         texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()

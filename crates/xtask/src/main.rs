@@ -8,6 +8,7 @@
 //!   fuzz    the targets of horus-fuzz, for as long as one likes
 //!   planted deliberate faults in a copy of the judge: does a test notice each?
 //!   package .deb, .rpm, tarballs, Homebrew formula, checksums
+//!   chaos   Horus and its keeper are killed again and again, and nobody may notice: --kills N, --seed S
 //!   sim     a swarm of simulated worlds: --days N, --seeds N, --seed S, --jobs J
 //! ```
 //!
@@ -17,6 +18,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a development command speaks to a terminal")]
 
 mod bench;
+mod chaos;
 mod check;
 mod fuzz;
 mod package;
@@ -55,6 +57,8 @@ enum Verb {
     Package(package::Options),
     /// Plant deliberate faults in a copy of the judge and see which test notices each
     Planted(planted::Options),
+    /// Kill Horus and its keeper again and again while fifty programs work, and count what was lost
+    Chaos(chaos::Options),
     /// Let the judge live through simulated worlds in which everything fails, and check every guarantee after every step
     Sim(sim::Options),
 }
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
         Verb::Fuzz(options) => fuzz::fuzz(&options),
         Verb::Package(options) => package::package(&options),
         Verb::Planted(options) => planted::planted(&options),
+        Verb::Chaos(options) => chaos::chaos(&options),
         Verb::Sim(options) => sim::sim(&options),
     };
     match outcome {

@@ -1,15 +1,20 @@
 //! What a new keeper finds: slots of a dead one, whose programs may live on.
 
+use crate::keeper::ending::PATIENCE_GONE;
 use crate::keeper::sink::Sink;
 use crate::keeper::slot::{Phase, Slot};
 use crate::keeper::starting::open_fifo;
 use crate::keeper::upgrading::Handover;
 use crate::keeper::{Keeper, Kind};
-use crate::protocol::{ExitStatus, Generation, LogSpec, MAX_SLOTS};
-use crate::slots::{ExitRecord, GenerationRecord, SlotName, StateRecord, Witness};
+use crate::protocol::{Generation, LogSpec, MAX_SLOTS};
+use crate::slots::{GenerationRecord, SlotName, StateRecord};
 use horus_sys::clock;
 use horus_sys::process::{self, Handle};
 use std::io;
+use std::time::Duration;
+
+/// When it was gone before we came and nobody has left a status by then, it is unknown.
+const PATIENCE_ADOPTED: Duration = Duration::from_millis(500);
 
 /// Where the output of a program goes whose log settings were lost: a file of so many bytes in its slot directory.
 const RESCUED_LOG: &str = "rescued.log";
@@ -129,23 +134,19 @@ impl Keeper {
         Ok(())
     }
 
-    /// It ended and was reaped while no keeper looked. Horus may have recorded how; if not, nobody knows.
+    /// It ended and was reaped while no keeper looked. Horus may have recorded how, or is about to: the kernel may have told it.
     fn adopt_dead(&mut self, index: usize, state: &StateRecord) -> io::Result<()> {
         let Some(slot) = self.slot_mut(index) else { return Ok(()) };
         // A record that cannot be read tells as little as none.
         let recorded = slot.directory.exit(state.generation).ok().flatten();
-        let recorded = recorded.filter(|record| record.process == state.process);
-        let status = recorded.as_ref().map_or(ExitStatus::Unknown, |record| record.status);
-        if recorded.is_none() {
-            slot.directory.write_exit(&ExitRecord {
-                generation: state.generation,
-                process: state.process,
-                status,
-                witness: Witness::Nobody,
-            })?;
-        }
+        let Some(record) = recorded.filter(|record| record.process == state.process) else {
+            let now = clock::monotonic();
+            let since = now.saturating_sub(PATIENCE_GONE.saturating_sub(PATIENCE_ADOPTED));
+            slot.phase = Phase::Ending { main: Handle::of_gone(state.process), since, look_at: now };
+            return Ok(());
+        };
         slot.directory.remove_state()?;
-        slot.phase = Phase::Ended { process: Some(state.process), status };
+        slot.phase = Phase::Ended { process: Some(state.process), status: record.status };
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How soon to look again for the status of an adopted process, and how slow that becomes.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 /// When the process has been reaped and nobody has left a status by then, it is unknown.
-const PATIENCE_GONE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE_GONE: Duration = Duration::from_secs(2);
 /// When its reaper has not even come by then, it is unknown as well.
 const PATIENCE_ZOMBIE: Duration = Duration::from_secs(10);
 

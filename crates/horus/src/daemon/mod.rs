@@ -7,6 +7,7 @@ mod digest;
 mod directories;
 mod evidence;
 mod executable;
+mod fd_store;
 mod host;
 mod journal;
 mod keeper_link;

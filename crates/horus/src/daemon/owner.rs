@@ -3,7 +3,7 @@
 //! Everything else sends it inputs and carries out its commands. One turn: take what has come, step the engine for
 //! each input, put the records of each step into one transaction of the store, then carry out the rest in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::config::{Applied, Config};
 use super::dead_man::DeadMan;
 use super::digest::Diary;
+use super::fd_store::FdStore;
 use super::host::Clocks;
 use super::keeper_link::{KeeperLink, News};
 use super::sinks::Sinks;
@@ -45,6 +46,9 @@ const IDLE_MAX: Duration = Duration::from_secs(3600);
 
 /// Progress lines that wait for a slow reader; more are left out.
 const PROGRESS_MAX: usize = 64;
+
+/// How long an answer waits for the disk. Longer than a busy disk takes, shorter than a person waits.
+const ANSWER_STORED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the API and the signals ask of the owner.
 pub(super) enum Call {
@@ -89,6 +93,7 @@ pub(super) struct Parts {
     pub(super) unaccounted: BTreeMap<ServiceName, Generation>,
     pub(super) pulse: Arc<Pulse>,
     pub(super) dead_man: DeadMan,
+    pub(super) fd_store: FdStore,
 }
 
 /// A process of a service that is not in the plan.
@@ -123,6 +128,7 @@ pub(super) struct Owner {
     /// accounted for yet.
     pub(super) unaccounted: BTreeMap<ServiceName, Generation>,
     pub(super) fifos: FifoHold,
+    fd_store: FdStore,
     askers: BTreeMap<u64, Asker>,
     next_ticket: u64,
     /// Processes of services that are not in the plan: told to end, killed when their grace is over.
@@ -145,6 +151,7 @@ impl Owner {
             unaccounted,
             pulse,
             dead_man,
+            fd_store,
         } = parts;
         let started = clock::monotonic();
         Self {
@@ -169,6 +176,7 @@ impl Owner {
             processes: BTreeMap::new(),
             unaccounted,
             fifos: FifoHold::default(),
+            fd_store,
             askers: BTreeMap::new(),
             next_ticket: 1,
             strangers: BTreeMap::new(),
@@ -245,6 +253,7 @@ impl Owner {
             News::Lost(why) => {
                 tracing::warn!("no keeper at the moment: {why}");
                 self.keeper.lost();
+                self.fd_store.keeper_lost();
                 self.step(Input::KeeperLost);
                 let text = format!("no keeper at the moment: {why}");
                 self.note(What::Horus { text });
@@ -330,6 +339,7 @@ impl Owner {
                     self.senses.forget(&service);
                 }
                 self.processes.remove(&service);
+                self.fd_store.follow(&self.slots(), &self.processes);
             }
             Command::Capture { service, generation, stage, incident } => {
                 let process = self.processes.get(&service).map(|instance| instance.process);
@@ -337,9 +347,8 @@ impl Owner {
                 evidence::capture(asked, &self.plan, &self.evidence, self.inputs.clone());
             }
             Command::Answer { ticket, answer } => {
-                let answer = self.with_store_fault(answer);
                 if let Some(asker) = self.askers.remove(&ticket) {
-                    let _ = asker.steps.try_send(AskStep::Answer(answer));
+                    self.answer(asker, answer);
                 }
             }
             Command::Finished => self.finished = true,
@@ -348,14 +357,25 @@ impl Owner {
         }
     }
 
-    /// What was done is not remembered if nothing can be written, and whoever asked has to know.
-    fn with_store_fault(&self, answer: Answer) -> Answer {
-        match (answer, self.store.fault()) {
-            (Answer::Done(text), Some(_)) => Answer::Done(format!(
-                "{text}; it is NOT on disk (no writes possible) and ends with this Horus"
-            )),
-            (answer, _) => answer,
-        }
+    /// Answers when what was done is on disk: whoever was told that a service is held has to find it held by the next Horus, too. What
+    /// cannot be written is not remembered, and whoever asked has to know.
+    fn answer(&self, asker: Asker, answer: Answer) {
+        let store = self.store.clone();
+        let task = move || {
+            let fault = match store.fault() {
+                Some(fault) => Some(fault),
+                None if store.flush(ANSWER_STORED_WITHIN) => None,
+                None => Some("the disk is slow".into()),
+            };
+            let answer = match (answer, fault) {
+                (Answer::Done(text), Some(fault)) => {
+                    Answer::Done(format!("{text}; it is NOT on disk ({fault}) and may end with this Horus"))
+                }
+                (answer, _) => answer,
+            };
+            let _ = asker.steps.try_send(AskStep::Answer(answer));
+        };
+        drop(tokio::task::spawn_blocking(task));
     }
 
     fn signal(&mut self, service: &ServiceName, generation: Generation, signal: &str) {
@@ -502,9 +522,16 @@ impl Owner {
         self.plan.services.get(service)
     }
 
-    /// Holds the FIFOs of all living slots, so that last words survive the keeper's death.
+    /// The slots of all services that there are, or that were taken out of the plan and still run.
+    fn slots(&self) -> Vec<SlotName> {
+        let services = self.plan.services.keys().chain(self.processes.keys());
+        services.collect::<BTreeSet<_>>().into_iter().filter_map(slot_of).collect()
+    }
+
+    /// Holds the FIFOs of all slots, so that last words survive the keeper's death; also those of services that do not run just now,
+    /// which have theirs already when they are started again.
     pub(super) fn hold_fifos(&mut self) {
-        let slots: Vec<SlotName> = self.processes.keys().filter_map(slot_of).collect();
+        let slots = self.slots();
         match self.fifos.update(&self.plan.daemon.run_directory, &slots) {
             Ok(failed) => {
                 for (slot, error) in failed {
@@ -513,6 +540,7 @@ impl Owner {
             }
             Err(error) => tracing::warn!(error = super::chain(&error), "FIFOs are held by the keeper alone"),
         }
+        self.fd_store.follow(&self.slots(), &self.processes);
     }
 
     /// The last duties, after everything has ended.

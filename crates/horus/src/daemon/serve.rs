@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::config::Config;
 use super::dead_man::{Chain, DeadMan, Looks};
 use super::directories::Directories;
+use super::fd_store::FdStore;
 use super::keeper_link::{KeeperLink, KeeperPlace};
 use super::owner::{Call, Owner, Parts};
 use super::preflight::{self, Level};
@@ -66,6 +67,8 @@ pub(super) async fn serve(
     let looks = Arc::new(Looks::default());
     let outbox =
         Arc::new(StoreOutbox { store: store.clone(), changes: outbox_changes, looks: Arc::clone(&looks) });
+    let fd_store = FdStore::wake(Manager::of_process(), &plan_of_daemon.run_directory)
+        .map_err(system("the thread for the fd store cannot be started"))?;
     let unaccounted = believed_alive(&restored);
     let pulse = Arc::new(Pulse::default());
     let chain = Chain { pulse: Arc::clone(&pulse), store: store.clone(), looks, calls: calls.clone() };
@@ -82,6 +85,7 @@ pub(super) async fn serve(
         unaccounted,
         pulse: Arc::clone(&pulse),
         dead_man: DeadMan::new(chain),
+        fd_store,
     };
     tell_of_last_words(&store, &directories.evidence);
     let _host = HostWatch::start(parts.inputs.clone());

@@ -5,6 +5,7 @@
 //!   WATCHDOG=1     the judge's loop has turned; said from there and nowhere else
 //!   STATUS=        one line for `systemctl status`
 //!   RELOADING=1    (then READY=1) a configuration is being read
+//!   FDSTORE=1      keep this descriptor while we are dead ([`super::fd_store`])
 //!   STOPPING=1     the end has begun; EXTEND_TIMEOUT_USEC= as long as it goes on
 //! ```
 //!
@@ -13,6 +14,8 @@
 //! larger than the rest of this module.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -82,6 +85,22 @@ impl Manager {
     /// False if it could not be said. Nobody waits for a manager.
     fn say(&self, text: &str) -> bool {
         self.socket.as_ref().is_none_or(|socket| socket.send(text).is_ok())
+    }
+
+    /// Whether there is one that may keep descriptors.
+    pub(super) fn keeps(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    /// Gives it a descriptor to keep. `FDPOLL=0`: it would drop a pidfd as soon as its process ends, which is when it is needed.
+    pub(super) fn keep(&self, name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        let text = format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0");
+        self.socket.as_ref().map_or(Ok(()), |socket| socket.send_with(&text, descriptor))
+    }
+
+    /// Nobody needs it any more. False if that could not be said.
+    pub(super) fn forget(&self, name: &str) -> bool {
+        self.say(&format!("FDSTOREREMOVE=1\nFDNAME={name}"))
     }
 
     /// A configuration is being read; [`Manager::reloaded`] follows.
