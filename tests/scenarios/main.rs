@@ -8,6 +8,7 @@
 
 mod alerts;
 mod bad_input;
+mod exclusive;
 mod faults;
 mod fleet;
 mod hang;

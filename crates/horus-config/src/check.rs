@@ -18,6 +18,7 @@
 mod beats;
 mod calendar;
 mod daemon;
+mod exclusive;
 mod graph;
 mod launch;
 mod loops;

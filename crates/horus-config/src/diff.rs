@@ -107,6 +107,7 @@ fn launch_changes(before: &ServicePlan, after: &ServicePlan) -> Vec<&'static str
         ("user", old.user == new.user),
         ("group", old.group == new.group),
         ("limits", old.limits == new.limits),
+        ("exclusive", old.exclusive == new.exclusive),
         ("log", old.log == new.log),
         ("heartbeat.notify", notified(before) == notified(after)),
     ])

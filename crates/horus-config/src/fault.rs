@@ -96,6 +96,8 @@ codes! {
         UnknownAccount = "config::unknown-account",
         /// Changing the user needs root.
         NeedsRoot = "config::needs-root",
+        /// Not a key of `exclusive`.
+        BadExclusive = "config::bad-exclusive",
         /// A resource limit under which nothing runs.
         BadLimit = "config::bad-limit",
         /// Not a URL that can be asked.
@@ -146,6 +148,8 @@ codes! {
     Warning {
         /// A 200 without a tick.
         NoTick = "config::no-tick",
+        /// Two services that are always wanted and may not run at once.
+        SharedExclusive = "config::shared-exclusive",
         /// A TCP connect as a sign of life.
         TcpProvesLittle = "config::tcp-proves-little",
         /// A service without any beat.

@@ -128,6 +128,10 @@ pub(crate) struct RawService {
     pub(crate) group: Option<At<AccountText>>,
     /// Resource limits of the process. Default: inherited.
     pub(crate) limits: Option<RawLimits>,
+    /// What only one service of the machine may use at a time: `"repo:FOLDER"` (a git repository with all its work
+    /// trees), `"path:FILE"` (a file, folder or device), `"name:WORD"` (anything else). It is started when nobody of this
+    /// user's Horuses holds any of them, and holds them until the last process of its tree is gone. Default: none.
+    pub(crate) exclusive: Option<At<Vec<At<Text>>>>,
     /// Files that its output goes to.
     pub(crate) log: Option<RawLog>,
     /// Services that must be ready before this one is started. Default: none; independent ones start side by side.

@@ -294,8 +294,12 @@ impl Engine {
     }
 
     fn observe(&mut self, turn: &mut Turn<'_>, name: &ServiceName, observation: Observation) {
+        let is_end = matches!(observation, Observation::Exited { .. } | Observation::Gone { .. });
         if let Some(service) = self.services.get_mut(name) {
             service.observe(turn, observation);
+        }
+        if is_end {
+            self.services.values_mut().for_each(|service| service.ask_for_lock_again(turn.now));
         }
     }
 

@@ -173,7 +173,10 @@ impl Service {
             None => {
                 let because = match (&self.phase, self.waits_for(&turn.shared.ready)) {
                     (Phase::Waiting, Some(name)) => format!("it still waits for {name} to be ready"),
-                    _ => "its last run has not come about".to_owned(),
+                    _ => self.blocked.as_ref().map_or_else(
+                        || "its last run has not come about".to_owned(),
+                        |blocked| format!("it still {}", blocked.by),
+                    ),
                 };
                 self.tell_run_missed(turn, 1, because, false);
             }

@@ -28,6 +28,7 @@ pub mod detectors;
 pub mod digest;
 pub mod engine;
 pub mod event;
+pub mod exclusive;
 pub mod guard;
 pub mod host;
 pub mod ids;

@@ -57,6 +57,7 @@ impl Service {
         let ending = || Reason::new(Rule::ShutDown, Why::ShutDown.words());
         if let Some(reason) = self.stays_down().or_else(|| turn.shared.shutting_down.then(ending)) {
             // The delay of a next start outlasts a hold: only a person's word or a proof ends it.
+            self.blocked = None;
             self.phase = Phase::Down;
             if !self.is_unknown(turn) {
                 let done = format!("{} is down, its process is gone", self.name);
@@ -79,7 +80,7 @@ impl Service {
             self.phase = Phase::Backoff { until: *until };
             return;
         }
-        if self.waits_for(&turn.shared.ready).is_some() {
+        if self.waits_for(&turn.shared.ready).is_some() || self.awaits_lock(turn.now) {
             self.phase = Phase::Waiting;
             return;
         }
@@ -96,17 +97,20 @@ impl Service {
         let reason =
             self.launch_reason.take().or(self.delay.take().map(|(_, why)| why)).unwrap_or_else(default);
         self.delay = None;
-        self.highest = self.highest().next();
-        self.generation = self.highest;
         self.launched_in_this_life = true;
         self.relaunch_pending = false;
         self.phase = Phase::Launching { overdue_at: Some(turn.now + LAUNCH_WAIT_MAX) };
-        self.dirty = true;
-        self.record(turn, self.fault_incident(), What::StartAsked { reason: reason.clone() });
+        if !self.is_another_try() {
+            self.highest = self.highest().next();
+            self.generation = self.highest;
+            self.dirty = true;
+            self.record(turn, self.fault_incident(), What::StartAsked { reason: reason.clone() });
+        }
         turn.push(Command::Start { service: self.name.clone(), generation: self.generation, reason });
     }
 
     pub(crate) fn count_failure(&mut self, turn: &mut Turn<'_>, error: String) {
+        self.blocked = None;
         self.exits.record(turn.now, Duration::ZERO);
         turn.shared.guard.failed(&self.name, turn.now);
         let reason = Reason::new(Rule::StartFailed, error.clone());
@@ -181,6 +185,7 @@ impl Service {
     }
 
     pub(crate) fn begin_instance(&mut self, turn: &mut Turn<'_>, instance: Instance, since: Mono) {
+        self.blocked = None;
         self.beats = Beats::new(&self.plan.beats);
         self.counters.forget_instance();
         self.spell = Spell::default();

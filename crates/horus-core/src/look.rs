@@ -50,8 +50,9 @@ impl Service {
             O::Adopted(instance) => self.adopted(turn, instance),
             O::Spawned(instance) if instance.generation == self.generation => self.spawned(turn, instance),
             O::Spawned(instance) => self.disown(turn, instance),
-            O::StartLost { generation } if generation == self.generation => {
-                self.react(turn, Trigger::StartLost, Facts::None);
+            O::StartLost { generation } if generation == self.generation => self.lose_start(turn),
+            O::Blocked { generation, by } if generation == self.generation => {
+                self.react(turn, Trigger::Blocked, Facts::Failure(by));
             }
             O::SpawnFailed { generation, error } if generation == self.generation => {
                 self.react(turn, Trigger::SpawnFailed, Facts::Failure(error));
@@ -60,7 +61,7 @@ impl Service {
             O::Exited { generation, exit: Exit::Unknown | Exit::Code(EXIT_GATE_CLOSED), strays: 0 }
                 if generation == self.generation && matches!(self.phase, Phase::Launching { .. }) =>
             {
-                self.react(turn, Trigger::StartLost, Facts::None);
+                self.lose_start(turn);
             }
             O::Exited { generation, exit, strays } if generation == self.generation => {
                 let trigger = if strays > 0 { Trigger::ExitedWithStrays } else { Trigger::Exited };
@@ -88,6 +89,7 @@ impl Service {
                 self.captured(turn, stage, finding);
             }
             O::StartLost { .. }
+            | O::Blocked { .. }
             | O::SpawnFailed { .. }
             | O::Exited { .. }
             | O::Gone { .. }
@@ -97,6 +99,12 @@ impl Service {
             | O::SaidReady { .. }
             | O::Captured { .. } => {}
         }
+    }
+
+    /// The keeper that was to start it is gone; its run number may be taken.
+    fn lose_start(&mut self, turn: &mut Turn<'_>) {
+        self.blocked = None;
+        self.react(turn, Trigger::StartLost, Facts::None);
     }
 
     /// A start that was given up has come about after all: nobody may run beside the run that is meant.
@@ -384,7 +392,10 @@ impl Service {
             due.extend(self.stalls.over_at());
         }
         match &self.phase {
-            Phase::Down | Phase::Waiting => {}
+            Phase::Down => {}
+            Phase::Waiting => {
+                due.extend(self.blocked.as_ref().map(|blocked| blocked.until).filter(|at| *at > now))
+            }
             Phase::Launching { overdue_at } => due.extend(*overdue_at),
             Phase::Backoff { until } | Phase::Stopping { until, .. } | Phase::Sweeping { until } => {
                 due.push(*until)

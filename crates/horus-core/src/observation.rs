@@ -112,6 +112,13 @@ pub enum Observation {
         /// Which start.
         generation: Generation,
     },
+    /// Nothing was started: another service holds what this one wants for itself.
+    Blocked {
+        /// Which start.
+        generation: Generation,
+        /// For people: "waits for repo:/srv/app, held by service web of horus pid 4711".
+        by: String,
+    },
     /// The main process ended.
     Exited {
         /// Which run.

@@ -50,6 +50,7 @@ impl Service {
             return;
         }
         self.wait_for(turn.now, ticket, Goal::Up);
+        self.ask_for_lock_again(turn.now);
         if again {
             self.react(turn, Trigger::WantRestart, Facts::Because(StopCause::Planned, reason));
         } else {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::calendar::Calendar;
+use crate::exclusive::Exclusive;
 use crate::ids::{MonitorName, ServiceName, SinkName};
 
 /// Everything that Horus was asked to do.
@@ -134,6 +135,7 @@ impl ServicePlan {
                 user: None,
                 group: None,
                 limits: Limits::default(),
+                exclusive: Vec::new(),
                 log: LogPlan::default(),
             },
             after: Vec::new(),
@@ -179,6 +181,9 @@ pub struct LaunchPlan {
     pub group: Option<String>,
     /// Resource limits of the process.
     pub limits: Limits,
+    /// What no other service may use while it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclusive: Vec<Exclusive>,
     /// Where the output goes and how much of it is kept.
     pub log: LogPlan,
 }

@@ -14,6 +14,8 @@ pub enum Rule {
     Held,
     /// A dependency is not ready.
     After,
+    /// Somebody else holds what it wants for itself.
+    Exclusive,
     /// The exits ledger.
     Exit,
     /// The program said of itself that it stopped on purpose.
@@ -86,11 +88,12 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::Wanted,
         Self::Operator,
         Self::Held,
         Self::After,
+        Self::Exclusive,
         Self::Exit,
         Self::Halted,
         Self::StartFailed,
@@ -134,6 +137,7 @@ impl Rule {
             Self::Operator => "operator",
             Self::Held => "held",
             Self::After => "after",
+            Self::Exclusive => "exclusive",
             Self::Exit => "exit",
             Self::Halted => "halted",
             Self::StartFailed => "start-failed",

@@ -25,6 +25,7 @@ impl Service {
             Phase::Down if self.wanted == Wanted::Down(Why::Halted) => Verdict::Halted,
             Phase::Down | Phase::Waiting => Verdict::Down,
             Phase::Backoff { .. } => self.crashing().unwrap_or(Verdict::Down),
+            Phase::Launching { .. } if self.blocked.is_some() => Verdict::Down,
             Phase::Launching { .. } => Verdict::Starting,
             Phase::Starting { .. } => self.crashing().unwrap_or(Verdict::Starting),
             Phase::Running(_) | Phase::Condemned { .. } => self.verdict_running(now).0,
@@ -39,6 +40,9 @@ impl Service {
 
     fn reason_is(&self, now: Mono, ready: &BTreeSet<ServiceName>) -> Reason {
         let wanted = |text: String| Reason::new(Rule::Wanted, text);
+        if let (Some(blocked), Phase::Waiting | Phase::Launching { .. }) = (&self.blocked, &self.phase) {
+            return Reason::new(Rule::Exclusive, blocked.by.clone());
+        }
         match &self.phase {
             Phase::Down => {
                 let mut reason = self.stays_down().unwrap_or_else(|| wanted("not started yet".into()));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::beats::Beats;
 use crate::command::{Answer, Command};
 use crate::event::What;
+use crate::exclusive::Blocked;
 use crate::ids::{Generation, IncidentId, Instance, ProcessId, ServiceName};
 use crate::incidents::Incidents;
 use crate::jobs::Job;
@@ -278,6 +279,8 @@ pub(crate) struct Service {
     pub(crate) said_at: Option<Mono>,
     /// No start before then, and why.
     pub(crate) delay: Option<(Mono, Reason)>,
+    /// Its start was refused because of a lock.
+    pub(crate) blocked: Option<Blocked>,
     pub(crate) launch_reason: Option<Reason>,
     /// No run up to this one can live again.
     pub(crate) ended: Generation,
@@ -350,6 +353,7 @@ impl Service {
             said: None,
             said_at: None,
             delay: None,
+            blocked: None,
             launch_reason: None,
             ended: Generation::default(),
             before_removal: None,
@@ -427,6 +431,7 @@ impl Service {
             (Step::Adopt, Facts::Instance(instance)) => self.adopt(turn, instance),
             (Step::AwaitTick, Facts::Instance(instance)) => self.await_tick(turn, instance),
             (Step::CountFailure, Facts::Failure(error)) => self.count_failure(turn, error),
+            (Step::AwaitLock, Facts::Failure(by)) => self.await_lock(turn, by),
             (Step::BecomeReady, Facts::By(by)) => self.become_ready(turn, by),
             (Step::Condemn, _) => self.condemn(turn),
             (Step::Pardon, _) => self.pardon(turn),
@@ -439,6 +444,7 @@ impl Service {
                 Step::Adopt
                 | Step::AwaitTick
                 | Step::CountFailure
+                | Step::AwaitLock
                 | Step::BecomeReady
                 | Step::StopSoftly
                 | Step::Bury

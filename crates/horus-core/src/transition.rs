@@ -87,6 +87,8 @@ pub enum Trigger {
     SpawnFailed,
     /// The keeper was lost before it could start it.
     StartLost,
+    /// The keeper did not start it: somebody holds a lock that it needs.
+    Blocked,
     /// Its first fresh tick (or all that it needs to be ready).
     FirstTick,
     /// A fresh tick after the first.
@@ -109,7 +111,7 @@ pub enum Trigger {
 
 impl Trigger {
     /// All triggers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Reconsider,
         Self::WantUp,
         Self::WantDown,
@@ -118,6 +120,7 @@ impl Trigger {
         Self::Spawned,
         Self::SpawnFailed,
         Self::StartLost,
+        Self::Blocked,
         Self::FirstTick,
         Self::FreshTick,
         Self::KillDecided,
@@ -140,6 +143,7 @@ impl Trigger {
             Self::Spawned => "spawned",
             Self::SpawnFailed => "spawn failed",
             Self::StartLost => "start lost",
+            Self::Blocked => "blocked",
             Self::FirstTick => "first tick",
             Self::FreshTick => "fresh tick",
             Self::KillDecided => "kill decided",
@@ -167,6 +171,8 @@ pub enum Step {
     AwaitTick,
     /// Write the failed start down, then settle.
     CountFailure,
+    /// Ask again later; nobody is to blame.
+    AwaitLock,
     /// It is ready.
     BecomeReady,
     /// Prepare a kill: evidence, alert; touch nothing.
@@ -194,6 +200,7 @@ impl Step {
             Self::Adopt => "adopt",
             Self::AwaitTick => "await tick",
             Self::CountFailure => "count failure",
+            Self::AwaitLock => "await lock",
             Self::BecomeReady => "become ready",
             Self::Condemn => "condemn",
             Self::Pardon => "pardon",
@@ -221,6 +228,7 @@ pub fn next_step(phase: PhaseKind, trigger: Trigger) -> Step {
             P::Down | P::Waiting | P::Backoff,
             T::SpawnFailed
             | T::StartLost
+            | T::Blocked
             | T::FirstTick
             | T::FreshTick
             | T::KillDecided
@@ -236,6 +244,7 @@ pub fn next_step(phase: PhaseKind, trigger: Trigger) -> Step {
         (P::Launching, T::Spawned) => Step::AwaitTick,
         (P::Launching, T::SpawnFailed) => Step::CountFailure,
         (P::Launching, T::StartLost) => Step::Settle,
+        (P::Launching, T::Blocked) => Step::AwaitLock,
         (P::Launching, T::Adopted) => Step::Adopt,
         (P::Launching, T::Exited) => Step::Bury,
         (P::Launching, T::ExitedWithStrays) => Step::Sweep,
@@ -274,6 +283,7 @@ pub fn next_step(phase: PhaseKind, trigger: Trigger) -> Step {
             | T::Spawned
             | T::SpawnFailed
             | T::StartLost
+            | T::Blocked
             | T::Gone
             | T::GraceOver
             | T::Undead,
@@ -294,6 +304,7 @@ pub fn next_step(phase: PhaseKind, trigger: Trigger) -> Step {
             | T::Spawned
             | T::SpawnFailed
             | T::StartLost
+            | T::Blocked
             | T::FirstTick
             | T::FreshTick
             | T::KillDecided
@@ -314,6 +325,7 @@ pub fn next_step(phase: PhaseKind, trigger: Trigger) -> Step {
             | T::Spawned
             | T::SpawnFailed
             | T::StartLost
+            | T::Blocked
             | T::FirstTick
             | T::FreshTick
             | T::KillDecided

@@ -138,6 +138,19 @@ pub struct StartSpec {
     pub limits: Limits,
     /// Where the output goes.
     pub log: LogSpec,
+    /// What nobody else may hold while anything of the slot lives, at most [`MAX_EXCLUSIVE`]. A keeper that does not say
+    /// [`CAN_LOCK`] in its Hello skips this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclusive: Vec<Exclusive>,
+}
+
+/// Something that only one slot of the machine may hold at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exclusive {
+    /// What it is, for people.
+    pub key: String,
+    /// The lock file that stands for it, in a directory of its own user.
+    pub lock: PathBuf,
 }
 
 /// Per-process resource limits; what is `None` stays as the keeper got it.
@@ -194,6 +207,17 @@ pub enum Event {
         step: StartStep,
         /// For people.
         error: String,
+    },
+    /// Nothing was started, because somebody holds what the slot wants for itself. The run number is still free.
+    Blocked {
+        /// Where.
+        slot: SlotName,
+        /// Which run.
+        generation: Generation,
+        /// What is held.
+        key: String,
+        /// By whom, for people.
+        holder: String,
     },
     /// The main process ended. All output it had written is in the log by now.
     Exited {
@@ -305,6 +329,10 @@ pub enum Event {
     Unknown,
 }
 
+/// In [`Hello::can`]: the keeper takes the locks of a start.
+pub const CAN_LOCK: &str = "exclusive";
+/// Most locks of one slot.
+pub const MAX_EXCLUSIVE: usize = 16;
 /// Most remarks in one [`Hello`].
 pub const MAX_REMARKS: usize = 64;
 /// Most survivors listed in [`Event::KillStuck`].
@@ -333,6 +361,9 @@ pub struct Hello {
     pub upgrades: u32,
     /// Whether slots get a cgroup of their own.
     pub cgroup: bool,
+    /// What it does that its predecessors did not, where a client has to know: [`CAN_LOCK`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub can: Vec<String>,
     /// Every slot it knows.
     pub slots: Vec<SlotView>,
     /// Slots whose records it cannot read. A program of theirs may live: a start is refused until nobody is found.
@@ -450,6 +481,7 @@ impl fmt::Debug for StartSpec {
             .field("user", &self.user)
             .field("limits", &self.limits)
             .field("log", &self.log)
+            .field("exclusive", &self.exclusive)
             .finish()
     }
 }

@@ -18,7 +18,7 @@
 //! second is JSON. A record that cannot be read is not taken as absent, since its program may live: see
 //! `keeper/unreadable.rs`. Records of an earlier boot speak of nobody who lives, readable or not.
 
-use crate::protocol::{ExitStatus, FormatVersions, Generation, LogSpec, Versions};
+use crate::protocol::{Exclusive, ExitStatus, FormatVersions, Generation, LogSpec, Versions};
 use horus_sys::files::{self, Durability, PrivateDirError};
 use horus_sys::process::ProcessId;
 use serde::de::DeserializeOwned;
@@ -206,6 +206,9 @@ pub struct GenerationRecord {
     pub generation: Generation,
     /// Its log settings: strays of an ended run still write.
     pub log: LogSpec,
+    /// What it holds: the next keeper takes these locks again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclusive: Vec<Exclusive>,
 }
 
 /// `state`: who runs.

@@ -27,6 +27,11 @@ impl Cgroup {
         Ok(Self { path: path.to_owned() })
     }
 
+    /// The cgroup at this path, which may be there or not.
+    pub fn existing(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
     /// The sub-cgroup of this name, made if absent.
     pub fn child(&self, name: &str) -> io::Result<Self> {
         let path = self.path.join(name);

@@ -64,15 +64,7 @@ impl FileLock {
     /// Takes the lock at `path` (made if absent, 0600) or says who has it. Never waits.
     pub fn try_acquire(path: &Path, program: &str) -> Result<Self, LockError> {
         let io_error = |source| LockError::Io { path: path.to_owned(), source };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)
-            .map_err(io_error)?;
+        let file = open_lock_file(path).map_err(io_error)?;
         if !flock(&file).map_err(io_error)? {
             return Err(LockError::Held { path: path.to_owned(), holder: read_holder(path) });
         }
@@ -127,6 +119,29 @@ impl AsFd for FileLock {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// Opens the file of a lock at `path`, made if absent, 0600; nothing of it is changed and no link is followed.
+pub fn open_lock_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.custom_flags(libc::O_NOFOLLOW).open(path)
+}
+
+/// Where the locks of this user are that all its programs share; not made. Gone with a restart of the machine, or older than
+/// that and then of no meaning.
+pub fn machine_directory() -> PathBuf {
+    let us = crate::user::effective_uid();
+    if us == 0 {
+        let lock = Path::new("/run/lock");
+        return if lock.is_dir() { lock.join("horus") } else { "/var/run/horus-locks".into() };
+    }
+    // By the user, and only then by the variable: who is started without a session must meet the same locks.
+    let of_session = Path::new("/run/user").join(us.to_string());
+    let of_variable =
+        || std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+    let directory = Some(of_session).filter(|path| path.is_dir()).or_else(of_variable);
+    directory.map_or_else(|| format!("/tmp/horus-locks-{us}").into(), |path| path.join("horus-locks"))
 }
 
 /// What the lock file says about its holder: `PID START_TIME PROGRAM`, or `PID PROGRAM` from older programs. `None` when

@@ -49,6 +49,7 @@ impl Check<'_> {
         self.cycles(&edges, &places);
         self.waits_for_jobs(raw, &edges);
         self.shared_addresses(raw);
+        self.shared_keys(raw);
     }
 
     /// A job runs when its time comes, which may be tomorrow.

@@ -66,6 +66,7 @@ impl Check<'_> {
             user: user.map(|at| at.value.0.clone()),
             group: group.map(|at| at.value.0.clone()),
             limits: self.limits(subject),
+            exclusive: self.exclusive(subject.raw),
             log: self.log(subject),
         }
     }

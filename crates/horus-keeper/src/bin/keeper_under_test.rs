@@ -241,6 +241,7 @@ fn restart(
             max_bytes: 1024 * 1024,
             keep: 100,
         },
+        exclusive: Vec::new(),
     };
     let mut line = serde_json::to_vec(&Request::Start(Box::new(spec)))?;
     line.push(b'\n');

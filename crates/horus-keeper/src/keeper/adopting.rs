@@ -88,7 +88,9 @@ impl Keeper {
         slot.earliest_start = 0;
         slot.cgroup = cgroup;
         slot.generation = directory.newest_run();
+        let mut locks = Vec::new();
         if let Some(record) = settings {
+            locks = record.exclusive;
             slot.sink = Some(Sink::new(record.log));
             open_fifo(slot, index, poller)?;
         }
@@ -96,6 +98,10 @@ impl Keeper {
             Some(state) if state.boot_id == self.boot_id => self.adopt_process(index, &state)?,
             Some(_) => self.forget_other_boot(index)?,
             None => self.recall_end(index),
+        }
+        if let Some(slot) = self.slot_mut(index) {
+            slot.owe_locks(locks);
+            self.reclaim_locks(index);
         }
         self.drain(index);
         Ok(())
@@ -110,6 +116,7 @@ impl Keeper {
         GenerationRecord {
             generation: Generation(0),
             log: LogSpec { path, max_bytes: RESCUED_LOG_BYTES, keep: 1 },
+            exclusive: Vec::new(),
         }
     }
 

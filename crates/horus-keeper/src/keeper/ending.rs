@@ -154,6 +154,9 @@ impl Keeper {
             Phase::Empty | Phase::Ending { .. } | Phase::Unreadable { .. } | Phase::Ended { .. } => {}
         }
         let (slot, generation) = (slot.name.clone(), slot.generation);
+        if strays == 0 {
+            self.release_locks(index);
+        }
         if let Err(error) = removed {
             self.degraded(index, &format!("its state record stays: {error}"));
         }

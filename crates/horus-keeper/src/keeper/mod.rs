@@ -11,6 +11,7 @@ mod adopting;
 mod arguments;
 mod client;
 mod ending;
+mod exclusive;
 mod killing;
 mod observers;
 mod requests;
@@ -307,6 +308,9 @@ impl Keeper {
             .collect();
         for index in due {
             self.look_for_status(index);
+            if self.slot(index).and_then(|slot| slot.owed.as_ref()).is_some_and(|owed| owed.next <= now) {
+                self.reclaim_locks(index);
+            }
             if self.slot(index).and_then(|slot| slot.kill.as_ref()).is_some_and(|kill| kill.next <= now) {
                 self.kill_pass(index);
             }

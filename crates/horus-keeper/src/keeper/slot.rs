@@ -1,5 +1,6 @@
 //! One slot as the keeper holds it.
 
+use crate::keeper::exclusive::{Lock, Owed};
 use crate::keeper::killing::Kill;
 use crate::keeper::sink::Sink;
 use crate::protocol::{ExitStatus, Generation, SlotName, SlotState, SlotView, UnreadableSlot};
@@ -25,6 +26,9 @@ pub(crate) struct Slot {
     pub(crate) sink: Option<Sink>,
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) kill: Option<Kill>,
+    /// What it holds for itself, from before its program runs until nobody of its tree lives.
+    pub(crate) locks: Vec<Lock>,
+    pub(crate) owed: Option<Owed>,
     /// The main process of the newest run, ended or not.
     pub(crate) last_main: Option<ProcessId>,
     /// What else came from the slot and was alive at the last look.
@@ -63,6 +67,8 @@ impl Slot {
             sink: None,
             cgroup: None,
             kill: None,
+            locks: Vec::new(),
+            owed: None,
             last_main: None,
             strays: Vec::new(),
             earliest_start: u64::MAX,
@@ -91,7 +97,8 @@ impl Slot {
         };
         let kill = self.kill.as_ref().map(|kill| kill.next);
         let sink = self.sink.as_ref().and_then(Sink::due);
-        [ending, kill, sink].into_iter().flatten().min()
+        let owed = self.owed.as_ref().map(|owed| owed.next);
+        [ending, kill, sink, owed].into_iter().flatten().min()
     }
 
     /// What is wrong with its records, if it is that kind of slot.

@@ -20,14 +20,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Why a start came to nothing.
-pub(crate) struct Refusal {
-    step: StartStep,
-    error: String,
+pub(crate) enum Refusal {
+    Failed { step: StartStep, error: String },
+    Blocked { key: String, holder: String },
 }
 
 impl Refusal {
     pub(crate) fn new(step: StartStep, error: impl ToString) -> Self {
-        Self { step, error: error.to_string() }
+        Self::Failed { step, error: error.to_string() }
     }
 }
 
@@ -40,7 +40,10 @@ impl Keeper {
     pub(crate) fn start(&mut self, spec: StartSpec) {
         let (slot, generation) = (spec.slot.clone(), spec.generation);
         if let Err(refusal) = self.try_start(&spec) {
-            self.tell(Event::StartFailed { slot, generation, step: refusal.step, error: refusal.error });
+            self.tell(match refusal {
+                Refusal::Failed { step, error } => Event::StartFailed { slot, generation, step, error },
+                Refusal::Blocked { key, holder } => Event::Blocked { slot, generation, key, holder },
+            });
         }
     }
 
@@ -49,8 +52,14 @@ impl Keeper {
         self.check_log(spec)?;
         let program = resolve(spec)?;
         let index = self.free_slot(spec)?;
+        self.take_locks(index, &spec.exclusive)?;
+        // What fails from here on has left nobody behind.
+        self.launch(index, spec, &program).inspect_err(|_| self.release_locks(index))
+    }
+
+    fn launch(&mut self, index: usize, spec: &StartSpec, program: &Path) -> Result<(), Refusal> {
         let output = self.prepare_slot(index, spec)?;
-        let plan = self.plan(spec, &program, output)?;
+        let plan = self.plan(spec, program, output)?;
         crash_point("start.after-gen");
         let waiting = at(StartStep::Fork, "cannot fork", launch::launch(&plan))?;
         drop(plan);
@@ -113,7 +122,11 @@ impl Keeper {
         if let Some(user) = &spec.user {
             at(StartStep::Record, "FIFO owner", pipe::give_to(output.as_fd(), user.uid, user.gid))?;
         }
-        let record = GenerationRecord { generation: spec.generation, log: spec.log.clone() };
+        let record = GenerationRecord {
+            generation: spec.generation,
+            log: spec.log.clone(),
+            exclusive: spec.exclusive.clone(),
+        };
         at(StartStep::Record, "generation record", slot.directory.write_generation(&record))?;
         slot.generation = spec.generation;
         slot.phase = Phase::Empty;
@@ -175,6 +188,10 @@ impl Keeper {
         let directory = self.directory.slot(&spec.slot);
         at(StartStep::Record, "state record", directory.write_state(&record))?;
         crash_point("start.after-state");
+        if let Err(error) = self.sign_locks(index, main.id()) {
+            let _ = directory.remove_state();
+            return Err(Refusal::new(StartStep::Record, format!("the notes in its locks: {error}")));
+        }
         if let Err(error) = self.watch_start(index, &main, &report) {
             let _ = directory.remove_state();
             return Err(Refusal::new(StartStep::Fork, format!("cannot watch the child: {error}")));

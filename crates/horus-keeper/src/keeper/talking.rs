@@ -3,7 +3,7 @@
 use crate::keeper::client::{Client, ClientError};
 use crate::keeper::slot::Slot;
 use crate::keeper::{ACCEPTS_A_TURN, Keeper, MAX_COMPLAINTS, TOKEN_CLIENT, killing};
-use crate::protocol::{Event, Hello, MAX_REMARKS, PROTOCOLS};
+use crate::protocol::{CAN_LOCK, Event, Hello, MAX_REMARKS, PROTOCOLS};
 use crate::slots;
 use horus_sys::poll::Interest;
 use horus_sys::{peer, user};
@@ -32,6 +32,7 @@ impl Keeper {
                 continue;
             }
             self.client = Some(client);
+            self.name_client_in_locks();
             self.tell(Event::Hello(self.hello()));
         }
     }
@@ -47,6 +48,7 @@ impl Keeper {
             process: self.me,
             upgrades: self.upgrades,
             cgroup: self.cgroup.is_some(),
+            can: vec![CAN_LOCK.to_owned()],
             slots: slots().filter_map(Slot::view).collect(),
             unreadable: slots().filter_map(Slot::unreadable).collect(),
             remarks: self.remarks.clone(),

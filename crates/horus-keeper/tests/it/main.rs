@@ -10,6 +10,7 @@
 
 mod adoption;
 mod crash_windows;
+mod exclusive;
 mod formats;
 mod hung;
 mod measures;

@@ -110,6 +110,7 @@ impl Place {
             user: None,
             limits: horus_keeper::protocol::Limits::default(),
             log: LogSpec { path: self.log(slot), max_bytes: 10 << 20, keep: 3 },
+            exclusive: Vec::new(),
         }
     }
 

@@ -128,6 +128,7 @@ pub(crate) fn service_plan(directory: &Path, beats: Vec<BeatPlan>) -> ServicePla
             user: None,
             group: None,
             limits: Limits::default(),
+            exclusive: Vec::new(),
             log: LogPlan::default(),
         },
         after: vec![],

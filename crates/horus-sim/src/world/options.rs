@@ -440,6 +440,7 @@ fn launch(name: &ServiceName) -> LaunchPlan {
         user: None,
         group: None,
         limits: Limits::default(),
+        exclusive: Vec::new(),
         log: LogPlan::default(),
     }
 }

@@ -44,6 +44,7 @@ pub(super) fn reconcile(owner: &mut Owner, hello: Hello) {
             note(owner, text);
         }
     }
+    owner.keeper_abilities.clone_from(&hello.can);
     let believed: BTreeMap<ServiceName, Generation> = owner.engine.living().into_iter().collect();
     let mut accounted = BTreeSet::new();
     for view in hello.slots {
@@ -176,6 +177,10 @@ pub(super) fn heard(owner: &mut Owner, event: Event) {
             }
             let error = named(owner, &slot, step, error);
             tell(owner, &slot, |_| Observation::SpawnFailed { generation: Generation(generation.0), error });
+        }
+        Event::Blocked { slot, generation, key, holder } => {
+            let by = format!("waits for {key}, held by {holder}");
+            tell(owner, &slot, |_| Observation::Blocked { generation: Generation(generation.0), by });
         }
         Event::Exited { slot, generation, status, strays, .. } => {
             stranger_ended(owner, &slot, strays);

@@ -3,10 +3,11 @@
 use horus_core::ids::{Generation, ServiceName};
 use horus_core::observation::Observation;
 use horus_core::plan::{BeatKind, LaunchPlan, ServicePlan};
-use horus_keeper::protocol::{Limits, LogSpec, Request, StartSpec, Text};
+use horus_keeper::protocol::{CAN_LOCK, Limits, LogSpec, Request, StartSpec, Text};
 use horus_sys::launch::Identity;
 use horus_sys::user;
 
+use super::exclusive;
 use super::owner::{Owner, log_path, slot_of, to_keeper};
 
 /// Starts one run. What cannot be started is reported like any failed start.
@@ -23,6 +24,12 @@ fn prepare(owner: &mut Owner, service: &ServiceName, generation: Generation) -> 
     let user = identity(&plan.launch)?;
     let environment = environment(owner, service, generation, &plan, user.as_ref().map(|user| user.uid));
     let launch = plan.launch;
+    let exclusive = launch.exclusive.iter().map(exclusive::resolve).collect::<Result<Vec<_>, _>>()?;
+    if !exclusive.is_empty() && !owner.keeper_can(CAN_LOCK) {
+        return Err(
+            "its keeper is of an older version and takes no exclusive locks: horus upgrade".to_owned()
+        );
+    }
     Ok(StartSpec {
         slot,
         generation: to_keeper(generation),
@@ -42,6 +49,7 @@ fn prepare(owner: &mut Owner, service: &ServiceName, generation: Generation) -> 
             max_bytes: launch.log.max_bytes,
             keep: launch.log.keep,
         },
+        exclusive,
     })
 }
 

@@ -6,6 +6,7 @@ mod dead_man;
 mod digest;
 mod directories;
 mod evidence;
+mod exclusive;
 mod executable;
 mod fd_store;
 mod host;

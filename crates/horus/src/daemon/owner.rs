@@ -133,6 +133,8 @@ pub(super) struct Owner {
     next_ticket: u64,
     /// Processes of services that are not in the plan: told to end, killed when their grace is over.
     pub(super) strangers: BTreeMap<SlotName, Stranger>,
+    /// What the keeper does that an older one does not.
+    pub(super) keeper_abilities: Vec<String>,
     finished: bool,
 }
 
@@ -180,6 +182,7 @@ impl Owner {
             askers: BTreeMap::new(),
             next_ticket: 1,
             strangers: BTreeMap::new(),
+            keeper_abilities: Vec::new(),
             finished: false,
         }
     }
@@ -520,6 +523,11 @@ impl Owner {
     /// The plan of a service, if it has one.
     pub(super) fn service_plan(&self, service: &ServiceName) -> Option<&ServicePlan> {
         self.plan.services.get(service)
+    }
+
+    /// Whether the keeper that is attached does what older ones do not.
+    pub(super) fn keeper_can(&self, ability: &str) -> bool {
+        self.keeper_abilities.iter().any(|word| word == ability)
     }
 
     /// The slots of all services that there are, or that were taken out of the plan and still run.
