@@ -572,6 +572,53 @@ mod tests {
     }
 
     #[test]
+    fn the_first_on_trial_is_waited_for_although_another_was_restarted_meanwhile() {
+        let mut guard = guard(3);
+        for number in 1..=3 {
+            red(&mut guard, number, 100);
+        }
+        tell_of_a_common_cause(&mut guard, 100);
+        let _ = guard.tend(at(130));
+        act(&mut guard, 1, 130);
+        guard.acted(&name(2), at(140 + TERM));
+        assert_eq!(guard.on_trial(), Some(&name(1)));
+        guard.acted(&name(1), at(150 + TERM));
+        assert_eq!(guard.due(at(150)), Some(at(150 + TERM)), "its own term begins anew");
+    }
+
+    #[test]
+    fn a_restart_whose_term_has_passed_is_waited_for_by_nobody() {
+        let mut guard = guard(4);
+        red(&mut guard, 1, 100);
+        act(&mut guard, 1, 110);
+        guard.killed(&name(1), at(150));
+        for number in 2..=3 {
+            red(&mut guard, number, 200);
+        }
+        tell_of_a_common_cause(&mut guard, 200);
+        assert_eq!(guard.tend(at(230)), Some(Change::OneAtATime));
+        assert_eq!(guard.on_trial(), None);
+    }
+
+    #[test]
+    fn a_trial_that_takes_longer_than_its_silence_is_remembered_is_known_to_be_one_of_those() {
+        let mut guard = guard(4);
+        for number in 1..=2 {
+            red(&mut guard, number, 100);
+        }
+        tell_of_a_common_cause(&mut guard, 100);
+        let _ = guard.tend(at(130));
+        act(&mut guard, 1, 130);
+        guard.killed(&name(1), at(130 + TERM));
+        guard.green(&name(2));
+        let later = 130 + KEEP.as_secs() + 60;
+        assert_eq!(guard.tend(at(later)), None);
+        red(&mut guard, 3, later);
+        assert_eq!(guard.on_trial(), Some(&name(1)));
+        assert_eq!(guard.forbids(&name(3), at(later)), None, "alone, and of another cause");
+    }
+
+    #[test]
     fn a_machine_that_wavers_for_ever_does_not_hold_the_guard_for_ever() {
         let mut guard = guard(1);
         let mut closed = 0;

@@ -408,6 +408,34 @@ mod tests {
     }
 
     #[test]
+    fn a_kill_was_right_if_it_was_proven_and_wrong_if_another_had_to_follow() {
+        let day = |days: u64| at(days * 86_400);
+        let turned = |ledger: &KillLedger, days| -> Vec<Turned> {
+            ledger.outcomes(day(days)).map(|(_, turned)| turned).collect()
+        };
+        let kill = |ledger: &mut KillLedger, days| ledger.record(day(days), Rule::Silent, SECOND, false);
+        let mut ledger = KillLedger::default();
+        kill(&mut ledger, 10);
+        assert_eq!(turned(&ledger, 10), [], "it may still be proven");
+        ledger.prove();
+        assert_eq!(turned(&ledger, 10), [Turned::Right]);
+        kill(&mut ledger, 12);
+        kill(&mut ledger, 12);
+        assert_eq!(turned(&ledger, 12), [Turned::Wrong, Turned::Right], "the last one may still be proven");
+        ledger.open_breaker(day(12));
+        assert_eq!(turned(&ledger, 12), [Turned::Wrong, Turned::Wrong, Turned::Right]);
+        // It came back without us: none of them has cured.
+        ledger.prove();
+        assert_eq!(turned(&ledger, 16), [Turned::Wrong, Turned::Wrong, Turned::Right]);
+        assert_eq!(turned(&ledger, 17), [Turned::Wrong, Turned::Wrong], "a week later it is history");
+        // What a person took the responsibility for, and what was done after a common cause, is no record.
+        ledger.forgive();
+        ledger.record(day(18), Rule::Silent, SECOND, true);
+        ledger.prove();
+        assert_eq!(turned(&ledger, 18), []);
+    }
+
+    #[test]
     fn what_hangs_at_the_same_age_every_time_is_tried_again_after_a_day_only() {
         let (plan, mut ledger) = (kill_plan(), KillLedger::default());
         for (n, onset) in [64, 65, 63].into_iter().enumerate() {

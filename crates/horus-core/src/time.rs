@@ -147,11 +147,14 @@ mod tests {
         let text = |millis| Human(Duration::from_millis(millis)).to_string();
         assert_eq!(text(0), "0 s");
         assert_eq!(text(40), "40 ms");
+        assert_eq!(text(99), "99 ms");
+        assert_eq!(text(100), "0.1 s");
         assert_eq!(text(900), "0.9 s");
         assert_eq!(text(12_430), "12.4 s");
         assert_eq!(text(129_000), "2 min 9 s");
         assert_eq!(text(7 * 3_600_000 + 120_000), "7 h 2 min");
         assert_eq!(text(504 * 3_600_000), "21 d");
+        assert_eq!(text(53 * 3_600_000), "2 d 5 h");
     }
 
     #[test]

@@ -512,6 +512,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_followed_of_a_beat_is_bounded() {
+        let mut counters = Counters::default();
+        let names: Vec<String> = (0..2 * COUNTERS_MAX).map(|number| format!("c{number:03}")).collect();
+        let mut beat = beat(&names.iter().map(|name| (name.as_str(), 1)).collect::<Vec<_>>());
+        beat.gauges = names.iter().map(|name| (name.clone(), 1.0)).collect();
+        for _ in 0..2 {
+            counters.hear(at(1), &beat, &plain());
+            assert_eq!(counters.last[&BeatKind::Http].len(), COUNTERS_MAX);
+            assert_eq!(counters.gauges.len(), COUNTERS_MAX);
+        }
+        let (known, more) = (names[0].clone(), names[2 * COUNTERS_MAX - 1].clone());
+        beat.gauges = BTreeMap::from([(known.clone(), 7.0), (more.clone(), 7.0)]);
+        counters.hear(at(2), &beat, &plain());
+        assert_eq!((counters.inventory(&known), counters.gauges.get(&more)), (Some(7.0), None));
+    }
+
+    #[test]
     fn an_inventory_has_to_be_there_in_time() {
         let minute = Duration::from_secs(60);
         let expects = BTreeMap::from([(

@@ -260,6 +260,8 @@ fn the_breaker_opens_and_kills_in_the_same_breath() {
     hand.hang(60);
     assert_eq!(hand.count(|what| matches!(what, What::BreakerOpened { .. })), 1);
     assert_eq!(hand.signals(), before, "the alert says that it is left alone");
+    let said = hand.told().iter().any(|notice| matches!(notice.story, Story::BreakerOpen { kills: 1, .. }));
+    assert!(said, "one restart in this day, and that was proven: {:?}", hand.told());
 }
 
 #[test]

@@ -175,3 +175,64 @@ fn a_name_may_be_as_long_as_is_said() {
     assert!(ServiceName::parse(&"a".repeat(NAME_LENGTH_MAX)).is_ok());
     assert!(ServiceName::parse(&"a".repeat(NAME_LENGTH_MAX + 1)).is_err());
 }
+
+#[test]
+fn a_plan_that_is_read_again_and_is_the_same_does_nothing() {
+    let mut hand = ByHand::running(service());
+    hand.step(Input::Wake);
+    let before = hand.log.len();
+    hand.change(|_| {});
+    assert_eq!(hand.log[before..], []);
+}
+
+#[test]
+fn what_a_person_has_stopped_stays_stopped_through_the_end_of_horus() {
+    let mut hand = ByHand::running(service());
+    hand.ask(OperatorRequest::Stop(name("bot")));
+    hand.exited();
+    hand.step(Input::ShutDown);
+    assert!(hand.log.contains(&Command::Finished));
+    let mut next = ByHand::with_memory(service(), hand.memory(), SECOND);
+    next.step(Input::Reconciled);
+    assert_eq!(next.starts(), 0);
+}
+
+#[test]
+fn a_monitor_is_asked_as_often_as_its_plan_says() {
+    use horus_core::plan::{ExecBeat, MonitorCheck, TcpBeat};
+    let (every, timeout) = (7 * SECOND, SECOND);
+    let checks = [
+        MonitorCheck::Http { url: "http://127.0.0.1:1/".into(), every, timeout, status: 200 },
+        MonitorCheck::Tcp(TcpBeat { address: "127.0.0.1:1".into(), every, timeout }),
+        MonitorCheck::File { path: "/run/feed".into(), every, max_age: HOUR },
+        MonitorCheck::Exec(ExecBeat { command: vec!["check".into()], every, timeout, seq: false }),
+    ];
+    assert_eq!(checks.map(|check| check.every()), [every; 4]);
+}
+
+#[test]
+fn a_hold_ends_at_its_time_also_for_who_is_out_of_the_plan_meanwhile() {
+    for (away, starts) in [(30, 0), (90, 1)] {
+        let mut hand = ByHand::running(service());
+        let (reason, expires_in) = ("debugging".to_owned(), Some(60 * SECOND));
+        hand.ask(OperatorRequest::Hold { service: name("bot"), reason, expires_in, stop: true });
+        hand.exited();
+        let (old, before) = (hand.plan.clone(), hand.starts());
+        hand.change(|plan| plan.services.clear());
+        hand.pass(away);
+        hand.change(|plan| *plan = old);
+        hand.pass(1);
+        assert_eq!(hand.starts() - before, starts, "back after {away} s");
+    }
+}
+
+#[test]
+fn the_journal_says_which_way_a_clock_was_set() {
+    use horus_core::observation::HostObservation;
+    for (by_ms, said) in [(-90_000, "back by 1 min 30 s"), (3_600_000, "forward by 1 h")] {
+        let mut hand = ByHand::running(service());
+        hand.step(Input::Host(HostObservation::ClockStepped { by_ms }));
+        let says = |what: &What| matches!(what, What::Host { reason } if reason.text.ends_with(said));
+        assert_eq!(hand.count(says), 1, "{said}: {:?}", hand.log.last());
+    }
+}

@@ -18,6 +18,33 @@ fn in_its_second_run() -> ByHand {
 
 #[test]
 fn what_is_heard_of_an_earlier_run_changes_nothing() {
+    let phases: [fn(&mut ByHand); 5] = [
+        |_| {},
+        |hand| {
+            hand.ask(OperatorRequest::Stop(name("bot")));
+        },
+        |hand| {
+            // Its grace is over.
+            hand.ask(OperatorRequest::Stop(name("bot")));
+            hand.pass(6);
+        },
+        |hand| {
+            // On its way, and not begun.
+            *hand = ByHand::running(service());
+            hand.exited();
+        },
+        |hand| {
+            // Begun, and not ready.
+            *hand = ByHand::running(service());
+            hand.exited_and_started_again();
+        },
+    ];
+    for phase in phases {
+        nothing_of_an_earlier_run_is_heard(phase);
+    }
+}
+
+fn nothing_of_an_earlier_run_is_heard(come_to: fn(&mut ByHand)) {
     let generation = Generation(1);
     let late = [
         Observation::StartLost { generation },
@@ -35,6 +62,7 @@ fn what_is_heard_of_an_earlier_run_changes_nothing() {
     ];
     for observation in late {
         let mut hand = in_its_second_run();
+        come_to(&mut hand);
         hand.step(Input::Wake);
         let (before, said) = (hand.engine.status(hand.now), hand.log.len());
         hand.see(observation.clone());
@@ -93,9 +121,13 @@ fn strays_that_do_not_end_are_told_and_tried_again() {
     let generation = hand.generation();
     hand.see(Observation::Exited { generation, exit: Exit::Code(1), strays: 2 });
     assert_eq!((hand.signals(), hand.starts()), (1, 1));
-    hand.pass(60);
-    assert!(hand.signals() >= 2);
-    assert!(hand.told().iter().any(|it| matches!(it.story, Story::WillNotDie { .. })));
+    let told = |hand: &ByHand| hand.told().iter().any(|it| matches!(it.story, Story::WillNotDie { .. }));
+    hand.pass(5);
+    hand.see(Observation::SaidStopping { generation });
+    assert!(!told(&hand), "they have ten seconds");
+    hand.pass(55);
+    assert_eq!(hand.signals(), 3, "after ten seconds, and then every half a minute");
+    assert!(told(&hand));
     assert_eq!(hand.starts(), 1, "nobody is started beside them");
 }
 
@@ -235,4 +267,133 @@ fn a_standstill_ends_when_there_is_nothing_left_to_judge_it_by() {
     assert_eq!(hand.engine.open_incidents().len(), 1);
     hand.change(|plan| plan.services.get_mut("bot").unwrap().beats.clear());
     assert_eq!(hand.engine.open_incidents(), []);
+}
+
+#[test]
+fn ready_by_its_own_word_is_not_ready_by_a_tick() {
+    let beats = vec![BeatPlan::Notify, service().beats[0].clone()];
+    let mut hand = ByHand::new(ServicePlan { ready: Ready::Notify, beats, ..service() });
+    let after = ServicePlan { after: vec![name("bot")], ..service() };
+    hand.change(|plan| drop(plan.services.insert(name("late"), after)));
+    hand.spawned();
+    for tick in 1..10 {
+        let heard = beat(&hand, HTTP, tick);
+        hand.second(heard);
+    }
+    assert_eq!(hand.starts(), 1, "it ticks, and has not said that it is ready");
+    let generation = hand.generation();
+    hand.see(Observation::SaidReady { generation });
+    assert_eq!(hand.starts(), 2);
+}
+
+#[test]
+fn a_hold_says_what_becomes_of_the_process() {
+    let remembered = ByHand::running(service()).memory();
+    let unknown = ByHand::with_memory(service(), remembered, SECOND);
+    let mut stopped = ByHand::running(service());
+    stopped.ask(OperatorRequest::Stop(name("bot")));
+    stopped.exited();
+    let held = [
+        (unknown, "the keeper has not said yet whether it runs"),
+        (ByHand::new(service()), "a start was on its way before, what comes of it keeps running"),
+        (ByHand::running(service()), "keeps running and is not touched"),
+        (stopped, "it has no process"),
+        (ByHand::with_memory(service(), Memory::default(), SECOND), "it has no process"),
+    ];
+    for (mut hand, said) in held {
+        let ticket = hand.ask(hold(false));
+        let Some(Answer::Done(text)) = ticket_of(&hand, ticket) else { panic!("no answer: {said}") };
+        assert!(text.contains(said), "{text:?}, and not {said:?}");
+    }
+}
+
+#[test]
+fn who_comes_back_halted_is_still_halted_and_is_not_starting_any_more() {
+    let halted = |hand: &ByHand, tick| {
+        let Observation::Beat { generation, mut beat } = beat(hand, HTTP, tick) else { unreachable!() };
+        beat.declared = Some(Declared::Halted);
+        Observation::Beat { generation, beat }
+    };
+    let mut hand = ByHand::running(service());
+    let heard = halted(&hand, 3);
+    hand.second(heard);
+    hand.ask(OperatorRequest::Restart(name("bot")));
+    hand.exited_and_started_again();
+    hand.pass(61);
+    let open = |hand: &ByHand| hand.memory().incidents.iter().map(|it| it.kind).collect::<Vec<_>>();
+    assert_eq!(open(&hand), [IncidentKind::Halted, IncidentKind::StartOverdue]);
+    for tick in 1..10 {
+        let heard = halted(&hand, tick);
+        hand.second(heard);
+    }
+    assert_eq!(open(&hand), [IncidentKind::Halted]);
+    assert_eq!(hand.told().iter().filter(|it| matches!(it.story, Story::Halted)).count(), 1, "and not again");
+}
+
+#[test]
+fn a_late_ready_of_an_earlier_run_makes_nobody_ready() {
+    let mut hand =
+        ByHand::new(ServicePlan { ready: Ready::Notify, beats: vec![BeatPlan::Notify], ..service() });
+    hand.spawned();
+    hand.see(Observation::SaidReady { generation: Generation(1) });
+    hand.exited_and_started_again();
+    let phase = |hand: &ByHand| hand.engine.status(hand.now).services[0].phase.clone();
+    let starting = phase(&hand);
+    hand.see(Observation::SaidReady { generation: Generation(1) });
+    assert_eq!(phase(&hand), starting);
+    hand.see(Observation::SaidReady { generation: Generation(2) });
+    assert_ne!(phase(&hand), starting);
+}
+
+#[test]
+fn a_late_capture_of_an_earlier_run_speaks_for_nobody() {
+    let mut hand = in_its_second_run();
+    hand.hang(12);
+    let finding = horus_core::observation::Finding {
+        seen: Some(horus_core::observation::LoopSeen::Home),
+        stopped: Some("it is stopped by SIGSTOP".into()),
+        ..Default::default()
+    };
+    let (generation, stage) = (Generation(1), CaptureStage::Second);
+    hand.see(Observation::Captured { generation, stage, finding });
+    hand.hang(9);
+    assert_eq!(decided(&hand), 1, "the one before was at home; this one hangs");
+}
+
+#[test]
+fn a_kill_of_the_whole_tree_says_whose_doing_it_is() {
+    use horus_core::reason::Rule;
+    let rules = |hand: &ByHand| {
+        let rule = |command: &Command| match command {
+            Command::KillTree { reason, .. } => Some(reason.rule),
+            _ => None,
+        };
+        hand.log.iter().filter_map(rule).collect::<Vec<_>>()
+    };
+    let mut hand = ByHand::running(service());
+    hand.hang(30);
+    assert_eq!(rules(&hand), [Rule::Silent]);
+    let mut hand = ByHand::running(service());
+    hand.ask(OperatorRequest::Stop(name("bot")));
+    hand.pass(6);
+    assert_eq!(rules(&hand), [Rule::Operator]);
+}
+
+#[test]
+fn a_time_that_comes_while_the_last_run_is_swept_up_is_skipped() {
+    let when = horus_core::plan::When::Every(60 * SECOND);
+    let schedule = horus_core::plan::SchedulePlan { when, finish: HOUR, catch_up: false };
+    let mut hand = ByHand::new(ServicePlan { schedule: Some(schedule), beats: Vec::new(), ..service() });
+    hand.pass(1);
+    hand.spawned();
+    let generation = hand.generation();
+    hand.pass(30);
+    hand.see(Observation::Exited { generation, exit: Exit::Code(0), strays: 2 });
+    hand.pass(40);
+    assert_eq!((hand.starts(), hand.count(|what| matches!(what, What::RunSkipped { .. }))), (1, 1));
+    hand.see(Observation::Gone { generation, killed: 2 });
+    hand.pass(10);
+    assert_eq!(hand.starts(), 1, "what was skipped is not made up for a moment later");
+    hand.pass(60);
+    assert_eq!(hand.starts(), 2);
 }

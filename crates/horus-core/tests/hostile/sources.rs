@@ -237,12 +237,81 @@ fn a_prober_that_is_broken_excuses_only_those_whom_it_asks() {
     use horus_core::observation::HostObservation;
     for (beats, killed) in [(vec![BeatPlan::Notify], Some(20)), (service().beats, None)] {
         let mut hand = ByHand::running(with_beats(beats));
+        let said = |hand: &ByHand| {
+            hand.told().iter().filter(|notice| matches!(notice.story, Story::CommonCause { .. })).count()
+        };
         hand.step(Input::Host(HostObservation::Canary { fault: Some("no answer in 2 s".into()) }));
+        assert_eq!(said(&hand), 1);
         let heard = |hand: &ByHand| Some(miss(hand, ProbeFault::NoAnswer));
         assert_eq!(seconds_until_kill(&mut hand, heard), killed);
         hand.step(Input::Host(HostObservation::Canary { fault: Some("no answer in 2 s, still".into()) }));
-        let said =
-            hand.told().iter().filter(|notice| matches!(notice.story, Story::CommonCause { .. })).count();
-        assert_eq!(said, 1, "once");
+        assert_eq!(said(&hand), 1, "once");
+    }
+}
+
+fn verdict(hand: &ByHand) -> horus_core::verdict::Verdict {
+    hand.engine.status(hand.now).services[0].verdict
+}
+
+fn told_of_its_path(hand: &ByHand) -> Vec<String> {
+    let told = hand.told().into_iter().filter_map(|notice| match &notice.story {
+        Story::ProbePath { heard, .. } => Some(heard.clone()),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_page_whose_tick_never_moves_is_told_of_while_another_source_beats() {
+    for (answers_for, told) in [(600, 1), (1, 0)] {
+        let mut hand = ByHand::new(with_beats(vec![BeatPlan::Notify, service().beats[0].clone()]));
+        hand.spawned();
+        for second in 0..120 {
+            let heard = beat(&hand, NOTIFY, 0);
+            hand.second(heard);
+            if second < answers_for {
+                let heard = beat(&hand, HTTP, 7);
+                hand.see(heard);
+            }
+        }
+        let said = told_of_its_path(&hand);
+        assert_eq!(said.len(), told, "a page that does not answer any more says nothing: {said:?}");
+        assert!(said.iter().all(|heard| heard.contains("tick never moved from 7")), "{said:?}");
+        assert_eq!(hand.signals(), 0);
+    }
+}
+
+#[test]
+fn a_pushed_tick_that_stands_still_is_a_lie_and_one_that_does_not_come_is_silence() {
+    use horus_core::verdict::Verdict;
+    for (pushes, called) in [(true, Verdict::Lying), (false, Verdict::Silent)] {
+        let mut hand = ByHand::new(with_beats(vec![BeatPlan::Notify]));
+        hand.spawned();
+        let ticked = |hand: &ByHand, tick| {
+            let Observation::Beat { generation, mut beat } = beat(hand, NOTIFY, 0) else { unreachable!() };
+            beat.tick = Some(tick);
+            Observation::Beat { generation, beat }
+        };
+        for tick in 1..=3 {
+            let heard = ticked(&hand, tick);
+            hand.second(heard);
+        }
+        for _ in 0..12 {
+            let heard = ticked(&hand, 3);
+            if pushes { hand.second(heard) } else { hand.pass(1) }
+        }
+        assert_eq!(verdict(&hand), called);
+    }
+}
+
+#[test]
+fn what_cannot_be_reached_is_told_of_at_twice_the_deadline_and_not_before() {
+    let mut hand = ByHand::running(service());
+    for (seconds, told) in [(19, 0), (2, 1), (600, 1)] {
+        for _ in 0..seconds {
+            let heard = miss(&hand, ProbeFault::NoPath);
+            hand.second(heard);
+        }
+        assert_eq!(told_of_its_path(&hand).len(), told);
     }
 }

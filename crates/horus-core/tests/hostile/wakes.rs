@@ -205,3 +205,33 @@ fn an_ordinary_gap_between_two_polls_is_no_suspicion() {
     let mut hand = ByHand::running(plan);
     assert_eq!(after(&mut hand, |hand| captured(hand, CaptureStage::Early)), SECOND * 15 / 2);
 }
+
+#[test]
+fn a_maintenance_window_is_met_by_a_horus_that_wakes_late() {
+    let mut hand = ByHand::running(patient());
+    let when = Calendar::parse("0 3 * * *", "UTC").unwrap();
+    let window = MaintenancePlan { services: Vec::new(), when, lasts: HOUR };
+    hand.change(|plan| drop(plan.maintenance.insert("backup".into(), window)));
+    hand.step(Input::Wall("2026-11-22T02:59:00Z".parse().unwrap()));
+    let began = |hand: &ByHand| hand.count(|what| matches!(what, What::MaintenanceBegan { .. }));
+    let ended = |hand: &ByHand| hand.count(|what| matches!(what, What::MaintenanceEnded { .. }));
+    for (sleep, seen) in [(63 * SECOND, (1, 0)), (HOUR, (1, 1))] {
+        hand.now = hand.now + sleep;
+        hand.step(Input::Wake);
+        assert_eq!((began(&hand), ended(&hand)), seen);
+    }
+}
+
+#[test]
+fn who_was_spared_is_judged_again_a_deadline_later() {
+    let mut hand = ByHand::running(service());
+    let silent = miss(&hand, ProbeFault::NoAnswer);
+    hand.see(silent);
+    hand.auto = false;
+    let decided =
+        |count| move |hand: &ByHand| hand.count(|what| matches!(what, What::KillDecided { .. })) == count;
+    after(&mut hand, decided(1));
+    hand.ask(hold(false));
+    hand.ask(OperatorRequest::Resume { service: name("bot"), reason: None });
+    assert_eq!(after(&mut hand, decided(2)), 10 * SECOND, "not at once, and nobody has to be heard for it");
+}

@@ -80,3 +80,15 @@ fn a_long_silence_that_is_left_alone_is_looked_at_ever_more_rarely() {
     rig.run(22);
     assert_eq!(rig.signals.len(), 1);
 }
+
+#[test]
+fn who_is_at_home_is_told_of_when_a_restart_would_have_been_due_and_once() {
+    let mut rig = one(hangs_after_100);
+    rig.seen = Some(LoopSeen::Home);
+    rig.run(119);
+    assert!(rig.told.is_empty(), "{:?}", rig.stories());
+    rig.run(2);
+    assert_eq!(rig.told.len(), 1);
+    rig.run(600);
+    assert_eq!(rig.told.len(), 1);
+}

@@ -63,3 +63,14 @@ fn a_clock_that_is_set_back_into_an_earlier_window_is_in_that_window() {
     rig.run(600);
     assert!(!rig.signals.is_empty(), "it ends at 18:50");
 }
+
+#[test]
+fn a_clock_that_is_set_back_by_hours_serves_no_time_of_the_day_twice() {
+    let mut rig = one(job(super::work::daily_at_six(), false), finishes);
+    wall(&mut rig, "2026-11-22T05:59:50Z");
+    rig.run(100);
+    assert_eq!(rig.starts.len(), 1);
+    wall(&mut rig, "2026-11-22T03:00:00Z");
+    rig.run(4 * 3600);
+    assert_eq!(rig.starts.len(), 1);
+}

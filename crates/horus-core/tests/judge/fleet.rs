@@ -370,3 +370,118 @@ fn a_share_is_of_those_who_are_left_to_judge() {
     rig.run(15);
     assert_eq!(terms(&rig), before, "{:?}", rig.signals);
 }
+
+#[test]
+fn each_silence_under_a_wavering_pressure_is_granted_the_longer_limits_once() {
+    let mut rig = fleet(1, |_| ticks);
+    rig.run(95);
+    for silence in 1..=2 {
+        press(&mut rig, 0.9);
+        set_all(&mut rig, 1, |_| Doing::Hangs);
+        rig.run(15);
+        press(&mut rig, 0.0);
+        rig.run(8);
+        assert_eq!(terms(&rig), 0, "silence {silence}: 23 s, of which 15 were under pressure");
+        set_all(&mut rig, 1, ticks);
+        rig.run(60);
+    }
+    press(&mut rig, 0.9);
+    set_all(&mut rig, 1, |_| Doing::Hangs);
+    rig.run(15);
+    press(&mut rig, 0.0);
+    rig.run(11);
+    assert_eq!(terms(&rig), 1, "a deadline after the pressure has gone");
+}
+
+#[test]
+fn work_is_granted_the_longer_limits_of_a_pressure_too_and_once_in_a_standstill() {
+    let work = horus_core::plan::ProgressPlan { counter: "filled".into(), stalled: 60 * SECOND };
+    let progress = std::collections::BTreeMap::from([("fills".to_owned(), work)]);
+    let mut rig = Rig::new(&[("a", ServicePlan { progress, ..service() }, |_| Doing::Works)]);
+    rig.run(95);
+    for standstill in 1..=2 {
+        press(&mut rig, 0.9);
+        set_all(&mut rig, 1, ticks);
+        rig.run(100);
+        press(&mut rig, 0.0);
+        rig.run(50);
+        assert_eq!(terms(&rig), 0, "standstill {standstill}: 150 s, of which 100 were under pressure");
+        set_all(&mut rig, 1, |_| Doing::Works);
+        rig.run(60);
+    }
+    press(&mut rig, 0.9);
+    set_all(&mut rig, 1, ticks);
+    rig.run(100);
+    press(&mut rig, 0.0);
+    rig.run(62);
+    assert_eq!(terms(&rig), 1);
+}
+
+#[test]
+fn who_is_in_the_message_about_a_common_cause_is_folded_into_it() {
+    let mut rig = fleet(4, |_| hangs_after_100);
+    rig.run(115);
+    let folded: std::collections::BTreeSet<&str> = rig
+        .events
+        .iter()
+        .filter(|(_, _, what)| matches!(what, What::Folded { .. }))
+        .map(|(_, subject, _)| subject.as_str())
+        .collect();
+    assert_eq!(folded.into_iter().collect::<Vec<_>>(), &NAMES[..4]);
+}
+
+#[test]
+fn a_trial_that_crashes_has_failed() {
+    let mut rig = fleet(3, |_| hangs_after_100);
+    rig.run(145);
+    assert_eq!(terms(&rig), 1);
+    let tried = name(rig.signals[0].1.split(' ').next().unwrap_or_default());
+    rig.behaviour.insert(tried, |age| {
+        if age < 20 { Doing::Ticks } else { Doing::Exits(horus_core::observation::Exit::Code(1)) }
+    });
+    rig.run(330);
+    assert_eq!(terms(&rig), 2, "it can prove nothing any more: the next one is tried five minutes later");
+}
+
+/// Kills of seven days ago, all but an hour and a half, none of which has cured.
+fn seven_wrong_days(count: usize) -> horus_core::command::Memory {
+    let kill = horus_core::command::MemoryKill {
+        age: 7 * 24 * 3600 * SECOND - 5400 * SECOND,
+        proven: false,
+        forgiven: false,
+        rule: Rule::Silent,
+        onset: 60 * SECOND,
+    };
+    let version = horus_core::command::MEMORY_VERSION;
+    horus_core::command::Memory { version, kills: vec![kill; count], ..Default::default() }
+}
+
+#[test]
+fn a_detector_gets_another_chance_when_its_mistakes_are_a_week_old() {
+    let services: Vec<_> = NAMES.iter().take(3).map(|name| (*name, service(), ticks as Behaviour)).collect();
+    for (kills, demoted) in [(2, 0), (3, 1)] {
+        let remembered = NAMES.iter().take(3).map(|text| Remembered {
+            service: name(text),
+            memory: seven_wrong_days(kills),
+            elapsed: SECOND,
+        });
+        let mut rig = Rig::with_memory(&services, remembered.collect());
+        rig.run(3600);
+        let count = |rig: &Rig, wanted: fn(&What) -> bool| rig.count(wanted);
+        assert_eq!(count(&rig, |what| matches!(what, What::DetectorDemoted { .. })), demoted);
+        assert_eq!(count(&rig, |what| matches!(what, What::DetectorTrusted { .. })), 0);
+        rig.run(2 * 3600);
+        assert_eq!(count(&rig, |what| matches!(what, What::DetectorTrusted { .. })), demoted);
+        assert_eq!(rig.engine.open_incidents(), []);
+    }
+}
+
+#[test]
+fn who_is_only_observed_is_not_told_of_alone_beside_a_common_cause() {
+    let watched = ServicePlan { observe: true, ..service() };
+    let services: Vec<_> =
+        NAMES.iter().take(4).map(|name| (*name, watched.clone(), hangs_after_100 as Behaviour)).collect();
+    let mut rig = Rig::new(&services);
+    rig.run(135);
+    assert!(matches!(rig.stories()[..], [Story::CommonCause { .. }]), "{:?}", rig.stories());
+}

@@ -178,3 +178,74 @@ fn what_was_told_in_silence_is_told_aloud_when_the_window_is_over() {
     rig.run(3600);
     assert_eq!(loud(&rig), [false, true], "{:?}", rig.stories());
 }
+
+#[test]
+fn the_first_time_of_a_calendar_is_remembered_before_it_has_come() {
+    let mut rig = one(job(daily_at_six(), false), finishes);
+    rig.run(10);
+    wall(&mut rig, "2026-11-22T05:00:00Z");
+    rig.run(1);
+    assert!(rig.starts.is_empty());
+    let mut next = next_life(&rig, job(daily_at_six(), false), finishes, 75 * 3600);
+    wall(&mut next, "2026-11-25T08:00:00Z");
+    next.run(10);
+    assert_eq!(missed(&next), [4], "those of four mornings");
+}
+
+#[test]
+fn a_time_that_comes_while_a_job_waits_for_another_service_says_for_whom() {
+    let waits = ServicePlan { after: vec![name("feed")], ..job(every(1), false) };
+    let mut rig = Rig::new(&[("bot", waits, finishes), ("feed", service(), |_| Doing::Unreachable)]);
+    rig.run(2 * 3600);
+    let said = rig.stories().into_iter().find_map(|story| match story {
+        Story::RunMissed { because, .. } => Some(because.clone()),
+        _ => None,
+    });
+    assert_eq!(said.as_deref(), Some("it still waits for feed to be ready"));
+}
+
+#[test]
+fn a_skipped_time_asks_for_nobody_before_the_run_takes_too_long() {
+    let asks = |rig: &Rig| rig.told.iter().map(|(_, notice)| notice.needs_you).collect::<Vec<_>>();
+    let mut patient = job(every(1), false);
+    let Some(schedule) = &mut patient.schedule else { unreachable!() };
+    schedule.finish = 5400 * SECOND;
+    let mut rig = one(patient, |_| Doing::Nothing);
+    rig.run(3700);
+    assert_eq!(asks(&rig), [false], "its next time came and was skipped; it may run for 90 min");
+    rig.run(1800);
+    assert_eq!(asks(&rig), [false, true]);
+    // The other way round: who was asked is not told by the skip that nothing is needed.
+    let mut rig = one(job(every(1), false), |_| Doing::Nothing);
+    rig.run(3700);
+    assert_eq!(asks(&rig), [true, true]);
+}
+
+#[test]
+fn a_run_that_finishes_well_has_proven_the_restart_before_it() {
+    let mut plan = job(every(1), false);
+    (plan.beats, plan.restart.on) = (service().beats, horus_core::plan::RestartOn::Failure);
+    let mut rig = one(plan, hangs_after_100);
+    rig.run(125);
+    assert_eq!((rig.kills(), rig.starts.len()), (1, 2));
+    let unproven = |rig: &Rig| rig.engine.status(rig.now).services[0].kills_unproven;
+    assert_eq!(unproven(&rig), 1);
+    rig.behaviour.insert(name("bot"), |age| {
+        if age < 60 { Doing::Ticks } else { Doing::Exits(horus_core::observation::Exit::Code(0)) }
+    });
+    rig.run(100);
+    assert_eq!(unproven(&rig), 0);
+    assert_eq!(rig.engine.open_incidents(), []);
+}
+
+#[test]
+fn what_was_told_aloud_after_a_window_is_remembered_as_told() {
+    let mut rig = one(service(), |_| Doing::Unreachable);
+    rig.change_plan(|plan| drop(plan.maintenance.insert("backup".into(), backup())));
+    wall(&mut rig, "2026-11-22T02:59:59Z");
+    let muted = |rig: &Rig| rig.memories[&name("bot")].incidents[0].muted.is_some();
+    rig.run(600);
+    assert!(muted(&rig));
+    rig.run(3600);
+    assert!(!muted(&rig), "the next Horus would say it once more");
+}

@@ -177,6 +177,51 @@ fn a_stall_that_turns_out_to_be_idleness_is_over() {
     assert_eq!(rig.engine.open_incidents(), []);
 }
 
+#[test]
+fn a_loop_that_comes_back_ends_nothing_while_its_work_still_stands() {
+    // Its work stands still, then its loop as well; the loop turns again before anything was done, the work does not.
+    let plan = ServicePlan { deadline: 50 * SECOND, ..with_work() };
+    let mut rig = one(plan, |age| match age {
+        0..=100 => Doing::Works,
+        161..=212 => Doing::Lies,
+        _ => Doing::Ticks,
+    });
+    rig.run(212);
+    let stuck = rig.engine.open_incidents();
+    assert_eq!(stuck.len(), 1);
+    rig.run(4);
+    assert_eq!(rig.engine.open_incidents(), stuck, "its work has not moved");
+    rig.run(10);
+    assert_eq!(rig.signals.len(), 1);
+}
+
+#[test]
+fn time_in_which_horus_stood_still_is_charged_to_no_work() {
+    let mut rig = one(with_work(), |age| if age <= 100 { Doing::Works } else { Doing::Ticks });
+    rig.run(130);
+    rig.now = rig.now + 100 * SECOND;
+    rig.step(Input::Wake);
+    rig.run(25);
+    assert_eq!(rig.engine.open_incidents(), [], "it has stood still for 55 s that anybody has seen");
+    rig.run(10);
+    assert_eq!(rig.engine.open_incidents().len(), 1);
+    assert!(rig.signals.is_empty());
+}
+
+#[test]
+fn an_overdue_start_that_asks_for_time_is_not_ended_by_a_proof_of_death() {
+    let mut rig = one(service(), |_| Doing::Hangs);
+    rig.seen = Some(LoopSeen::Blocked);
+    rig.run(61);
+    let generation = rig.alive[&name("bot")].0.generation;
+    let extend = 300 * SECOND;
+    rig.observe(&name("bot"), horus_core::observation::Observation::AskedForTime { generation, extend });
+    rig.run(290);
+    assert!(rig.signals.is_empty(), "{:?}", rig.signals);
+    rig.run(120);
+    assert_eq!(rig.signals.len(), 1);
+}
+
 // --- jobs ---
 
 pub(super) fn job(when: When, catch_up: bool) -> ServicePlan {
@@ -209,6 +254,11 @@ fn a_job_runs_at_its_times_and_finishes_in_silence() {
     rig.run(24 * 3600 - 1);
     assert_eq!((rig.starts.len(), count_finished(&rig)), (24, 24));
     assert!(rig.told.is_empty() && rig.signals.is_empty());
+    assert_eq!(
+        rig.count(|what| matches!(what, What::IncidentOpened { .. })),
+        0,
+        "nor is it written down as one"
+    );
     assert_eq!(rig.engine.open_incidents(), []);
 }
 
