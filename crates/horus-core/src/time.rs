@@ -158,10 +158,17 @@ mod tests {
     }
 
     #[test]
+    fn ages_of_a_year_survive_a_restart_of_horus() {
+        let (start, year) = (Mono::from_origin(Mono::ORIGIN_BEFORE_START), Duration::from_secs(365 * 86_400));
+        assert_eq!(start.since(start.before(year)), year);
+    }
+
+    #[test]
     fn arithmetic_saturates_instead_of_wrapping() {
         let origin = Mono::default();
         assert_eq!(origin.before(Duration::from_secs(1)), origin);
         assert_eq!(origin.since(origin + Duration::from_secs(5)), Duration::ZERO);
+        assert_eq!((origin + Duration::from_secs(5)) - origin, Duration::from_secs(5));
         assert_eq!((origin + Duration::MAX).since(origin), Duration::from_nanos(u64::MAX));
     }
 }

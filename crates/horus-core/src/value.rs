@@ -512,6 +512,18 @@ mod tests {
     }
 
     #[test]
+    fn the_axis_of_a_value_turns_at_its_bounds() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let value = ValuePlan { counter: "filled".into(), stale: hours(1), dead: Some(hours(2)) };
+        let values = BTreeMap::from([("orders".to_owned(), value)]);
+        let mut counters = Counters::default();
+        counters.retune(at(0), &ServicePlan { values: values.clone(), ..plain() });
+        let axis = [3599, 3600, 7199, 7200].map(|seconds| counters.value_is(at(seconds), &values));
+        assert_eq!(axis, [ValueAxis::Fresh, ValueAxis::Stale, ValueAxis::Stale, ValueAxis::Dead]);
+        assert_eq!(counters.value_is(at(7200), &BTreeMap::new()), ValueAxis::Unknown);
+    }
+
+    #[test]
     fn what_is_followed_of_a_beat_is_bounded() {
         let mut counters = Counters::default();
         let names: Vec<String> = (0..2 * COUNTERS_MAX).map(|number| format!("c{number:03}")).collect();

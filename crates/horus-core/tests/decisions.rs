@@ -238,3 +238,10 @@ fn the_page_shows_the_whole_table() {
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(committed, page(), "run: HORUS_UPDATE=1 cargo test -p horus-core");
 }
+
+#[test]
+fn the_words_of_each_axis_tell_its_values_apart() {
+    use horus_core::verdict::{ProcessAxis, ValueAxis};
+    assert_eq!(ProcessAxis::ALL.map(ProcessAxis::word), ["absent", "starting", "running", "stopping"]);
+    assert_eq!(ValueAxis::ALL.map(ValueAxis::word), ["unknown", "fresh", "stale", "dead"]);
+}

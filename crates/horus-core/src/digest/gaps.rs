@@ -121,6 +121,16 @@ mod tests {
     }
 
     #[test]
+    fn what_two_have_counted_is_the_sum_of_both() {
+        let (mut one, mut other) = (Gaps::default(), Gaps::default());
+        (1..=10).for_each(|ms| one.add(ms));
+        (6..=20).for_each(|ms| other.add(ms));
+        one.merge(&other);
+        assert_eq!(one.count(), 25);
+        assert_eq!(one.lengths().filter(|ms| *ms == 7).count(), 2);
+    }
+
+    #[test]
     fn quantiles_are_never_too_short() {
         let mut gaps = Gaps::default();
         (1..=1000).for_each(|ms| gaps.add(ms));

@@ -206,3 +206,213 @@ fn signals_and_own_lateness_are_rows_and_a_second_plan_that_is_the_same_is_not()
     ];
     assert_eq!(rows, expected);
 }
+
+fn plan_of(services: &[&str]) -> Plan {
+    let service = |text: &&str| (ServiceName::parse(text).unwrap(), ServicePlan::plain(vec!["bot".into()]));
+    Plan { services: services.iter().map(service).collect(), ..Plan::default() }
+}
+
+fn take(bench: &mut Bench, input: &Input) -> Vec<Entry> {
+    let wall = Timestamp::from_second(1_790_000_000).unwrap() + bench.now.since(bench.start);
+    let _ = bench.digest.drain();
+    bench.digest.take(bench.now, wall, input);
+    assert_eq!(bench.digest.pending(), bench.digest.rows.made.len());
+    bench.digest.drain().into_iter().map(|row| row.what).collect()
+}
+
+#[test]
+fn plans_are_written_when_they_change_and_again_every_day() {
+    let mut bench = Bench::new();
+    let planned = |entries: &[Entry]| entries.iter().filter(|it| matches!(it, Entry::Planned(_))).count();
+    let rows = take(&mut bench, &Input::PlanChanged(Box::new(plan_of(&["bot", "web"]))));
+    assert_eq!(planned(&rows), 2);
+    let rows = take(&mut bench, &Input::PlanChanged(Box::new(plan_of(&["bot"]))));
+    assert_eq!((planned(&rows), rows.contains(&Entry::Unplanned)), (0, true), "one has left");
+    bench.wait(SECOND * 3600 * 23);
+    assert_eq!(planned(&take(&mut bench, &Input::Wake)), 0);
+    bench.wait(SECOND * 3600);
+    assert_eq!(planned(&take(&mut bench, &Input::Reconciled)), 1);
+    bench.wait(SECOND * 3600);
+    assert_eq!(planned(&take(&mut bench, &Input::Reconciled)), 0);
+}
+
+#[test]
+fn what_the_machine_does_is_a_row_when_it_makes_a_difference() {
+    let mut bench = Bench::new();
+    let pressure = |cpu: f64| HostObservation::Pressure { cpu, memory: 0.0, io: 0.0 };
+    let canary = |heard: Option<&str>| HostObservation::Canary { fault: heard.map(str::to_owned) };
+    let observed = [
+        (pressure(0.05), false),
+        (pressure(0.5), true),
+        (pressure(0.55), false),
+        (pressure(0.3), true),
+        (canary(None), false),
+        (canary(Some("no answer")), true),
+        (canary(Some("no answer, still")), false),
+        (canary(None), true),
+        (HostObservation::Suspended { slept: SECOND }, true),
+        (HostObservation::ClockStepped { by_ms: -1 }, true),
+    ];
+    for (seen, worth) in observed {
+        let rows = take(&mut bench, &Input::Host(seen.clone()));
+        assert_eq!(rows.contains(&Entry::Host(seen.clone())), worth, "{seen:?}");
+    }
+}
+
+#[test]
+fn a_kill_of_the_whole_tree_is_told_from_a_signal() {
+    let mut bench = Bench::new();
+    let (service, generation) = (bench.name.clone(), Generation(1));
+    let kill =
+        Command::KillTree { service, generation, reason: crate::reason::Reason::new(Rule::Silent, "") };
+    bench.digest.commanded(bench.now, Timestamp::from_second(1_790_000_000).unwrap(), &kill);
+    let killed = Entry::Signalled { rule: Rule::Silent, tree: true };
+    assert!(bench.rows().iter().any(|row| row.what == killed));
+}
+
+/// The rows that a beat with these gauges makes, so many seconds later.
+fn gauged(bench: &mut Bench, seconds: u32, gauges: &[(&str, f64)]) -> Vec<BTreeMap<String, f64>> {
+    bench.wait(SECOND * seconds);
+    let gauges = gauges.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+    let _ = bench.digest.drain();
+    let beat = Beat {
+        source: BeatKind::Notify,
+        tick: None,
+        progress: BTreeMap::new(),
+        declared: None,
+        gauges,
+        loop_lag_ms: None,
+    };
+    bench.tell(Observation::Beat { generation: Generation(1), beat });
+    let gauges = |row: Row| if let Entry::Gauges(gauges) = row.what { Some(gauges) } else { None };
+    bench.digest.drain().into_iter().filter_map(gauges).collect()
+}
+
+#[test]
+fn a_gauge_is_written_at_once_when_it_has_doubled_or_halved_and_else_with_the_others() {
+    let mut bench = Bench::new();
+    let is = |value: f64| vec![BTreeMap::from([("slots".to_owned(), value)])];
+    assert_eq!(gauged(&mut bench, 1, &[("slots", 10.0)]), is(10.0));
+    assert_eq!(gauged(&mut bench, 61, &[("slots", 19.0)]), [], "not twice as much");
+    assert_eq!(gauged(&mut bench, 61, &[("slots", 20.0)]), is(20.0));
+    assert_eq!(gauged(&mut bench, 30, &[("slots", 0.0)]), [], "a row a minute at most");
+    assert_eq!(gauged(&mut bench, 31, &[("slots", 0.0)]), is(0.0));
+    assert_eq!(gauged(&mut bench, 61, &[("slots", 0.0)]), []);
+    assert_eq!(gauged(&mut bench, 61, &[("slots", 0.1)]), is(0.1));
+    assert_eq!(gauged(&mut bench, 61, &[("slots", 0.15)]), []);
+    assert_eq!(gauged(&mut bench, 600, &[("slots", 0.15)]), is(0.15), "a stretch is over");
+}
+
+#[test]
+fn of_a_program_with_very_many_numbers_some_are_followed() {
+    let mut bench = Bench::new();
+    let names: Vec<String> = (0..2 * COUNTERS_MAX).map(|number| format!("c{number:03}")).collect();
+    let long = "x".repeat(COUNTER_NAME_MAX + 1);
+    let gauges: Vec<(&str, f64)> = names.iter().map(|name| (name.as_str(), 1.0)).collect();
+    assert_eq!(gauged(&mut bench, 1, &[(long.as_str(), 1.0)]), []);
+    assert_eq!(gauged(&mut bench, 1, &gauges)[0].len(), COUNTERS_MAX);
+    let mut bench = Bench::new();
+    let mut progress: BTreeMap<String, u64> = names.into_iter().map(|name| (name, 1)).collect();
+    progress.insert(long.clone(), 1);
+    let (tick, gauges, declared, loop_lag_ms) = (None, BTreeMap::new(), None, None);
+    for source in [BeatKind::Notify, BeatKind::Notify] {
+        let beat =
+            Beat { source, tick, progress: progress.clone(), declared, gauges: gauges.clone(), loop_lag_ms };
+        bench.tell(Observation::Beat { generation: Generation(1), beat });
+        progress = BTreeMap::from([(long.clone(), 2)]);
+    }
+    let counted = |row: Row| if let Entry::Counters(counters) = row.what { Some(counters) } else { None };
+    let counted: Vec<_> = bench.rows().into_iter().filter_map(counted).collect();
+    assert_eq!((counted.len(), counted[0].len(), counted[0].contains_key(&long)), (1, COUNTERS_MAX, false));
+}
+
+#[test]
+fn what_it_declares_is_written_when_it_says_something_else() {
+    let mut bench = Bench::new();
+    let mut said = Vec::new();
+    let left = |seconds: u32| Some(Declared::Busy(SECOND * seconds));
+    // The end of its step comes nearer, as it should; then it is put off by a minute.
+    let words = [
+        Some(Declared::Ok),
+        None,
+        left(100),
+        left(90),
+        left(80),
+        left(130),
+        Some(Declared::Idle),
+        Some(Declared::Idle),
+        Some(Declared::Ok),
+    ];
+    for word in words {
+        bench.wait(SECOND * 10);
+        bench.beat(word);
+    }
+    for row in bench.rows() {
+        if let Entry::Declares(declared) = row.what {
+            said.push(declared);
+        }
+    }
+    let busy = |seconds: u32| Declared::Busy(SECOND * seconds);
+    assert_eq!(said, [busy(100), busy(130), Declared::Idle, Declared::Ok]);
+}
+
+#[test]
+fn what_it_asks_for_is_written_when_it_asks_for_more() {
+    let mut bench = Bench::new();
+    for extend in [100, 90, 80, 130, 120] {
+        bench.wait(SECOND * 10);
+        bench.tell(Observation::AskedForTime { generation: Generation(1), extend: SECOND * extend });
+    }
+    bench.tell(Observation::AskedForTime { generation: Generation(2), extend: SECOND * 9000 });
+    let asked = |row: Row| if let Entry::AskedForTime(ms) = row.what { Some(ms) } else { None };
+    assert_eq!(bench.rows().into_iter().filter_map(asked).collect::<Vec<_>>(), [100_000, 130_000]);
+}
+
+#[test]
+fn a_program_that_asks_for_ever_more_makes_a_bounded_number_of_rows() {
+    let mut bench = Bench::new();
+    let asked = |bench: &mut Bench, seconds: u32| {
+        for _ in 0..seconds {
+            bench.wait(SECOND);
+            let extend = SECOND * 60 * u32::try_from(bench.now.since(bench.start).as_secs()).unwrap();
+            bench.tell(Observation::AskedForTime { generation: Generation(1), extend });
+        }
+        bench.digest.drain().iter().filter(|row| matches!(row.what, Entry::AskedForTime(_))).count()
+    };
+    let most = usize::try_from(IRREGULAR_ROWS_PER_HOUR).unwrap();
+    assert_eq!((asked(&mut bench, 3500), asked(&mut bench, 3600)), (most, most));
+}
+
+#[test]
+fn a_first_number_after_bare_beats_is_a_fresh_tick_as_it_is_for_the_judge() {
+    let mut bench = Bench::new();
+    let mut push = |tick| {
+        bench.wait(SECOND);
+        let (progress, gauges) = (BTreeMap::new(), BTreeMap::new());
+        let beat =
+            Beat { source: BeatKind::Notify, tick, progress, declared: None, gauges, loop_lag_ms: None };
+        bench.tell(Observation::Beat { generation: Generation(1), beat });
+    };
+    [None, None, Some(7)].into_iter().for_each(&mut push);
+    let ticks = |row: Row| if let Entry::Ticks(ticks) = row.what { Some(ticks.count) } else { None };
+    assert_eq!(bench.rows().into_iter().filter_map(ticks).sum::<u32>(), 3);
+}
+
+#[test]
+fn the_words_of_a_program_stay_in_the_evidence() {
+    let mut bench = Bench::new();
+    let finding = Finding {
+        phrase: "main thread sleeps in recvfrom".into(),
+        bundle: Some("evidence/7".into()),
+        missing: vec!["no permission for the stack".into()],
+        last_lines: vec!["password=hunter2".into()],
+        place: Some("recvfrom".into()),
+        cpu_ns: Some(7),
+        ..Finding::default()
+    };
+    let stage = CaptureStage::Early;
+    let kept = Finding { bundle: None, missing: Vec::new(), last_lines: Vec::new(), ..finding.clone() };
+    bench.tell(Observation::Captured { generation: Generation(1), stage, finding });
+    let captured = Entry::Captured { stage, finding: Box::new(kept) };
+    assert!(bench.rows().iter().any(|row| row.what == captured));
+}

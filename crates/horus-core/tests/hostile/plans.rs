@@ -236,3 +236,28 @@ fn the_journal_says_which_way_a_clock_was_set() {
         assert_eq!(hand.count(says), 1, "{said}: {:?}", hand.log.last());
     }
 }
+
+#[test]
+fn an_edit_starts_nobody_whom_a_person_has_stopped() {
+    let mut hand = ByHand::running(service());
+    hand.ask(OperatorRequest::Stop(name("bot")));
+    hand.exited();
+    let starts = hand.starts();
+    hand.change(|plan| plan.services.get_mut("bot").unwrap().deadline = 20 * SECOND);
+    hand.pass(10);
+    assert_eq!(hand.starts(), starts);
+}
+
+#[test]
+fn status_says_what_is_heard_of_a_service_that_has_little_to_say() {
+    let axes = |hand: &ByHand| {
+        let service = hand.engine.status(hand.now).services.remove(0);
+        (service.loop_axis.because, service.progress.because)
+    };
+    let mut hand = ByHand::running(horus_core::plan::ServicePlan { beats: Vec::new(), ..service() });
+    hand.pass(1);
+    assert_eq!(axes(&hand), ("no beat source is declared".into(), "no counter is heard".into()));
+    let mut hand = ByHand::running(service());
+    hand.pass(1);
+    assert_eq!(axes(&hand).1, "no declared counter has moved");
+}

@@ -315,3 +315,13 @@ fn what_cannot_be_reached_is_told_of_at_twice_the_deadline_and_not_before() {
         assert_eq!(told_of_its_path(&hand).len(), told);
     }
 }
+
+#[test]
+fn who_answered_once_over_a_still_tick_and_then_hangs_is_silent() {
+    use horus_core::verdict::Verdict;
+    let mut hand = ByHand::running(service());
+    let still = beat(&hand, HTTP, 2);
+    hand.second(still);
+    hand.hang(12);
+    assert_eq!(verdict(&hand), Verdict::Silent);
+}

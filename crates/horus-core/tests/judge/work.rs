@@ -6,9 +6,9 @@ use std::time::Duration;
 use horus_core::calendar::Calendar;
 use horus_core::event::What;
 use horus_core::notice::{IncidentKind, Story};
-use horus_core::observation::{Exit, Input, LoopSeen, OperatorRequest};
+use horus_core::observation::{Beat, Exit, Input, LoopSeen, Observation, OperatorRequest};
 use horus_core::plan::{
-    ExpectPlan, MaintenancePlan, ProgressPlan, RestartOn, SchedulePlan, ServicePlan, When,
+    BeatKind, ExpectPlan, MaintenancePlan, ProgressPlan, RestartOn, SchedulePlan, ServicePlan, When,
 };
 use horus_core::reason::Rule;
 
@@ -196,6 +196,37 @@ fn a_loop_that_comes_back_ends_nothing_while_its_work_still_stands() {
 }
 
 #[test]
+fn who_works_while_its_tick_stands_still_is_told_of_and_not_restarted() {
+    let mut rig = one(with_work(), |_| Doing::Works);
+    rig.run(100);
+    rig.behaviour.insert(name("bot"), |_| Doing::Nothing);
+    let beat = |rig: &mut Rig, filled: u64| {
+        let (generation, progress) =
+            (rig.alive[&name("bot")].0.generation, BTreeMap::from([("filled".to_owned(), filled)]));
+        let beat = Beat {
+            source: BeatKind::Http,
+            tick: Some(1),
+            progress,
+            declared: None,
+            gauges: BTreeMap::new(),
+            loop_lag_ms: None,
+        };
+        rig.observe(&name("bot"), Observation::Beat { generation, beat });
+        rig.run(1);
+    };
+    for second in 0..600 {
+        beat(&mut rig, 1_000_000 + second);
+    }
+    assert!(rig.signals.is_empty(), "the tick may be wrong: {:?}", rig.signals);
+    assert_eq!(rig.told.len(), 1, "{:?}", rig.stories());
+    // And when the work stands still as well, it hangs.
+    for _ in 0..60 {
+        beat(&mut rig, 2_000_000);
+    }
+    assert_eq!(rig.signals.len(), 1);
+}
+
+#[test]
 fn time_in_which_horus_stood_still_is_charged_to_no_work() {
     let mut rig = one(with_work(), |age| if age <= 100 { Doing::Works } else { Doing::Ticks });
     rig.run(130);
@@ -215,7 +246,7 @@ fn an_overdue_start_that_asks_for_time_is_not_ended_by_a_proof_of_death() {
     rig.run(61);
     let generation = rig.alive[&name("bot")].0.generation;
     let extend = 300 * SECOND;
-    rig.observe(&name("bot"), horus_core::observation::Observation::AskedForTime { generation, extend });
+    rig.observe(&name("bot"), Observation::AskedForTime { generation, extend });
     rig.run(290);
     assert!(rig.signals.is_empty(), "{:?}", rig.signals);
     rig.run(120);
