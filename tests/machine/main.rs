@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
 
+mod groups;
 mod machine;
 
 use machine::Machine;

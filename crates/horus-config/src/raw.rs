@@ -74,8 +74,10 @@ pub(crate) struct RawDaemon {
     /// far below a gigabyte.
     #[schemars(extend("default" = text(built_in::RETENTION)))]
     pub(crate) retention: Option<At<DurationText>>,
-    /// A delegated cgroup v2 directory in which Horus may make one cgroup per service, so that no grandchild escapes a
-    /// stop. Default: none; the process group and a walk of the tree are used.
+    /// Where each service gets a control group (cgroup v2) of its own, so that no grandchild escapes a stop. `"auto"`:
+    /// beside the unit, in a scope `horus-services.scope`, if Horus is a service of systemd. `"none"`: nowhere, process
+    /// groups and a walk of the tree are used. Or a delegated directory.
+    #[schemars(extend("default" = "auto"))]
     pub(crate) cgroup: Option<At<PathText>>,
     /// A URL that gets a `POST` as long as all of Horus works: its loop turns, its journal is written, its alerts are on
     /// their way. Somebody who notices when the requests stop (a dead-man switch) tells what Horus itself cannot: that

@@ -53,8 +53,8 @@ pub struct DaemonPlan {
     pub host: String,
     /// How long journal rows and evidence are kept.
     pub retention: Duration,
-    /// A delegated cgroup v2 directory in which Horus may make one cgroup per service.
-    pub cgroup: Option<PathBuf>,
+    /// Where each service gets a control group of its own.
+    pub cgroup: CgroupPlan,
     /// Where Horus says that it works, to somebody who notices when it stops.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ping: Option<PingPlan>,
@@ -77,7 +77,7 @@ impl Default for DaemonPlan {
             run_directory: PathBuf::from("run"),
             host: "localhost".into(),
             retention: Duration::from_secs(30 * 24 * 3600),
-            cgroup: None,
+            cgroup: CgroupPlan::None,
             ping: None,
         }
     }
@@ -160,6 +160,39 @@ impl ServicePlan {
             progress: BTreeMap::new(),
             expects: BTreeMap::new(),
             schedule: None,
+        }
+    }
+}
+
+/// Where the control groups of the services are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Option<String>", into = "Option<String>")]
+pub enum CgroupPlan {
+    /// Beside the unit, if Horus is a service of systemd; else nowhere.
+    Auto,
+    /// Nowhere: process groups and a walk of the tree do.
+    #[default]
+    None,
+    /// In this directory.
+    At(PathBuf),
+}
+
+impl From<Option<String>> for CgroupPlan {
+    fn from(text: Option<String>) -> Self {
+        match text.as_deref() {
+            None => Self::None,
+            Some("auto") => Self::Auto,
+            Some(path) => Self::At(path.into()),
+        }
+    }
+}
+
+impl From<CgroupPlan> for Option<String> {
+    fn from(plan: CgroupPlan) -> Self {
+        match plan {
+            CgroupPlan::None => None,
+            CgroupPlan::Auto => Some("auto".to_owned()),
+            CgroupPlan::At(path) => Some(path.to_string_lossy().into_owned()),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! not get it connects.
 
 use crate::crash_point::crash_point_of_horus;
+use crate::home::Home;
 use crate::protocol::{Event, Hello, MAX_LINE, PROTOCOLS, Versions};
 use crate::slots::RunDirectory;
 use horus_sys::clock;
@@ -100,6 +101,11 @@ pub enum AttachError {
 /// Connects to the keeper of `run_dir`, started as `exe keep ...` if none lives. Waits at most [`ATTACH_DEADLINE`].
 /// Blocks, and forks: call it where that is allowed. The keeper becomes a child of this process but outlives it.
 pub fn attach(run_dir: &Path, exe: &Path, cgroup: Option<&Path>) -> Result<Attached, AttachError> {
+    attach_at(run_dir, exe, &cgroup.map_or(Home::None, |path| Home::At(path.to_owned())))
+}
+
+/// The same; a keeper that is started makes the groups of its slots at `home`.
+pub fn attach_at(run_dir: &Path, exe: &Path, home: &Home) -> Result<Attached, AttachError> {
     let directory = RunDirectory::prepare(run_dir).map_err(AttachError::RunDirectory)?;
     let deadline = clock::monotonic() + ATTACH_DEADLINE;
     let mut spawns = 0;
@@ -111,7 +117,7 @@ pub fn attach(run_dir: &Path, exe: &Path, cgroup: Option<&Path>) -> Result<Attac
                 return Err(AttachError::Dies { last_words: last_words(&directory) });
             }
             Ok(lock) => {
-                start(&directory, exe, cgroup, &lock)?;
+                start(&directory, exe, home, &lock)?;
                 spawns += 1;
                 crash_point_of_horus("attach.after-spawn");
             }
@@ -129,22 +135,17 @@ pub fn attach(run_dir: &Path, exe: &Path, cgroup: Option<&Path>) -> Result<Attac
     Err(AttachError::Unresponsive { holder: lock::read_holder(&directory.lock()), problem })
 }
 
-fn start(
-    directory: &RunDirectory,
-    exe: &Path,
-    cgroup: Option<&Path>,
-    lock: &FileLock,
-) -> Result<(), AttachError> {
+fn start(directory: &RunDirectory, exe: &Path, home: &Home, lock: &FileLock) -> Result<(), AttachError> {
     let failed = |source| AttachError::Spawn { program: exe.display().to_string(), source };
     let mut arguments: Vec<OsString> = vec!["keep".into(), "--run-dir".into(), directory.path().into()];
     arguments.extend(["--lock-fd".into(), lock.as_fd().as_raw_fd().to_string().into()]);
-    if let Some(cgroup) = cgroup {
+    let errors = open_keeper_log(directory).map_err(failed)?;
+    if let Some(cgroup) = home.settle(&errors) {
         arguments.extend(["--cgroup".into(), cgroup.into()]);
     }
     let environment: Vec<(OsString, OsString)> = std::env::vars_os()
         .filter(|(name, _)| name.to_str().is_some_and(|name| name.starts_with(PASSED_PREFIX)))
         .collect();
-    let errors = open_keeper_log(directory).map_err(failed)?;
     spawn::detached(exe, &arguments, &environment, lock.as_fd(), errors).map_err(failed)?;
     Ok(())
 }

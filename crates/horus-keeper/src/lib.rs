@@ -23,11 +23,13 @@ pub mod slots;
 
 mod attach;
 mod crash_point;
+mod home;
 mod keeper;
 mod orphans;
 mod replace;
 
-pub use attach::{ATTACH_DEADLINE, AttachError, Attached, attach, observe};
+pub use attach::{ATTACH_DEADLINE, AttachError, Attached, attach, attach_at, observe};
+pub use home::Home;
 pub use keeper::run;
 pub use orphans::{FifoHold, hold_fifos, reap_orphans, record_exit};
 pub use replace::{ReplaceError, Replaced, replace};

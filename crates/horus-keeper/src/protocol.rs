@@ -361,6 +361,12 @@ pub struct Hello {
     pub upgrades: u32,
     /// Whether slots get a cgroup of their own.
     pub cgroup: bool,
+    /// The directory of the slots' cgroups.
+    #[serde(default)]
+    pub home: Option<String>,
+    /// The controllers that are enabled there.
+    #[serde(default)]
+    pub controllers: Vec<String>,
     /// What it does that its predecessors did not, where a client has to know: [`CAN_LOCK`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub can: Vec<String>,

@@ -206,6 +206,9 @@ pub struct GenerationRecord {
     pub generation: Generation,
     /// Its log settings: strays of an ended run still write.
     pub log: LogSpec,
+    /// The control group it was started in: the next keeper may have another home.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<PathBuf>,
     /// What it holds: the next keeper takes these locks again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclusive: Vec<Exclusive>,

@@ -2,7 +2,7 @@
 //!
 //! With `KillMode=process` systemd ends Horus and nobody else, so that a crash harms no program. The price: a Horus that
 //! hangs while it is told to stop leaves its programs behind. So after a *stop* everybody who is still in the unit's group
-//! is ended here. After a crash or for a restart nobody is touched: the next Horus takes them over.
+//! or in the scope beside it is ended here. After a crash or for a restart nobody is touched: the next Horus takes them over.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use horus_sys::cgroup_home::Unit;
 use horus_sys::files::read_limited;
 use horus_sys::process::{ProcessId, identify, is_alive};
 use horus_sys::signal::{Signal, send};
@@ -57,7 +58,11 @@ pub struct Swept {
 pub fn stop_post(scope: Scope, runner: &mut dyn Runner) -> Result<StopPost, StopPostError> {
     let (group, unit) = own_unit()?;
     match job_of(scope, &unit, runner)? {
-        Some(Job::Stop) => sweep(&group, runner).map(StopPost::Swept).map_err(StopPostError::Group),
+        Some(Job::Stop) => {
+            let groups: Vec<PathBuf> =
+                Unit::of_process().and_then(|unit| unit.scope()).into_iter().chain([group]).collect();
+            sweep(&groups, runner).map(StopPost::Swept).map_err(StopPostError::Group)
+        }
         other => Ok(StopPost::LeftAlone(other)),
     }
 }
@@ -97,13 +102,13 @@ fn unit_group(own: &str, mounts: &str) -> Option<(PathBuf, String)> {
     Some((Path::new(mount).join(path), unit.to_owned()))
 }
 
-fn sweep(group: &Path, runner: &mut dyn Runner) -> io::Result<Swept> {
+fn sweep(groups: &[PathBuf], runner: &mut dyn Runner) -> io::Result<Swept> {
     let mut swept = Swept::default();
     let (soft, hard) = (signal("SIGTERM")?, signal("SIGKILL")?);
     let mut told = BTreeSet::new();
     for (with, looks) in [(soft, GRACE), (hard, PATIENCE)] {
         for _ in 0..looks.as_millis() / LOOK_AGAIN.as_millis() {
-            swept.left = there(group)?;
+            swept.left = there(groups)?;
             if swept.left.is_empty() {
                 return Ok(swept);
             }
@@ -118,7 +123,7 @@ fn sweep(group: &Path, runner: &mut dyn Runner) -> io::Result<Swept> {
             runner.pause(LOOK_AGAIN);
         }
     }
-    swept.left = there(group)?;
+    swept.left = there(groups)?;
     Ok(swept)
 }
 
@@ -126,14 +131,18 @@ fn signal(name: &str) -> io::Result<Signal> {
     name.parse().map_err(|error| io::Error::new(io::ErrorKind::Unsupported, format!("{error}")))
 }
 
-/// Who lives in the group, ourselves left out. Listed twice: a number that was given to somebody else between the two
+/// Who lives in the groups, ourselves left out. Listed twice: a number that was given to somebody else between the two
 /// looks is not in the second list, or is that of a newcomer, who belongs here too.
-fn there(group: &Path) -> io::Result<BTreeSet<ProcessId>> {
+fn there(groups: &[PathBuf]) -> io::Result<BTreeSet<ProcessId>> {
     let mut pids = BTreeSet::new();
-    members(group, 0, &mut pids)?;
+    for group in groups {
+        members(group, 0, &mut pids)?;
+    }
     let found: Vec<ProcessId> = pids.iter().filter_map(|pid| identify(*pid).ok().flatten()).collect();
     let mut still = BTreeSet::new();
-    members(group, 0, &mut still)?;
+    for group in groups {
+        members(group, 0, &mut still)?;
+    }
     let own = horus_sys::process::own_pid();
     let ours = |process: &ProcessId| process.pid != own && still.contains(&process.pid) && is_alive(process);
     Ok(found.into_iter().filter(ours).collect())
@@ -182,6 +191,6 @@ mod tests {
 
     #[test]
     fn a_group_that_is_gone_is_empty() {
-        assert_eq!(there(Path::new("/sys/fs/cgroup/no/such.service")).unwrap(), BTreeSet::new());
+        assert_eq!(there(&["/sys/fs/cgroup/no/such.service".into()]).unwrap(), BTreeSet::new());
     }
 }

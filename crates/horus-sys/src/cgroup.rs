@@ -47,15 +47,35 @@ impl Cgroup {
     }
 
     /// Who is in it, sub-cgroups left out.
+    pub fn residents(&self) -> io::Result<Vec<i32>> {
+        Ok(self.read("cgroup.procs")?.lines().filter_map(|line| line.parse().ok()).collect())
+    }
+
+    /// Who is in it and below: a program may make groups of its own.
     pub fn members(&self) -> io::Result<Vec<i32>> {
-        let text = read_limited(&self.path.join("cgroup.procs"), MAX_CONTROL_FILE)?;
-        Ok(String::from_utf8_lossy(&text).lines().filter_map(|line| line.parse().ok()).collect())
+        let mut pids = self.residents()?;
+        members_below(&self.path, 0, &mut pids);
+        Ok(pids)
+    }
+
+    /// The controllers that may be enabled for its sub-cgroups.
+    pub fn controllers(&self) -> io::Result<Vec<String>> {
+        Ok(self.read("cgroup.controllers")?.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// The controllers that are enabled for its sub-cgroups.
+    pub fn enabled(&self) -> io::Result<Vec<String>> {
+        Ok(self.read("cgroup.subtree_control")?.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// Enables a controller for its sub-cgroups. Refused (EBUSY) while anybody is in it and not below.
+    pub fn enable(&self, controller: &str) -> io::Result<()> {
+        self.control("cgroup.subtree_control", &format!("+{controller}"))
     }
 
     /// Whether anybody is in it or below; zombies do not count.
     pub fn is_populated(&self) -> io::Result<bool> {
-        let text = read_limited(&self.path.join("cgroup.events"), MAX_CONTROL_FILE)?;
-        Ok(String::from_utf8_lossy(&text).lines().any(|line| line == "populated 1"))
+        Ok(self.read("cgroup.events")?.lines().any(|line| line == "populated 1"))
     }
 
     /// SIGKILL to everybody in it and below, at once, frozen or forking. Linux 5.14+.
@@ -73,13 +93,31 @@ impl Cgroup {
         &self.path
     }
 
+    fn read(&self, file: &str) -> io::Result<String> {
+        let bytes = read_limited(&self.path.join(file), MAX_CONTROL_FILE)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     fn control(&self, file: &str, text: &str) -> io::Result<()> {
         OpenOptions::new().write(true).open(self.path.join(file))?.write_all(text.as_bytes())
     }
 }
 
+/// Groups below groups below groups.
+const DEEPEST: usize = 32;
+
+fn members_below(path: &Path, depth: usize, pids: &mut Vec<i32>) {
+    let Ok(entries) = fs::read_dir(path) else { return };
+    for entry in entries.flatten().filter(|_| depth < DEEPEST) {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            // It may be gone by now.
+            pids.extend(Cgroup::existing(&entry.path()).residents().unwrap_or_default());
+            members_below(&entry.path(), depth + 1, pids);
+        }
+    }
+}
+
 fn remove_below(path: &Path, depth: usize) -> io::Result<()> {
-    const DEEPEST: usize = 32;
     if depth < DEEPEST {
         for entry in fs::read_dir(path)? {
             let entry = entry?;

@@ -20,6 +20,7 @@
 //! `exec` must be readable line by line.
 
 pub mod cgroup;
+pub mod cgroup_home;
 pub mod clock;
 pub mod disk;
 pub mod facility;

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use horus_core::plan::{DaemonPlan, PingPlan};
+use horus_core::plan::{CgroupPlan, DaemonPlan, PingPlan};
 
 use super::Check;
 use crate::at::{At, Span};
 use crate::defaults;
 use crate::fault::Code;
-use crate::raw::{RawDaemon, RawDefaults, RawFile, RawPing, RawSecret};
+use crate::raw::{PathText, RawDaemon, RawDefaults, RawFile, RawPing, RawSecret};
 
 /// The address of a unix socket has 104 bytes on macOS and 108 on Linux, with the end mark.
 const SOCKET_PATH_MAX: usize = 100;
@@ -53,8 +53,16 @@ impl Check<'_> {
             run_directory,
             host: host.or_else(|| self.environment.host_name()).unwrap_or_else(|| "localhost".to_owned()),
             retention: retention.unwrap_or(defaults::RETENTION),
-            cgroup: daemon.cgroup.as_ref().and_then(|at| self.path(at, "cgroup")),
+            cgroup: daemon.cgroup.as_ref().map_or(CgroupPlan::Auto, |at| self.cgroup(at)),
             ping,
+        }
+    }
+
+    fn cgroup(&mut self, at: &At<PathText>) -> CgroupPlan {
+        match at.value.0.as_str() {
+            "auto" => CgroupPlan::Auto,
+            "none" => CgroupPlan::None,
+            _ => self.path(at, "cgroup").map_or(CgroupPlan::None, CgroupPlan::At),
         }
     }
 

@@ -82,7 +82,8 @@ impl Keeper {
             Err(error) => Some(self.rescue(&name, &error)),
             Ok(settings) => settings,
         };
-        let cgroup = self.cgroup.as_ref().and_then(|root| root.child(&format!("slot-{name}")).ok());
+        let recorded = settings.as_ref().and_then(|settings| settings.cgroup.as_deref());
+        let cgroup = self.group_of(&name, recorded);
         let poller = &self.poller;
         let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return Ok(()) };
         slot.earliest_start = 0;
@@ -116,6 +117,7 @@ impl Keeper {
         GenerationRecord {
             generation: Generation(0),
             log: LogSpec { path, max_bytes: RESCUED_LOG_BYTES, keep: 1 },
+            cgroup: None,
             exclusive: Vec::new(),
         }
     }

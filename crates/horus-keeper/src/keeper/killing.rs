@@ -114,7 +114,8 @@ impl Keeper {
             kill.killed.insert(*process);
         }
         let quiet = kill.strange_orphans.replace(self.strange_orphans) == Some(self.strange_orphans);
-        let ended = self.slot(index).is_none_or(|slot| slot.main().is_none());
+        // A group that is inhabited although we see nobody: somebody is just being born, or dies.
+        let ended = self.slot(index).is_none_or(|slot| slot.main().is_none() && !slot.has_inhabited_group());
         if living.processes.is_empty() && ended && quiet {
             self.finish_kill(index, &kill);
             return;

@@ -12,6 +12,7 @@ mod arguments;
 mod client;
 mod ending;
 mod exclusive;
+mod groups;
 mod killing;
 mod observers;
 mod requests;
@@ -147,7 +148,9 @@ pub(crate) struct Keeper {
     me: ProcessId,
     /// Where our program was, as told in Hello.
     executable: Option<String>,
+    /// Where the groups of the slots are.
     cgroup: Option<Cgroup>,
+    controllers: Vec<String>,
     inherited_open_files: Limit,
     /// Held for life; its fall tells everybody that we are gone.
     lock: FileLock,
@@ -209,6 +212,7 @@ impl Keeper {
             me: me.unwrap_or(ProcessId { pid: process::own_pid(), start_time: 0 }),
             executable: std::env::current_exe().ok().map(|path| path.display().to_string()),
             cgroup: None,
+            controllers: Vec::new(),
             inherited_open_files,
             lock,
             arguments,
@@ -228,19 +232,10 @@ impl Keeper {
             strange_orphans: 0,
             directory,
         };
-        keeper.open_cgroup();
+        keeper.open_groups();
         keeper.notice_boot();
         doing("read the slots", keeper.adopt_all(handover))?;
         Ok(keeper)
-    }
-
-    fn open_cgroup(&mut self) {
-        if let Some(path) = self.arguments.cgroup.clone() {
-            match Cgroup::open_root(&path) {
-                Ok(root) => self.cgroup = Some(root),
-                Err(error) => self.complain(&format!("cgroup {} is unusable: {error}", path.display())),
-            }
-        }
     }
 
     /// One turn of the loop. `true`: the keeper's work is done.

@@ -112,7 +112,8 @@ impl Keeper {
 
     /// FIFO, log, cgroup and the `gen` record; the descriptor for the child's output.
     fn prepare_slot(&mut self, index: usize, spec: &StartSpec) -> Result<OwnedFd, Refusal> {
-        let (poller, root) = (&self.poller, self.cgroup.as_ref());
+        self.make_group(index);
+        let poller = &self.poller;
         let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else {
             return Err(Refusal::new(StartStep::Busy, "the slot vanished"));
         };
@@ -125,6 +126,7 @@ impl Keeper {
         let record = GenerationRecord {
             generation: spec.generation,
             log: spec.log.clone(),
+            cgroup: slot.cgroup.as_ref().map(|group| group.path().to_owned()),
             exclusive: spec.exclusive.clone(),
         };
         at(StartStep::Record, "generation record", slot.directory.write_generation(&record))?;
@@ -132,11 +134,6 @@ impl Keeper {
         slot.phase = Phase::Empty;
         slot.adopted = false;
         slot.sink = Some(Sink::new(spec.log.clone()));
-        let cgroup = root.map(|root| root.child(&format!("slot-{}", slot.name))).transpose();
-        match cgroup {
-            Ok(cgroup) => slot.cgroup = cgroup,
-            Err(error) => self.degraded(index, &format!("no cgroup for it: {error}")),
-        }
         Ok(output)
     }
 

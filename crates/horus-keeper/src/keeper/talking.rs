@@ -48,6 +48,8 @@ impl Keeper {
             process: self.me,
             upgrades: self.upgrades,
             cgroup: self.cgroup.is_some(),
+            home: self.cgroup.as_ref().map(|root| root.path().display().to_string()),
+            controllers: self.controllers.clone(),
             can: vec![CAN_LOCK.to_owned()],
             slots: slots().filter_map(Slot::view).collect(),
             unreadable: slots().filter_map(Slot::unreadable).collect(),

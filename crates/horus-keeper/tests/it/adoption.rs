@@ -102,7 +102,9 @@ fn a_record_of_another_boot_or_of_a_reused_pid_is_not_adopted() {
         horus_sys::files::ensure_private_dir(directory.path()).unwrap();
         let generation = Generation(4);
         let log = place.spec(slot, 4, &[]).log;
-        directory.write_generation(&GenerationRecord { generation, log, exclusive: Vec::new() }).unwrap();
+        directory
+            .write_generation(&GenerationRecord { generation, log, cgroup: None, exclusive: Vec::new() })
+            .unwrap();
         directory.write_state(&StateRecord { generation, process, boot_id: boot_id.to_owned() }).unwrap();
     }
     let mut client = place.attach();

@@ -40,7 +40,7 @@ fn every_record_of_every_version_is_read_and_the_newest_written_so() {
     horus_sys::files::ensure_private_dir(slot.path()).unwrap();
     let at = put("gen.1", slot.path().join("gen"));
     let log = LogSpec { path: "/var/lib/horus/logs/bot.log".into(), max_bytes: 16_777_216, keep: 5 };
-    let record = GenerationRecord { generation: RUN, log, exclusive: Vec::new() };
+    let record = GenerationRecord { generation: RUN, log, cgroup: None, exclusive: Vec::new() };
     assert_eq!(slot.generation().unwrap(), Some(record.clone()));
     slot.write_generation(&record).unwrap();
     assert_written_as("gen.1", &at);

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use horus_keeper::protocol::{Event, Hello, MAX_LINE, Request};
-use horus_keeper::{AttachError, ReplaceError};
+use horus_keeper::{AttachError, Home, ReplaceError};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -68,7 +68,7 @@ pub(super) enum News {
 pub(super) struct KeeperPlace {
     pub(super) run_directory: PathBuf,
     pub(super) executable: PathBuf,
-    pub(super) cgroup: Option<PathBuf>,
+    pub(super) home: Home,
 }
 
 /// The loop's end of the link.
@@ -212,8 +212,8 @@ async fn keep_attached(place: KeeperPlace, news: mpsc::Sender<News>) {
 }
 
 async fn attach(place: &KeeperPlace) -> Result<(Hello, UnixStream), Ended> {
-    let KeeperPlace { run_directory, executable, cgroup } = place.clone();
-    let attaching = move || horus_keeper::attach(&run_directory, &executable, cgroup.as_deref());
+    let KeeperPlace { run_directory, executable, home } = place.clone();
+    let attaching = move || horus_keeper::attach_at(&run_directory, &executable, &home);
     let attached = match tokio::task::spawn_blocking(attaching).await {
         Ok(Ok(attached)) => attached,
         Ok(Err(error @ AttachError::Unresponsive { .. })) => {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use horus_alert::SinkHealth;
 use horus_core::observation::Input;
-use horus_core::plan::DaemonPlan;
+use horus_core::plan::{CgroupPlan, DaemonPlan};
+use horus_keeper::Home;
 use horus_probe::{EvidenceRoom, HostWatch, Senses};
 use horus_store::{Store, StoreOptions, Transaction};
 use jiff::Timestamp;
@@ -62,7 +63,7 @@ pub(super) async fn serve(
     let listener = listener.map_err(RunError::Socket)?;
 
     let place =
-        KeeperPlace { run_directory: daemon.run_directory.clone(), executable, cgroup: daemon.cgroup };
+        KeeperPlace { run_directory: daemon.run_directory.clone(), executable, home: home(daemon.cgroup) };
     spawn_reaper(place.run_directory.clone()).map_err(system("SIGCHLD cannot be watched"))?;
     let looks = Arc::new(Looks::default());
     let outbox =
@@ -149,6 +150,15 @@ async fn leave(store: Store) {
     let flushed = tokio::task::spawn_blocking(move || store.flush(FLUSH_MAX)).await;
     if !matches!(flushed, Ok(true)) {
         tracing::error!("the last events could not be written to the state directory");
+    }
+}
+
+/// Where the keeper makes the groups of the services.
+fn home(plan: CgroupPlan) -> Home {
+    match plan {
+        CgroupPlan::Auto => Home::found(),
+        CgroupPlan::None => Home::None,
+        CgroupPlan::At(path) => Home::At(path),
     }
 }
 
