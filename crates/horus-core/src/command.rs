@@ -162,6 +162,9 @@ pub struct Memory {
     /// Age of the current instance's start, if one lives.
     #[serde(rename = "started_ms", with = "crate::time::millis::option", default)]
     pub started: Option<Duration>,
+    /// A start of this generation was asked of the keeper, and what became of that was not heard.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub starting: bool,
     /// A tick had been seen fresh in the current instance.
     pub was_ready: bool,
     /// The sources whose tick had been seen to move (fingerprints).
@@ -185,6 +188,13 @@ pub struct Memory {
     /// A job: the last time of its calendar that was served or skipped.
     #[serde(default)]
     pub job_slot: Option<jiff::Timestamp>,
+}
+
+impl Memory {
+    /// Whether a process of this generation may live, or may have ended unheard of.
+    pub fn may_live(&self) -> bool {
+        self.started.is_some() || self.starting
+    }
 }
 
 /// The version that [`Memory`] is written with.

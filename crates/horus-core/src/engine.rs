@@ -383,8 +383,9 @@ impl Engine {
     fn reconciled(&mut self, turn: &mut Turn<'_>) {
         turn.shared.reconciled = true;
         for service in self.services.values_mut() {
+            service.miss_the_run(turn.now);
             service.remembered_instance = None;
-            service.miss_the_run();
+            service.remembered_start = false;
             if service.is_at_rest() {
                 // Who waits to hear that it is down hears it now.
                 service.react(turn, Trigger::Reconsider, Facts::None);
@@ -476,9 +477,7 @@ impl Engine {
             return;
         }
         // Before the keeper has answered nobody knows what still lives from an earlier life of Horus.
-        if !turn.shared.reconciled
-            && self.services.values().any(|service| service.remembered_instance.is_some())
-        {
+        if !turn.shared.reconciled && self.services.values().any(Service::is_remembered) {
             return;
         }
         let holding_on: BTreeSet<ServiceName> = self

@@ -261,11 +261,15 @@ impl Service {
         );
     }
 
-    /// The keeper's processes are known: a run that was going on and is not there was cut off.
-    pub(crate) fn miss_the_run(&mut self) {
+    /// The keeper's processes are known: a run that was going on and is not there was cut off. One that was begun and never asked
+    /// for, because there was no keeper or because a failed one waited to be tried again, is due now.
+    pub(crate) fn miss_the_run(&mut self, now: Mono) {
         let waits = matches!(self.wanted, Wanted::Down(Why::NotDue));
         if waits && self.is_at_rest() && self.job.began.take().is_some() {
-            self.job.cut_off = true;
+            self.job.cut_off = self.is_remembered();
+            if !self.job.cut_off {
+                self.job.next = Some(now);
+            }
             self.dirty = true;
         }
     }

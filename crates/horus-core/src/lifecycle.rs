@@ -89,7 +89,12 @@ impl Service {
 
     /// An earlier life of Horus had a run of it, and the keeper has not said yet what became of that.
     pub(crate) fn is_unknown(&self, turn: &Turn<'_>) -> bool {
-        !turn.shared.reconciled && self.remembered_instance.is_some()
+        !turn.shared.reconciled && self.is_remembered()
+    }
+
+    /// A run of an earlier life of Horus may live.
+    pub(crate) fn is_remembered(&self) -> bool {
+        self.remembered_instance.is_some() || self.remembered_start
     }
 
     pub(crate) fn launch(&mut self, turn: &mut Turn<'_>) {
@@ -159,6 +164,7 @@ impl Service {
         let same = self.generation == instance.generation;
         self.generation = instance.generation;
         self.raise_generation(instance.generation);
+        self.remembered_start = false;
         let remembered = self.remembered_instance.take().filter(|_| same);
         let (since, was_ready, moved) = remembered.unwrap_or((turn.now, false, Vec::new()));
         self.launched_in_this_life = true;

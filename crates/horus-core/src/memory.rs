@@ -63,6 +63,7 @@ impl Service {
             values: self.counters.remember(now),
             incidents: self.incidents.remember(now),
             started: started.map(|since| now.since(since)),
+            starting: self.remembered_start || matches!(self.phase, Phase::Launching { .. }),
             was_ready,
             moved,
             stalled_work: self.stalled_work.clone(),
@@ -98,6 +99,7 @@ impl Service {
         let instance =
             memory.started.map(|age| (written.before(age), memory.was_ready, memory.moved.clone()));
         self.remembered_instance = instance;
+        self.remembered_start = memory.starting;
         self.stalls = Stalls::restore(&memory.stalls, written);
         self.job.started = memory.job_started.map(|age| written.before(age));
         self.job.began = memory.job_running.map(|age| written.before(age));

@@ -304,6 +304,8 @@ pub(crate) struct Service {
     pub(crate) verdict: Verdict,
     /// From an earlier life of Horus: start of the instance, whether it had become ready, which sources moved.
     pub(crate) remembered_instance: Option<(Mono, bool, Vec<u64>)>,
+    /// An earlier life of Horus had asked for a start and did not hear what became of it.
+    pub(crate) remembered_start: bool,
     /// When it has to be looked at again without any input.
     pub(crate) due: Option<Mono>,
     /// Something that has to survive a restart of Horus has changed.
@@ -369,6 +371,7 @@ impl Service {
             tickets: Vec::new(),
             verdict: Verdict::Down,
             remembered_instance: None,
+            remembered_start: false,
             due: Some(now),
             dirty: false,
             remembered_at: now,

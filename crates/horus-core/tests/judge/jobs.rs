@@ -97,6 +97,28 @@ fn a_run_that_was_cut_off_with_the_machine_is_told() {
 }
 
 #[test]
+fn a_run_that_was_begun_and_never_asked_for_is_due_and_one_that_was_asked_for_may_have_run() {
+    let works: Behaviour = |_| Doing::Nothing;
+    let mut rig = one(job(every(1), false), works);
+    rig.run(60);
+    let mut memory = rig.memories[&name("bot")].clone();
+    assert!(memory.may_live() && memory.job_running.is_some(), "{memory:?}");
+    // There was no keeper, so that nothing was asked for; or a failed run waited to be tried again.
+    memory.started = None;
+    let life = |memory: &horus_core::command::Memory| {
+        let remembered = Remembered { service: name("bot"), memory: memory.clone(), elapsed: 30 * SECOND };
+        let mut next = Rig::with_memory(&[("bot", job(every(1), false), works)], vec![remembered]);
+        next.run(10);
+        (next.starts.len(), missed(&next))
+    };
+    assert_eq!(life(&memory), (1, vec![]), "it is met a little late");
+    // Asked for, and what became of it was not heard: it is never run twice.
+    memory.starting = true;
+    assert!(memory.may_live());
+    assert_eq!(life(&memory), (0, vec![1]));
+}
+
+#[test]
 fn a_job_with_other_times_has_missed_none_of_them() {
     let mut rig = after_its_run();
     wall(&mut rig, "2026-11-22T07:00:00Z");

@@ -339,7 +339,7 @@ impl<'a> World<'a> {
         let believed: BTreeMap<ServiceName, Generation> =
             self.engine.as_ref().map(Engine::living).unwrap_or_default().into_iter().collect();
         let started =
-            |name: &ServiceName| self.memories.get(name).is_some_and(|(memory, _)| memory.started.is_some());
+            |name: &ServiceName| self.memories.get(name).is_some_and(|(memory, _)| memory.may_live());
         let mut news = Vec::new();
         for (name, program) in &self.programs {
             if let Some(life) = &program.life {

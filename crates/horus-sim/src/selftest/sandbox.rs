@@ -94,6 +94,8 @@ pub(crate) struct Program {
     pub(crate) ill_runs: u32,
     /// It cannot be started.
     pub(crate) start_fault: Option<String>,
+    /// What it needs for itself is held: by whom.
+    pub(crate) lock_held: Option<String>,
     pub(crate) ending: Ending,
     /// So many processes outlive it.
     pub(crate) strays: u32,
@@ -103,8 +105,9 @@ impl Program {
     /// Well for ever.
     pub(crate) fn well() -> Self {
         let (well, ill) = (Conduct::well(), Conduct::well());
-        let (falls_ill, start_fault) = (None, None);
-        Self { well, ill, falls_ill, ill_runs: u32::MAX, start_fault, ending: Ending::Obeys, strays: 0 }
+        let (falls_ill, start_fault, lock_held) = (None, None, None);
+        let (ending, strays) = (Ending::Obeys, 0);
+        Self { well, ill, falls_ill, ill_runs: u32::MAX, start_fault, lock_held, ending, strays }
     }
 
     /// Well until this age, in every run.
@@ -385,6 +388,10 @@ impl Sandbox {
         let program = self.programs.get(service).cloned().unwrap_or_else(Program::well);
         if let Some(error) = program.start_fault {
             self.report(service, Observation::SpawnFailed { generation, error });
+            return;
+        }
+        if let Some(by) = program.lock_held {
+            self.report(service, Observation::Blocked { generation, by });
             return;
         }
         self.next_pid = self.next_pid.saturating_add(1);

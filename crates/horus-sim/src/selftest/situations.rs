@@ -45,6 +45,7 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     ("it crashes and is not to be restarted", crashes_for_good),
     ("it stops itself on purpose", halts),
     ("it cannot be started", cannot_be_started),
+    ("what it needs for itself is used by another", waits_for_a_lock),
     ("its start is never done", never_ready),
     ("it does not die", does_not_die),
     ("its children outlive it", leaves_strays),
@@ -264,6 +265,13 @@ fn halts() -> Option<Sandbox> {
 fn cannot_be_started() -> Option<Sandbox> {
     let start_fault = Some("exec: /opt/bot: not found (selftest)".to_owned());
     let mut sandbox = one(bot(), Program { start_fault, ..Program::well() })?;
+    sandbox.run(MINUTE);
+    Some(sandbox)
+}
+
+fn waits_for_a_lock() -> Option<Sandbox> {
+    let lock_held = Some("waits for name:selftest, held by another".to_owned());
+    let mut sandbox = one(bot(), Program { lock_held, ..Program::well() })?;
     sandbox.run(MINUTE);
     Some(sandbox)
 }

@@ -248,7 +248,7 @@ impl World {
             let memory = &item.memory;
             let moved = memory.was_ready.then(|| memory.moved.clone());
             let believed = Believed { generation: memory.generation, moved };
-            memory.started.map(|_| (item.service.clone(), believed))
+            memory.may_live().then(|| (item.service.clone(), believed))
         };
         self.keeper.unaccounted = birth.remembered.iter().filter_map(believed).collect();
         self.remember_holds(&birth);

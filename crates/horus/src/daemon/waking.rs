@@ -144,6 +144,6 @@ pub(super) fn tell_of_last_words(store: &Store, room: &Path) {
 
 /// The runs that an earlier life of Horus believed alive.
 pub(super) fn believed_alive(restored: &Restored) -> BTreeMap<ServiceName, Generation> {
-    let alive = restored.memories.iter().filter(|memory| memory.memory.started.is_some());
+    let alive = restored.memories.iter().filter(|memory| memory.memory.may_live());
     alive.map(|memory| (memory.service.clone(), memory.memory.generation)).collect()
 }
