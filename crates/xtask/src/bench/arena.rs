@@ -85,7 +85,8 @@ impl Arena {
         })
     }
 
-    fn named(&self, prefix: &str) -> Vec<Subject> {
+    /// Who lives now and has a name that begins so.
+    pub(crate) fn named(&self, prefix: &str) -> Vec<Subject> {
         let all = self.alive.values().map(|(subject, _)| subject);
         all.filter(|subject| subject.name.starts_with(prefix)).cloned().collect()
     }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::shell::{self, cargo};
 use arena::Arena;
-use measures::{BOUND, DEADLINE, POLL, Replaced, Seen, Watching};
+use measures::{Adopted, BOUND, DEADLINE, LINE_BYTES, Logged, POLL, Replaced, Seen, Watching};
 use stats::{ms, seconds};
 use supervisors::{Cost, Programs};
 
@@ -39,7 +39,13 @@ pub(crate) struct Options {
 /// Version of the JSON that is printed.
 const SCHEMA: u32 = 1;
 
-/// Runs the three measures and prints them.
+/// Children that a killed Horus leaves behind.
+const LEFT_BEHIND: usize = 500;
+
+/// Lines that are logged: 200 MB.
+const LINES: u64 = 2_000_000;
+
+/// Runs the measures and prints them.
 pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     if !cfg!(target_os = "linux") {
         bail!("the bench reads /proc: it runs on Linux");
@@ -48,23 +54,44 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     let mut arena = Arena::open()?;
     let (trials, hangs, time) =
         if options.quick { (30, 4, Duration::from_secs(10)) } else { (200, 20, Duration::from_secs(60)) };
-    eprintln!("1/3 {trials} children are killed");
+    eprintln!("1/5 {trials} children are killed");
     let replaced = measures::replaced(&programs, &mut arena, trials)?;
     let mut watching = Vec::new();
-    for children in [1, 50] {
-        eprintln!("2/3 {children} beat for {} s", time.as_secs());
+    for children in [1, 50, 500] {
+        eprintln!("2/5 {children} beat for {} s", time.as_secs());
         watching.push(measures::watching(&programs, &mut arena, children, time)?);
     }
-    eprintln!("3/3 {hangs} children hang, one after the other");
+    eprintln!("3/5 {hangs} children hang, one after the other");
     let seen = measures::seen(&programs, &mut arena, hangs)?;
+    let (left_behind, lines) = if options.quick { (50, LINES / 10) } else { (LEFT_BEHIND, LINES) };
+    eprintln!("4/5 Horus is killed while {left_behind} children live");
+    let adopted = measures::adopted(&programs, &mut arena, left_behind)?;
+    eprintln!("5/5 {lines} lines are written");
+    let logged = measures::logged(&programs, &mut arena, lines)?;
     drop(arena);
-    let report = report(options, &replaced, &watching, &seen, time);
+    let mut report = report(options, &replaced, &watching, &seen, time);
+    report["adopted"] = json!({
+        "children": adopted.children,
+        "took_s": adopted.took.as_secs_f64(),
+        "died": adopted.died,
+    });
+    report["logged"] = json!({
+        "lines": logged.lines,
+        "bytes": logged.lines * LINE_BYTES,
+        "horus_s": logged.horus.as_secs_f64(),
+        "horus_cpu_s": logged.cpu.as_secs_f64(),
+        "cat_s": logged.cat.as_secs_f64(),
+        "ratio": ratio(logged.horus, logged.cat),
+        "wrong": logged.wrong,
+    });
     if options.json {
         println!("{report:#}");
     } else {
         print_tables(options, &replaced, &watching, &seen, time);
+        print_rest(&adopted, &logged);
     }
-    Ok(if seen.signalled.max() <= BOUND { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let kept = seen.signalled.max() <= BOUND && adopted.died == 0 && logged.wrong == 0;
+    Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn build(options: &Options) -> Result<Programs> {
@@ -183,4 +210,21 @@ fn print_tables(options: &Options, replaced: &Replaced, watching: &[Watching], s
     }
     let verdict = if seen.signalled.max() <= BOUND { "kept" } else { "BROKEN" };
     println!("  The bound, 2 x deadline + poll + 1 s by absence alone, is {verdict}.");
+}
+
+fn print_rest(adopted: &Adopted, logged: &Logged) {
+    let Adopted { children, took, died } = adopted;
+    println!(
+        "\nSIGKILL of Horus with {children} children: the next one has taken all over after {} s; {died} died",
+        seconds(*took)
+    );
+    let megabytes = logged.lines * LINE_BYTES / 1_000_000;
+    println!(
+        "\n{megabytes} MB of lines of {LINE_BYTES} bytes, to files that are rotated: {} s, {} s of CPU, {} lines wrong; `cat` to one file: {} s ({:.1}x)",
+        seconds(logged.horus),
+        seconds(logged.cpu),
+        logged.wrong,
+        seconds(logged.cat),
+        ratio(logged.horus, logged.cat)
+    );
 }

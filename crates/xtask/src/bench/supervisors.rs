@@ -44,6 +44,7 @@ pub(crate) struct Cost {
 pub(crate) struct Horus {
     child: Child,
     folder: PathBuf,
+    program: PathBuf,
 }
 
 impl Horus {
@@ -55,12 +56,31 @@ impl Horus {
             "version = 1\n[daemon]\nstate_directory = \"state\"\nrun_directory = \"run\"\n{services}"
         );
         write_atomic(&folder.join("watchdog.toml"), config.as_bytes(), Durability::ThisBoot)?;
-        let output = std::fs::File::create(folder.join("horus.log"))?;
-        let mut horus = shell::command(&programs.horus);
-        horus.current_dir(&folder).args(["run", "--config", "watchdog.toml"]).env_remove("HORUS_SOCKET");
-        horus.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let child = horus.spawn().with_context(|| programs.horus.display().to_string())?;
-        Ok(Self { child, folder })
+        let child = run(&programs.horus, &folder)?;
+        Ok(Self { child, folder, program: programs.horus.clone() })
+    }
+
+    /// SIGKILL, as by the kernel when memory ran out, and another one in the same place.
+    pub(crate) fn die_and_come_back(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        // What the last one wrote is not what is waited for.
+        std::fs::remove_file(self.folder.join("horus.log"))?;
+        self.child = run(&self.program, &self.folder)?;
+        Ok(())
+    }
+
+    /// How often this text stands in what Horus wrote.
+    pub(crate) fn said(&self, text: &str) -> usize {
+        let log = std::fs::read_to_string(self.folder.join("horus.log")).unwrap_or_default();
+        log.lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// The files of a service's output, the oldest first.
+    pub(crate) fn logs(&self, service: &str) -> Vec<PathBuf> {
+        let folder = self.folder.join("state/logs");
+        let rotated = (1..=100).rev().map(|number| folder.join(format!("{service}.log.{number}")));
+        rotated.chain([folder.join(format!("{service}.log"))]).filter(|path| path.exists()).collect()
     }
 
     /// Horus itself and its keeper.
@@ -90,6 +110,14 @@ impl Horus {
         }
         bail!("Horus still runs {STOP_LIMIT:?} after SIGTERM")
     }
+}
+
+fn run(program: &Path, folder: &Path) -> Result<Child> {
+    let output = std::fs::File::create(folder.join("horus.log"))?;
+    let mut horus = shell::command(program);
+    horus.current_dir(folder).args(["run", "--config", "watchdog.toml"]).env_remove("HORUS_SOCKET");
+    horus.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    horus.spawn().with_context(|| program.display().to_string())
 }
 
 impl Drop for Horus {

@@ -3,6 +3,8 @@
 //! ```text
 //!   bench-subject stamp SOCKET NAME        tell the bench when the first instruction ran, then stand by
 //!   bench-subject beat SOCKET NAME PORT    the same, and serve a heartbeat
+//!   bench-subject lines SOCKET NAME COUNT  write COUNT lines of 100 bytes when ordered to, and say when somebody took the last
+//!   bench-subject print COUNT              the same lines, at once, to whoever reads them
 //!   bench-subject bare SOCKET NAME COUNT   fork+exec COUNT stamps; start the one again when it ends, at once
 //! ```
 //!
@@ -47,6 +49,8 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["stamp", socket, name] => stand_by(socket, name, born, None),
         ["beat", socket, name, port] => stand_by(socket, name, born, port.parse().ok()),
+        ["lines", socket, name, count] => talk(socket, name, born, count.parse().unwrap_or(0)),
+        ["print", count] => print(count.parse().unwrap_or(0)),
         ["bare", socket, name, count] => supervise(socket, name, count.parse().unwrap_or(1)),
         _ => return ExitCode::from(64),
     };
@@ -77,6 +81,34 @@ fn stand_by(socket: &str, name: &str, born: Duration, port: Option<u16>) -> std:
         };
         cell.store(health.tick(), Ordering::SeqCst);
         writeln!(bench, "done {}", horus_sys::clock::monotonic().as_nanos())?;
+    }
+    Ok(())
+}
+
+/// Lines that are written at once.
+const LINES_A_WRITE: u64 = 640;
+
+/// Numbered lines of 100 bytes with their ends: what is missing can be told, and which.
+fn print(count: u64) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let mut first = 0;
+    while first < count {
+        let next = count.min(first + LINES_A_WRITE);
+        let lines: String = (first..next).map(|number| format!("{number:012} {:.<86}\n", "")).collect();
+        out.write_all(lines.as_bytes())?;
+        first = next;
+    }
+    out.flush()
+}
+
+fn talk(socket: &str, name: &str, born: Duration, count: u64) -> std::io::Result<()> {
+    let mut bench = UnixStream::connect(socket)?;
+    writeln!(bench, "{name} {} {}", std::process::id(), born.as_nanos())?;
+    for order in BufReader::new(bench.try_clone()?).lines() {
+        if order? == "talk" {
+            print(count)?;
+            writeln!(bench, "done {}", horus_sys::clock::monotonic().as_nanos())?;
+        }
     }
     Ok(())
 }
