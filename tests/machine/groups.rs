@@ -94,3 +94,27 @@ fn a_stop_ends_the_scope_in_order() {
     let at = |words: &str| events.find(words).unwrap_or_else(|| panic!("no `{words}` in {events}"));
     assert!(at("slow: ended with exit code 0") < at("one: SIGTERM sent"), "{events}");
 }
+
+#[test]
+fn without_a_scope_the_unit_s_own_group_serves() {
+    let name = "without_a_scope_the_unit_s_own_group_serves";
+    let Some(machine) = Machine::boot(name) else { return };
+    machine.sh("rm /usr/bin/systemd-run");
+    machine.write(CONFIG_FILE, CONFIG);
+    machine.sh("horus install");
+    machine.wait_for("all run", ALL_RUN);
+    let (one, hidden) = (pid_of(&machine, 1_000_001), pid_of(&machine, 1_000_003));
+    let group = "/sys/fs/cgroup/system.slice/horus.service";
+    assert_eq!(machine.sh(&format!("cat {group}/slot-one/cgroup.procs")), one);
+    assert!(machine.sh(&format!("cat {group}/slot-hider/cgroup.procs")).lines().any(|pid| pid == hidden));
+    assert_eq!(
+        machine.sh(&format!("cat {group}/cgroup.subtree_control")),
+        "",
+        "Horus could never be started again"
+    );
+    let first = machine.shows("MainPID");
+    machine.sh(&format!("kill -KILL {first}"));
+    replaced(&machine, &first);
+    assert_eq!(pid_of(&machine, 1_000_001), one);
+    machine.sh("horus stop hider && ! pgrep -x -f '/bin/sleep 100000[23]'");
+}

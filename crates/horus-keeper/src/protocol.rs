@@ -208,6 +208,16 @@ pub enum Event {
         /// For people.
         error: String,
     },
+    /// Before a start: processes of an earlier life of the slot were found, of which nobody has a record. They are ended
+    /// first; `Started` or `StartFailed` follow.
+    Leftovers {
+        /// Where.
+        slot: SlotName,
+        /// Which run waits.
+        generation: Generation,
+        /// Some of them, at most [`MAX_NAMED_SURVIVORS`].
+        processes: Vec<LeftBehind>,
+    },
     /// Nothing was started, because somebody holds what the slot wants for itself. The run number is still free.
     Blocked {
         /// Where.
@@ -378,6 +388,15 @@ pub struct Hello {
     /// What it found wrong on disk when it began, for people; the worst is over, or is in `unreadable`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
+}
+
+/// A process that was left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftBehind {
+    /// Which.
+    pub process: ProcessId,
+    /// Its command, secrets hidden; empty if that cannot be seen.
+    pub command: String,
 }
 
 /// A slot of which nobody knows what it does.

@@ -175,6 +175,9 @@ impl Keeper {
         let killed = u32::try_from(kill.killed.len()).unwrap_or(u32::MAX);
         let event = Event::Gone { slot: slot.name.clone(), generation: kill.generation, killed };
         self.release_locks(index);
+        if self.start_what_waited(index) {
+            return;
+        }
         self.tell(event);
     }
 

@@ -14,6 +14,7 @@ mod ending;
 mod exclusive;
 mod groups;
 mod killing;
+mod leftovers;
 mod observers;
 mod requests;
 mod sink;
@@ -173,6 +174,8 @@ pub(crate) struct Keeper {
     complaints: u32,
     /// Told in every Hello.
     remarks: Vec<String>,
+    /// Who bore the marks of a slot when we began, by slot; looked at once, before the slot's first start.
+    marked: BTreeMap<SlotName, Vec<ProcessId>>,
     /// How many orphans were reaped that no kill had hit and no look had seen.
     strange_orphans: u64,
 }
@@ -229,12 +232,14 @@ impl Keeper {
             leaving: false,
             complaints: 0,
             remarks,
+            marked: BTreeMap::new(),
             strange_orphans: 0,
             directory,
         };
         keeper.open_groups();
         keeper.notice_boot();
         doing("read the slots", keeper.adopt_all(handover))?;
+        keeper.notice_the_marked();
         Ok(keeper)
     }
 

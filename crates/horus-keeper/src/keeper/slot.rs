@@ -3,7 +3,7 @@
 use crate::keeper::exclusive::{Lock, Owed};
 use crate::keeper::killing::Kill;
 use crate::keeper::sink::Sink;
-use crate::protocol::{ExitStatus, Generation, SlotName, SlotState, SlotView, UnreadableSlot};
+use crate::protocol::{ExitStatus, Generation, SlotName, SlotState, SlotView, StartSpec, UnreadableSlot};
 use crate::slots::SlotDirectory;
 use horus_sys::cgroup::Cgroup;
 use horus_sys::launch::{Failed, Report};
@@ -29,6 +29,8 @@ pub(crate) struct Slot {
     /// What it holds for itself, from before its program runs until nobody of its tree lives.
     pub(crate) locks: Vec<Lock>,
     pub(crate) owed: Option<Owed>,
+    /// A start that waits until nobody of an earlier life is left.
+    pub(crate) pending: Option<Box<StartSpec>>,
     /// The main process of the newest run, ended or not.
     pub(crate) last_main: Option<ProcessId>,
     /// What else came from the slot and was alive at the last look.
@@ -69,6 +71,7 @@ impl Slot {
             kill: None,
             locks: Vec::new(),
             owed: None,
+            pending: None,
             last_main: None,
             strays: Vec::new(),
             earliest_start: u64::MAX,

@@ -52,6 +52,9 @@ impl Keeper {
         self.check_log(spec)?;
         let program = resolve(spec)?;
         let index = self.free_slot(spec)?;
+        if self.sweep_first(index, spec) {
+            return Ok(());
+        }
         self.take_locks(index, &spec.exclusive)?;
         // What fails from here on has left nobody behind.
         self.launch(index, spec, &program).inspect_err(|_| self.release_locks(index))

@@ -32,6 +32,7 @@ impl Keeper {
                 continue;
             }
             self.client = Some(client);
+            self.forget_what_waits();
             self.name_client_in_locks();
             self.tell(Event::Hello(self.hello()));
         }

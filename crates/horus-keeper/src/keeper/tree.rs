@@ -93,6 +93,16 @@ pub(crate) fn marked_run(pid: i32, slot: &SlotName, run_directory: &Path) -> Opt
     std::str::from_utf8(run_in(&environment, slot, run_directory)?).ok()?.parse().ok().map(Generation)
 }
 
+/// Which slot of this run directory the marks of this process name.
+pub(crate) fn marked_slot(pid: i32, run_directory: &Path) -> Option<SlotName> {
+    let environment = process::environment(pid).ok()?;
+    let prefix = [SLOT_VARIABLE.as_bytes(), b"="].concat();
+    let mark = environment.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(&prefix[..]))?;
+    let slot = std::str::from_utf8(mark).ok()?.split('/').next()?;
+    let slot = SlotName::try_from(slot).ok()?;
+    is_marked(&environment, &slot, run_directory).then_some(slot)
+}
+
 fn run_in<'e>(environment: &'e [u8], slot: &SlotName, run_directory: &Path) -> Option<&'e [u8]> {
     use std::os::unix::ffi::OsStrExt;
     let value = |name: &str| {

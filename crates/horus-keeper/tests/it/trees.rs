@@ -1,6 +1,6 @@
 //! Whole trees: strays are counted, killed and seen gone, however they hide.
 
-use crate::support::{Place, exe, name, until};
+use crate::support::{Place, exe, kill, name, until};
 use horus_keeper::protocol::{Event, Generation, Request, Scope, SlotState};
 use horus_sys::process::{self, ProcessId};
 use horus_sys::signal::Signal;
@@ -167,6 +167,38 @@ fn a_slot_is_forgotten_only_when_nothing_of_it_lives() {
     client.wait("Forgotten", |event| matches!(event, Event::Forgotten { .. }));
     assert!(!place.run.join("slots/bot").exists());
     client.run(place.shell("bot", 1, "exit 0"));
+}
+
+#[test]
+fn what_an_earlier_life_left_is_named_and_ended_before_a_start() {
+    let place = Place::new();
+    let mut client = place.attach();
+    let file = place.path("pids").display().to_string();
+    let script = format!("setsid sh -c 'echo $$ >> {file}; exec sleep 1000' & exec sleep 1001");
+    let main = client.run(place.shell("bot", 1, &script));
+    let neighbour = client.run(place.shell("neighbour", 1, "exec sleep 1000"));
+    let left = pids(&place, "pids", 1)[0];
+    client.kill_keeper();
+    kill(&main);
+    // Even its records are gone.
+    std::fs::remove_dir_all(place.run.join("slots/bot")).unwrap();
+    let mut client = place.attach();
+    let ran = place.path("ran").display().to_string();
+    // A zombie is no life.
+    let look = format!("grep -q 'State:.[^Z]' /proc/{}/status && echo alive > {ran}", left.pid);
+    client.start(place.shell("bot", 1, &format!("{look}; exec sleep 1000")));
+    let found = client.wait("Leftovers", |event| matches!(event, Event::Leftovers { .. }));
+    let Event::Leftovers { slot, processes, .. } = found else { unreachable!() };
+    assert_eq!((slot, processes.len(), processes[0].process), (name("bot"), 1, left));
+    assert!(processes[0].command.contains("sleep 1000"), "{processes:?}");
+    client.wait("Started", |event| matches!(event, Event::Started { .. }));
+    assert!(!process::is_alive(&left) && process::is_alive(&neighbour));
+    assert!(!std::path::Path::new(&ran).exists(), "two lives at a time");
+    // Once: the next start finds nobody.
+    client.kill_tree("bot", 1);
+    client.exited("bot");
+    client.run(place.shell("bot", 2, "exec sleep 1000"));
+    assert!(!client.so_far().iter().any(|event| matches!(event, Event::Leftovers { .. })));
 }
 
 #[test]

@@ -178,6 +178,12 @@ pub(super) fn heard(owner: &mut Owner, event: Event) {
             let error = named(owner, &slot, step, error);
             tell(owner, &slot, |_| Observation::SpawnFailed { generation: Generation(generation.0), error });
         }
+        Event::Leftovers { slot, processes, .. } => {
+            let named: Vec<String> =
+                processes.iter().map(|left| format!("pid {} ({})", left.process.pid, left.command)).collect();
+            let named = named.join(", ");
+            note(owner, format!("{slot}: left over from an earlier life, ended before its start: {named}"));
+        }
         Event::Blocked { slot, generation, key, holder } => {
             let by = format!("waits for {key}, held by {holder}");
             tell(owner, &slot, |_| Observation::Blocked { generation: Generation(generation.0), by });
