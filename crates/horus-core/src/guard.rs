@@ -289,7 +289,8 @@ impl Guard {
             }
             State::Open | State::OneAtATime => {}
         }
-        let other = self.on_trial().filter(|other| *other != name)?;
+        let trial = self.on_trial().cloned().or_else(|| Some(self.awaited(now)?.name));
+        let other = trial.as_ref().filter(|other| *other != name)?;
         // Most are well again: whoever hangs by himself does not wait for a proof that takes an hour. After a restart of Horus
         // nobody knows who else was red.
         if self.red.contains_key(other) && !self.is_common() {
@@ -372,6 +373,11 @@ impl Guard {
             State::OneAtATime if self.trial.is_none() && !common => {
                 self.state = State::Open;
                 Some(Change::Opened)
+            }
+            State::OneAtATime if self.trial.is_none() => {
+                // Who stands by now may share the cause of one that was restarted earlier, and is not proven yet.
+                self.trial = self.awaited(now);
+                None
             }
             State::Open | State::Closed { .. } | State::OneAtATime => None,
         };

@@ -16,6 +16,8 @@ mod fleet;
 mod jobs;
 #[path = "judge/proofs.rs"]
 mod proofs;
+#[path = "judge/trials.rs"]
+mod trials;
 #[path = "judge/work.rs"]
 mod work;
 
