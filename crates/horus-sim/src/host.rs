@@ -139,7 +139,7 @@ impl World {
         let by = if self.random.chance(0.5) { by } else { -by };
         self.keep_latest_wall();
         self.host.wall_offset += by;
-        self.witness.register.clock_was_set = true;
+        self.witness.register.clock_is_set(self.now);
         if by < 0 {
             (0..self.places.len()).for_each(|place| self.witness.owes_no_time(place));
         }

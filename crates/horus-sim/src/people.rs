@@ -87,6 +87,12 @@ impl World {
             }
             return;
         };
+        if !service.progress.is_empty() && self.random.chance(0.2) {
+            let twice = self.random.chance(0.6);
+            service.progress.values_mut().for_each(|work| work.stalled *= 2);
+            service.progress.retain(|_, _| twice);
+            return;
+        }
         match how {
             2 | 3 => service.deadline *= 2,
             4 => {
@@ -126,6 +132,7 @@ impl World {
         if !service.beats.iter().any(|beat| matches!(beat, BeatPlan::Http(_))) {
             service.values.clear();
             service.funnels.clear();
+            service.progress.clear();
         }
     }
 

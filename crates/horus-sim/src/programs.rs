@@ -63,6 +63,11 @@ pub(crate) struct Process {
     pub(crate) blocked_until: Nanos,
     /// Its products do not grow any more beyond this.
     pub(crate) barren_at: Option<u64>,
+    /// Its work stands still at this count, and how often that has begun.
+    work_stands_at: Option<u64>,
+    pub(crate) work_epoch: u32,
+    /// When its work last began to move.
+    work_healed: Nanos,
     pub(crate) ignores_term: bool,
     /// SIGKILL takes so long.
     pub(crate) dies_slowly: Nanos,
@@ -96,6 +101,9 @@ impl Process {
             healed: started,
             blocked_until: 0,
             barren_at: None,
+            work_stands_at: None,
+            work_epoch: 0,
+            work_healed: started,
             ignores_term: false,
             dies_slowly: 0,
             strays: 0,
@@ -152,6 +160,32 @@ impl Process {
             Condition::Busy { until } => until <= now,
             Condition::Starting | Condition::Works | Condition::Idle | Condition::Halted => false,
         }
+    }
+
+    /// Its work stands still from now on, or moves again. True if that is new.
+    pub(crate) fn hold_work(&mut self, now: Nanos, stands: bool) -> bool {
+        if self.work_stands_at.is_some() == stands {
+            return false;
+        }
+        (self.work_stands_at, self.work_healed) = (stands.then(|| self.ticks(now)), now);
+        self.work_epoch += 1;
+        true
+    }
+
+    /// The counter of its declared work: one step with each turn of its loop.
+    pub(crate) fn work(&self, now: Nanos) -> u64 {
+        self.work_stands_at.map_or(self.ticks(now), |stop| self.ticks(now).min(stop))
+    }
+
+    /// Does its work stand still, whether its loop turns or not?
+    pub(crate) fn work_stands(&self, now: Nanos) -> bool {
+        self.work_stands_at.is_some() || self.hangs(now)
+    }
+
+    /// Whoever has asked since then has heard its work move. `None`: it does not.
+    pub(crate) fn work_moves_since(&self) -> Option<Nanos> {
+        let turning = self.turning_since.filter(|_| self.work_stands_at.is_none());
+        turning.map(|since| since.max(self.work_healed) + 2 * self.period)
     }
 
     pub(crate) fn become_(&mut self, condition: Condition) {

@@ -29,6 +29,7 @@ pub fn summary(harvest: &Harvest, took: Duration) -> String {
     line("incidents, notices", format!("{}, {}", tally.incidents, tally.notices));
     line("proofs, breakers", format!("{}, {}", tally.proofs, tally.breakers));
     line("runs of jobs", format!("{} finished, {} times skipped or missed", tally.runs, tally.skipped));
+    line("declared work", work(tally));
     line("violations", harvest.failures.len().to_string());
     text
 }
@@ -39,6 +40,11 @@ fn kills(tally: &Tally) -> String {
         "{kills} ({kills_of_hung} of programs that hung, {kills_of_healthy} of healthy ones; {kills_forgotten} \
          forgotten by a killed Horus)"
     )
+}
+
+fn work(tally: &Tally) -> String {
+    let Tally { stalls, stalls_seen, kills_of_stalled, .. } = tally;
+    format!("{stalls} standstills, {stalls_seen} verdicts, {kills_of_stalled} kills")
 }
 
 fn hangs(tally: &Tally) -> String {
@@ -83,6 +89,9 @@ pub fn choices(options: &crate::world::options::Options) -> String {
             "  {name}: {beats:?} every {every:?}, deadline {:?}, startup {:?}, prove {:?}, {:?}, ready {:?}, after {:?}",
             plan.deadline, plan.startup, plan.kills.prove, plan.restart.on, plan.ready, plan.after
         );
+        for work in plan.progress.values() {
+            let _ = writeln!(text, "      {work:?}");
+        }
         if let Some(schedule) = &plan.schedule {
             let _ = writeln!(text, "      {schedule:?}");
         }

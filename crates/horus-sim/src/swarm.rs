@@ -112,6 +112,9 @@ impl Tally {
             (&mut self.breakers, other.breakers),
             (&mut self.runs, other.runs),
             (&mut self.skipped, other.skipped),
+            (&mut self.kills_of_stalled, other.kills_of_stalled),
+            (&mut self.stalls, other.stalls),
+            (&mut self.stalls_seen, other.stalls_seen),
             (&mut self.lives, other.lives),
             (&mut self.kills_forgotten, other.kills_forgotten),
         ];

@@ -40,12 +40,18 @@ fn no_seed_breaks_a_guarantee() {
     let tally = &harvest.tally;
     assert!(tally.kills > tally.seeds / 10 && tally.seen > tally.seeds / 4, "{tally:?}");
     assert!(tally.runs > tally.seeds && tally.skipped > tally.seeds / 10, "{tally:?}");
+    assert!(tally.stalls > tally.seeds / 10 && tally.kills_of_stalled > tally.seeds / 100, "{tally:?}");
     assert!(tally.lives > tally.seeds && tally.breakers > 0 && tally.proofs > 0, "{tally:?}");
 }
 
 /// Seeds that once broke a guarantee, and why. What a seed chooses for newer kinds of services is drawn apart, so that these go
 /// on meaning what they meant.
-const KEPT: [(u64, Length, &str); 10] = [
+const KEPT: [(u64, Length, &str); 15] = [
+    (6_629, Length::Short, "a trial of the same cause was forgotten when a third silence came between"),
+    (10_615, Length::Short, "what was lawful when it was decided was not a moment later, at the signal"),
+    (7_970, Length::Short, "one move of a number is enough to be red, and to be counted"),
+    (12_797, Length::Short, "the clock was set out of a maintenance window: it ended then"),
+    (5_801, Length::Short, "a person closed the breaker between a try and its signal"),
     (8_004_832, Length::Ages, "a program that is slow again and again turned without a tick"),
     (7_001_652, Length::Ages, "people restarted what they were told about after all was well"),
     (199, Length::Short, "who has halted on purpose is not red"),
@@ -215,6 +221,98 @@ fn a_run_that_takes_too_long_and_is_not_told_is_noticed() {
         });
     }
     assert_noticed(hush, "invariant_an_overlong_run_is_told");
+}
+
+#[test]
+fn a_restart_for_work_that_nobody_declared_or_that_moves_is_noticed() {
+    fn forge(commands: &mut Vec<Command>, probe: &Probe<'_>) {
+        forge_a_kill(commands, probe);
+        for command in commands {
+            if let Command::Signal { reason, .. } = command {
+                reason.rule = Rule::Stalled;
+            }
+        }
+    }
+    assert_noticed(forge, "invariant_g1_moving_work_is_never_signalled");
+}
+
+#[test]
+fn a_restart_for_what_a_program_produces_is_noticed() {
+    fn forge(commands: &mut Vec<Command>, _: &Probe<'_>) {
+        for command in commands {
+            if let Command::Signal { reason, .. } = command {
+                reason.rule = Rule::Funnel;
+            }
+        }
+    }
+    assert_noticed(forge, "invariant_g8_no_restart_for_a_value_fault");
+}
+
+#[test]
+fn a_standstill_of_work_that_is_not_judged_is_noticed() {
+    fn mute(commands: &mut Vec<Command>, _: &Probe<'_>) {
+        use horus_core::event::What;
+        use horus_core::verdict::Verdict;
+        commands.retain(|command| {
+            let Command::Record(event) = command else { return true };
+            match &event.what {
+                What::Judged { to, .. } => *to != Verdict::WorkStalled,
+                What::IncidentOpened { reason, .. } => reason.rule != Rule::Stalled,
+                _ => true,
+            }
+        });
+    }
+    assert_noticed(mute, "invariant_g4_stalled_work_reaches_its_verdict");
+}
+
+#[test]
+fn a_standstill_of_work_that_nobody_is_told_of_is_noticed() {
+    fn mute(commands: &mut Vec<Command>, _: &Probe<'_>) {
+        use horus_core::notice::Story;
+        commands.retain(|command| match command {
+            Command::Signal { reason, .. } => reason.rule != Rule::Stalled,
+            Command::KillTree { reason, .. } => reason.rule != Rule::Silent,
+            Command::Tell(notice) => match &notice.story {
+                Story::StuckObserved { how, .. } | Story::StuckRestarting { how, .. } => {
+                    !how.contains("cycles")
+                }
+                _ => true,
+            },
+            _ => true,
+        });
+    }
+    assert_noticed(mute, "invariant_g4_no_stalled_work_stays_untold");
+}
+
+thread_local! {
+    /// The service that was last restarted for its work.
+    static STALLED: std::cell::RefCell<Option<String>> = const { std::cell::RefCell::new(None) };
+}
+
+#[test]
+fn a_stall_that_is_called_proven_before_its_work_has_moved_is_noticed() {
+    fn hurry(commands: &mut Vec<Command>, _: &Probe<'_>) {
+        use horus_core::event::{Event, What};
+        let mut forged = Vec::new();
+        for command in commands.iter() {
+            match command {
+                Command::Signal { service, reason, .. } if reason.rule == Rule::Stalled => {
+                    STALLED.set(Some(service.to_string()));
+                }
+                Command::Start { service, generation, .. } => {
+                    if let Some(subject) = STALLED.take().filter(|stalled| *stalled == service.to_string()) {
+                        let (generation, incident) = (Some(*generation), None);
+                        let what = What::Proven { after: Duration::ZERO };
+                        let event = Event { subject, generation, incident, what };
+                        forged.push(Command::Record(Box::new(event)));
+                    }
+                }
+                _ => {}
+            }
+        }
+        commands.append(&mut forged);
+    }
+    assert_noticed(hurry, "invariant_g2_a_stall_is_proven_by_moving");
 }
 
 #[test]

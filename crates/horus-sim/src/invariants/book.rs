@@ -29,6 +29,8 @@ pub(crate) struct Ledger {
     pub(crate) kills: Vec<Nanos>,
     /// Kills since the last proof or pardon.
     pub(crate) unproven: u32,
+    /// The last kill was for declared work that stood still.
+    pub(crate) stalled: bool,
     pub(crate) breaker_open: Option<Nanos>,
     pub(crate) exits_unproven: u32,
     /// A hold is in force, until then if it expires.

@@ -15,14 +15,14 @@
 use std::time::Duration;
 
 use horus_core::notice::IncidentKind;
-use horus_core::plan::BeatPlan;
+use horus_core::plan::{BeatPlan, ServicePlan};
 
 use super::{Scene, Witness};
 use crate::world::options::{Mishap, nanos};
 use crate::world::queue::{Nanos, SECOND};
 
 /// What is waited for beyond twice the deadline: evidence, the store, a second for each.
-const ACT_SLACK: Nanos = 18 * SECOND;
+pub(super) const ACT_SLACK: Nanos = 18 * SECOND;
 
 /// Whether a maintenance window still goes on is looked at so often.
 const WINDOW_LOOK: Nanos = 30 * SECOND;
@@ -68,6 +68,8 @@ pub(crate) struct Register {
     pub(crate) slept: Nanos,
     /// Ages that went through a file are not to be trusted any more.
     pub(crate) clock_was_set: bool,
+    /// The last time that it was.
+    clock_set_at: Nanos,
     /// Delays of detection over their bounds, in thousandths.
     pub(crate) delays: Vec<u32>,
     /// Limits are stretched to so many per cent, since then. 0: not stretched yet.
@@ -77,7 +79,7 @@ pub(crate) struct Register {
 }
 
 /// After a suspend, a clock step or a standstill of Horus nothing is killed for so long.
-const SETTLE: Nanos = 30 * SECOND;
+pub(super) const SETTLE: Nanos = 30 * SECOND;
 /// Own lateness from which on everybody is let settle.
 const SETTLES_FROM: Nanos = 5 * SECOND;
 
@@ -102,6 +104,21 @@ impl Register {
         for hang in self.hangs.iter_mut().filter(|hang| hang.fate == Fate::Seen) {
             hang.fate = if hang.lasts { Fate::Unseen } else { Fate::Seen };
         }
+    }
+
+    /// When limits were last stretched, or shrank. 0: never.
+    pub(super) fn pressed_at(&self) -> Nanos {
+        self.slow.1
+    }
+
+    /// Something last happened to the machine then that lets everybody settle.
+    pub(super) fn settled(&self) -> Nanos {
+        self.settled_at
+    }
+
+    /// The time of day is set.
+    pub(crate) fn clock_is_set(&mut self, now: Nanos) {
+        (self.clock_was_set, self.clock_set_at) = (true, now);
     }
 
     /// Nothing is killed for a while.
@@ -206,15 +223,37 @@ impl Witness {
         // Polls before the hang may have been lost: then the last turn of the loop is heard of long after it.
         let start = start.max(seen.last_fresh.unwrap_or_default().saturating_sub(poll));
         // Limits that shrink in the middle of a silence stay in force for another deadline.
-        let relaxed = self.register.slow.1 + nanos(plan.deadline) + poll + SECOND;
+        let relaxed = self.register.slow.1 + slow_grace(plan) + poll + SECOND;
         Some((start.max(relaxed.saturating_sub(bound)), bound))
     }
 
     /// The deadline in force: doubled for each unproven kill, as often as kills are allowed at all.
     pub(super) fn patience(&self, scene: &Scene<'_>, place: usize) -> Nanos {
+        scene.plan_of(place).map_or(Nanos::MAX, |plan| self.stretched(scene, place, nanos(plan.deadline)))
+    }
+
+    /// A limit of the plan, as it is in force.
+    pub(super) fn stretched(&self, scene: &Scene<'_>, place: usize, limit: Nanos) -> Nanos {
         let Some(plan) = scene.plan_of(place) else { return Nanos::MAX };
         let doublings = self.book.ledgers[place].unproven.min(plan.kills.limit.saturating_sub(1)).min(10);
-        nanos(plan.deadline).saturating_mul(1 << doublings) / 100 * self.register.percent()
+        limit.saturating_mul(1 << doublings) / 100 * self.register.percent()
+    }
+
+    /// A maintenance window goes on for it, or has ended within `since`: by itself, or because the clock was set.
+    pub(super) fn was_in_a_window(&self, scene: &Scene<'_>, place: usize, since: Nanos) -> bool {
+        let set = self.register.clock_was_set && scene.now < self.register.clock_set_at.saturating_add(since);
+        (set && !scene.plan.maintenance.is_empty())
+            || scene.was_in_a_window(place, Duration::from_nanos(since))
+    }
+
+    /// Was anybody told of it, or of something that all share?
+    pub(super) fn is_told(&self, place: usize) -> bool {
+        // What all share is told once for all of them.
+        let common =
+            |open: &super::Open| matches!(open.kind, IncidentKind::CommonCause | IncidentKind::Demoted);
+        self.book.incidents.values().any(|open| {
+            open.version > 0 && (open.place == Some(place) || (open.place.is_none() && common(open)))
+        })
     }
 
     /// Looks at a hang whose bound is over, or was when the look was planned.
@@ -287,27 +326,26 @@ impl Witness {
             plan.map_or(0, |plan| nanos(plan.startup) << self.overdue[hang.place].min(5))
         };
         // What is still so at the end of a window is judged, and told, as if nobody had been there.
-        if scene.was_in_a_window(hang.place, Duration::from_nanos(WINDOW_LOOK + poll + ACT_SLACK)) {
+        if self.was_in_a_window(scene, hang.place, WINDOW_LOOK + poll + ACT_SLACK) {
             return Check::At(scene.now + WINDOW_LOOK);
         }
-        let relaxed =
-            self.register.slow.1 + 2 * plan.map_or(0, |plan| nanos(plan.deadline)) + poll + ACT_SLACK;
+        let relaxed = self.register.slow.1 + 2 * plan.map_or(0, slow_grace) + poll + ACT_SLACK;
         let due = (start + limit + poll + ACT_SLACK).max(settled).max(relaxed);
         if scene.now < due {
             return Check::At(due);
         }
         let signalled = self.seen[hang.place].signalled == Some(self.seen[hang.place].generation);
-        // What all share is told once for all of them.
-        let common =
-            |open: &super::Open| matches!(open.kind, IncidentKind::CommonCause | IncidentKind::Demoted);
-        let told = self.book.incidents.values().any(|open| {
-            open.version > 0 && (open.place == Some(hang.place) || (open.place.is_none() && common(open)))
-        });
-        if !signalled && !told {
+        if !signalled && !self.is_told(hang.place) {
             let subject = Self::name(scene, hang.place);
             let text = format!("{:?} was seen, is neither acted upon nor told", hang.how);
             self.broken(scene, "invariant_g4_no_hang_stays_untold", &subject, text);
         }
         Check::Over
     }
+}
+
+/// Limits that shrink in the middle of a silence stay in force for so long.
+fn slow_grace(plan: &ServicePlan) -> Nanos {
+    let work = plan.progress.values().map(|work| work.stalled).max().unwrap_or_default();
+    nanos(plan.deadline.max(work))
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use horus_core::ids::{Generation, IncidentId};
 use horus_core::plan::RestartPlan;
+use horus_core::reason::Reason;
 use horus_core::time::Human;
 
 use super::seen::Seen;
+use super::work::is_for_work;
 use super::{Scene, Witness};
 use crate::world::options::nanos;
 use crate::world::queue::{MS, Nanos, SECOND};
@@ -45,9 +47,11 @@ impl Witness {
         let Some(plan) = scene.plan_of(place) else { return };
         let (now, ledger) = (scene.now, &self.book.ledgers[place]);
         let today = ledger.kills_of_the_day(now.saturating_add(self.register.slept));
-        let opened = ledger.breaker_open.max(ledger.kills.last().copied());
+        let tried = self.seen[place].sentence.as_ref().and_then(|sentence| sentence.breaker_open);
+        let breaker_open = tried.or(ledger.breaker_open);
+        let opened = breaker_open.max(ledger.kills.last().copied());
         let retry = plan.kills.retry.map(nanos);
-        let fault = if let Some(since) = ledger.breaker_open.and(opened) {
+        let fault = if let Some(since) = breaker_open.and(opened) {
             match retry {
                 None => Some("the breaker is open, and no further try is allowed".to_owned()),
                 Some(retry)
@@ -78,12 +82,13 @@ impl Witness {
         }
     }
 
-    pub(super) fn counts_kill(&mut self, scene: &Scene<'_>, place: usize) {
-        let now = scene.now;
+    pub(super) fn counts_kill(&mut self, scene: &Scene<'_>, place: usize, reason: &Reason) {
+        let (now, stalled) = (scene.now, is_for_work(reason));
         self.change_ledger(place, |ledger| {
             ledger.kills.retain(|at| now.saturating_sub(*at) < 2 * crate::world::queue::DAY);
             ledger.kills.push(now);
             ledger.unproven += 1;
+            ledger.stalled = stalled;
         });
     }
 
@@ -93,13 +98,28 @@ impl Witness {
     /// share count all that are red, and whoever was restarted for a silence that began together with the newest of theirs; both
     /// kinds have to be waited for, and so has anybody who was restarted while as many were red.
     pub(super) fn invariant_g3_one_at_a_time(&mut self, scene: &Scene<'_>, place: usize) {
+        let (common, waits) = self.waits_for_another(scene, place);
+        // What was lawful when it was decided is carried out: a moment later somebody else may be well again.
+        let decided = self.seen[place].sentence.as_ref().is_none_or(|sentence| sentence.not_alone);
+        if let Some(text) = waits.filter(|_| decided) {
+            let subject = Self::name(scene, place);
+            self.broken(scene, "invariant_g3_one_at_a_time", &subject, text);
+        }
+        let seen = &self.seen[place];
+        let onset = seen.onset.unwrap_or_else(|| seen.faulty_since());
+        let until = scene.now + self.least_term(scene, place);
+        self.guard.trials.insert(place, Trial { onset, common, until });
+    }
+
+    /// Are as many as the guard's share red? And whom this restart has to wait for then, in words.
+    pub(super) fn waits_for_another(&mut self, scene: &Scene<'_>, place: usize) -> (bool, Option<String>) {
         let now = scene.now;
         let watched = |seen: &&Seen| seen.alive && seen.ready && !seen.sources.is_empty();
         let watched = self.seen.iter().filter(watched).count();
         let red: Vec<usize> = (0..self.seen.len())
             .filter(|other| *other == place || self.seen[*other].asks_for_a_restart())
             .collect();
-        let onset = |seen: &Seen| seen.onset.unwrap_or_else(|| seen.silent_since());
+        let onset = |seen: &Seen| seen.onset.unwrap_or_else(|| seen.faulty_since());
         let newest = red.iter().map(|other| onset(&self.seen[*other])).max().unwrap_or_default();
         self.guard.trials.retain(|other, trial| *other != place && trial.until > now);
         let near = |trial: &Trial| newest.abs_diff(trial.onset) <= TRICKLE;
@@ -107,19 +127,16 @@ impl Witness {
         let count = red.len() + restarted.count();
         let common = count >= (watched * 3).div_ceil(10).max(2);
         let first = self.guard.trials.iter().find(|(_, trial)| trial.common || near(trial));
-        if let Some((other, trial)) = first.filter(|_| common) {
-            let (subject, first) = (Self::name(scene, place), Self::name(scene, *other));
-            let names: Vec<String> = red.iter().map(|place| Self::name(scene, *place)).collect();
-            let text = format!(
-                "{count} of {watched} are red ({}), and {first}, silent from {}, is neither proven nor has it failed",
+        let names: Vec<String> = red.iter().map(|place| Self::name(scene, *place)).collect();
+        let waits = first.filter(|_| common).map(|(other, trial)| {
+            format!(
+                "{count} of {watched} are red ({}), and {}, silent from {}, is neither proven nor has it failed",
                 names.join(", "),
+                Self::name(scene, *other),
                 Human(Duration::from_nanos(trial.onset))
-            );
-            self.broken(scene, "invariant_g3_one_at_a_time", &subject, text);
-        }
-        let onset = onset(&self.seen[place]);
-        let until = now + self.least_term(scene, place);
-        self.guard.trials.insert(place, Trial { onset, common, until });
+            )
+        });
+        (common, waits)
     }
 
     /// So long a restart may at least take to be proven or to fail.
@@ -175,6 +192,7 @@ impl Witness {
     pub(super) fn sees_proof(&mut self, scene: &Scene<'_>, place: usize) {
         self.counts.proofs += 1;
         self.trial_ends(place);
+        self.invariant_g2_a_stall_is_proven_by_moving(scene, place);
         self.invariant_g2_proof_is_fresh_ticks(scene, place);
         if self.book.ledgers[place].unproven > 0 {
             // The patience that is gone with this proof was in force until now.

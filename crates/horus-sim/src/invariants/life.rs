@@ -7,6 +7,7 @@ use horus_core::reason::{Reason, Rule};
 use horus_core::time::Human;
 use std::time::Duration;
 
+use super::work::is_for_work;
 use super::{Fate, Register, Scene, Witness, is_judgement};
 use crate::programs::{Condition, Process};
 use crate::world::options::nanos;
@@ -26,7 +27,11 @@ impl Witness {
         reason: &Reason,
     ) {
         if is_judgement(reason.rule) {
-            self.invariant_g1_life_is_never_signalled(scene, place, generation, reason);
+            if is_for_work(reason) {
+                self.invariant_g1_moving_work_is_never_signalled(scene, place, generation, reason);
+            } else {
+                self.invariant_g1_life_is_never_signalled(scene, place, generation, reason);
+            }
             self.invariant_g2_kills_are_bounded(scene, place);
             self.invariant_g3_one_at_a_time(scene, place);
             self.invariant_g4_evidence_and_notice_come_first(scene, place, generation);
@@ -34,7 +39,7 @@ impl Witness {
             self.invariant_g8_no_restart_for_a_value_fault(scene, place, reason);
             self.invariant_g9_observe_signals_nothing(scene, place, reason);
             self.invariant_no_restart_inside_a_window(scene, place, reason);
-            self.counts_kill(scene, place);
+            self.counts_kill(scene, place, reason);
         } else {
             self.invariant_g6_no_signal_without_an_order(scene, place, reason);
             self.counts.signals_by_order += 1;
@@ -74,14 +79,19 @@ impl Witness {
         let truth = scene.places[place].process.as_ref().filter(|process| process.generation == generation);
         let well = truth.and_then(|process| truly_well(process, plan, now));
         let hung = truth.is_some_and(|process| process.hangs(now));
-        self.counts.kills += 1;
-        self.counts.kills_of_hung += u64::from(hung);
-        self.counts.kills_of_healthy += u64::from(well.is_some());
+        self.counts_judged(hung, well.is_some());
         if let Some(why) = heard.or(well) {
             let text =
                 format!("{why}; the deadline is {}; it is signalled because: {reason}", human(deadline));
             self.broken(scene, NAME, &subject, text);
         }
+    }
+
+    /// A soft signal by the judge: what was true of its program.
+    pub(super) fn counts_judged(&mut self, hung: bool, healthy: bool) {
+        self.counts.kills += 1;
+        self.counts.kills_of_hung += u64::from(hung);
+        self.counts.kills_of_healthy += u64::from(healthy);
     }
 
     /// Restarts are for loops that hang, never for what they produce.

@@ -17,6 +17,7 @@ mod life;
 mod people;
 pub(crate) mod seen;
 mod telling;
+mod work;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use horus_core::event::{Event, What};
 use horus_core::ids::ServiceName;
 use horus_core::notice::Story;
 use horus_core::observation::{Declared, HostObservation, Input, Observation};
-use horus_core::plan::{MaintenancePlan, Plan};
+use horus_core::plan::{MaintenancePlan, Plan, ServicePlan};
 use horus_core::reason::Rule;
 use horus_core::verdict::Verdict;
 use jiff::Timestamp;
@@ -118,6 +119,9 @@ pub(crate) struct Counts {
     pub(crate) kills_forgotten: u64,
     pub(crate) runs: u64,
     pub(crate) skipped: u64,
+    pub(crate) kills_of_stalled: u64,
+    pub(crate) stalls: u64,
+    pub(crate) stalls_seen: u64,
 }
 
 /// Watches one world.
@@ -230,6 +234,7 @@ impl Witness {
         let plan = scene.plan_of(place);
         let deadline = plan.map_or(std::time::Duration::ZERO, |plan| plan.deadline);
         self.invariant_an_overlong_run_is_told(scene, place);
+        self.looks_at_work(scene, place);
         let (now, seen) = (scene.now, &mut self.seen[place]);
         match observation {
             O::Spawned(instance) | O::Adopted(instance)
@@ -239,6 +244,9 @@ impl Witness {
             }
             O::Beat { generation, beat } if seen.alive && *generation == seen.generation => {
                 let _ = seen.hear(now, beat, deadline);
+                if let Some(work) = plan.and_then(|plan| plan.progress.values().next()) {
+                    seen.work.hear(now, beat, work);
+                }
             }
             O::SaidReady { generation } if seen.alive && *generation == seen.generation => {
                 seen.hear_ready(now, deadline);
@@ -268,7 +276,12 @@ impl Witness {
             let seen = &mut self.seen[place];
             if old != now_plan || mode {
                 seen.wishes += 1;
-                seen.judged_from = scene.now;
+                if is_judged_anew(old, now_plan) {
+                    // Whoever is at fault already stays so since when it was.
+                    (seen.onset, seen.judged_from) = (seen.onset.filter(|_| seen.at_fault), scene.now);
+                } else {
+                    seen.limits_shrink(scene.now);
+                }
                 seen.backoff = None;
                 changed.push(place);
             }
@@ -331,7 +344,10 @@ impl Witness {
             What::Judged { to, .. } => self.sees_verdict(scene, place, *to),
             What::KillDecided { .. } => {
                 let generation = event.generation.unwrap_or_default();
-                self.seen[place].sentence = Some(seen::Sentence { generation, ..seen::Sentence::default() });
+                let breaker_open = self.book.ledgers[place].breaker_open;
+                let not_alone = self.waits_for_another(scene, place).1.is_some();
+                let sentence = seen::Sentence { generation, breaker_open, not_alone, ..Default::default() };
+                self.seen[place].sentence = Some(sentence);
             }
             What::EvidenceCaptured { stage: horus_core::observation::CaptureStage::Verdict, .. } => {
                 if let Some(sentence) = &mut self.seen[place].sentence {
@@ -376,7 +392,9 @@ impl Witness {
             Verdict::WorkStalled => scene.plan_of(place).is_some_and(|plan| plan.funnels.is_empty()),
             _ => to != Verdict::ProbePath,
         };
-        self.seen[place].judged(red && curable);
+        let by_work = to == Verdict::WorkStalled && curable;
+        self.counts.stalls_seen += u64::from(by_work);
+        self.seen[place].judged(red && curable, by_work);
         if self.seen[place].at_fault {
             self.trial_ends(place);
         }
@@ -404,6 +422,15 @@ impl Witness {
         self.register.feels_pressure(now, 0.0);
         self.register.unsees();
     }
+}
+
+/// Other rules: what was lawful under the old ones is not held against it.
+fn is_judged_anew(old: Option<&ServicePlan>, new: Option<&ServicePlan>) -> bool {
+    let (Some(old), Some(new)) = (old, new) else { return true };
+    old.beats != new.beats
+        || old.deadline != new.deadline
+        || old.kills != new.kills
+        || old.progress != new.progress
 }
 
 fn is_job(scene: &Scene<'_>, place: usize) -> bool {

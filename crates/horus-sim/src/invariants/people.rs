@@ -68,6 +68,7 @@ impl Witness {
         self.seen[place].generation = generation;
         self.seen[place].alive = false;
         self.seen[place].sentence = None;
+        self.seen[place].work = super::work::WorkSeen::default();
     }
 
     /// No two live instances of one service, and no run number twice.

@@ -6,6 +6,7 @@ use horus_core::ids::{Generation, IncidentId};
 use horus_core::observation::{Beat, Declared};
 use horus_core::plan::{BeatKind, BeatPlan, ServicePlan};
 
+use super::work::WorkSeen;
 use crate::world::options::nanos;
 use crate::world::queue::Nanos;
 
@@ -22,6 +23,13 @@ pub(crate) struct SourceSeen {
     last_fresh: Option<Nanos>,
 }
 
+impl SourceSeen {
+    /// It was seen to move: a number that has changed, or more than one bare sign.
+    fn moves(&self) -> bool {
+        self.fresh >= 2 || (self.fresh > 0 && self.tick.is_some())
+    }
+}
+
 /// A kill on its way: which of its conditions are met.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sentence {
@@ -30,6 +38,10 @@ pub(crate) struct Sentence {
     pub(crate) told: bool,
     pub(crate) confirm: Option<(IncidentId, Nanos)>,
     pub(crate) stored: bool,
+    /// As many as the guard's share were red when it was decided, and somebody was waited for.
+    pub(crate) not_alone: bool,
+    /// The breaker was open when it was decided, since then: a person may close it before the signal.
+    pub(crate) breaker_open: Option<Nanos>,
 }
 
 /// What Horus was told about the run that lives.
@@ -63,8 +75,12 @@ pub(crate) struct Seen {
     pub(crate) red: bool,
     /// One that a restart may cure: not that of a probe whose own path fails.
     pub(crate) at_fault: bool,
+    /// For its work that stands still, not for its loop.
+    by_work: bool,
     /// When the silence began for which it was first judged so.
     pub(crate) onset: Option<Nanos>,
+    /// Its declared work.
+    pub(crate) work: WorkSeen,
 }
 
 impl Seen {
@@ -88,7 +104,9 @@ impl Seen {
             finished_at: None,
             red: false,
             at_fault: false,
+            by_work: false,
             onset: None,
+            work: WorkSeen::default(),
         };
         seen.listen(plan.map_or(&[], |plan| &plan.beats));
         seen
@@ -173,7 +191,9 @@ impl Seen {
         if !self.ready || self.last_fresh.is_none_or(|last| now - last > nanos(deadline)) {
             self.steady_from = now;
         }
-        (self.ready, self.last_fresh, self.onset) = (true, Some(now), None);
+        (self.ready, self.last_fresh) = (true, Some(now));
+        // A loop that turns says nothing about work.
+        self.onset = self.onset.filter(|_| self.by_work);
     }
 
     /// It asks for time.
@@ -193,15 +213,24 @@ impl Seen {
 
     /// Other limits are in force: no bound begins before now, but its silence began when it did.
     pub(crate) fn limits_shrink(&mut self, now: Nanos) {
-        self.onset.get_or_insert(self.silent_since());
+        self.onset.get_or_insert(self.faulty_since());
         self.judged_from = now;
     }
 
-    /// It is judged to be at fault in a way that a restart may cure, or not.
-    pub(crate) fn judged(&mut self, at_fault: bool) {
-        self.at_fault = at_fault;
+    /// Since when that is missing for which it is judged to be at fault.
+    pub(crate) fn faulty_since(&self) -> Nanos {
+        let work = self.work_stands_since().filter(|_| self.by_work);
+        work.unwrap_or_else(|| self.silent_since())
+    }
+
+    /// It is judged to be at fault in a way that a restart may cure, or not; for its work, or for its loop.
+    pub(crate) fn judged(&mut self, at_fault: bool, by_work: bool) {
+        if by_work != self.by_work {
+            self.onset = None;
+        }
+        (self.at_fault, self.by_work) = (at_fault, by_work);
         if at_fault && self.onset.is_none() {
-            self.onset = Some(self.silent_since());
+            self.onset = Some(self.faulty_since());
         }
     }
 
@@ -212,7 +241,11 @@ impl Seen {
             && self.ready
             && self.at_fault
             && !halted
-            && self.sources.iter().any(|source| source.fresh >= 2)
+            && if self.by_work {
+                self.work.moved.is_some()
+            } else {
+                self.sources.iter().any(SourceSeen::moves)
+            }
     }
 
     /// Nothing is overdue before then.
@@ -228,6 +261,7 @@ impl Seen {
     /// Horus was late: what it did not look at counts for nobody.
     pub(crate) fn excuse(&mut self, now: Nanos, late: Nanos) {
         let moved = |at: Nanos| at.saturating_add(late).min(now);
+        self.work.excuse(moved);
         self.last_fresh = self.last_fresh.map(moved);
         for source in &mut self.sources {
             source.last_fresh = source.last_fresh.map(moved);

@@ -1,17 +1,23 @@
-//! What a seed chooses beyond plain services: jobs with a schedule, maintenance windows. Drawn from a stream of its own, so that a world without
-//! them is the same, draw for draw, as it was before they existed.
+//! What a seed chooses beyond plain services: jobs with a schedule, maintenance windows, declared work. Each is drawn from a stream of
+//! its own, so that a world without it is the same, draw for draw, as it was before it existed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use horus_core::calendar::Calendar;
-use horus_core::plan::{MaintenancePlan, SchedulePlan, ServicePlan, When};
+use horus_core::plan::{BeatPlan, MaintenancePlan, ProgressPlan, SchedulePlan, ServicePlan, When};
 
-use super::options::{Habits, Mishap, Options, share};
+use super::options::{Habits, Mishap, Options, nanos, share};
 use super::queue::{HOUR, MINUTE, Nanos, SECOND};
 use super::random::Random;
 
-/// Tells this stream from the others of a seed.
-const STREAM: u64 = 0x00A1_1E57_0B5E_55ED;
+/// Tells the stream of jobs and windows from the others of a seed.
+const JOBS: u64 = 0x00A1_1E57_0B5E_55ED;
+/// That of declared work.
+const WORK: u64 = 0x3047_1E57_0B5E_55ED;
+
+/// The counter of declared work.
+pub(super) const WORK_COUNTER: &str = "cycles";
 
 /// The longest time between two runs.
 const BETWEEN_RUNS_MAX: Nanos = 6 * HOUR;
@@ -27,13 +33,41 @@ pub struct Runs {
 
 /// Gives a seed's world what it has chosen beyond plain services.
 pub(super) fn add_to(options: &mut Options) {
-    let mut random = Random::new(options.seed ^ STREAM);
+    let mut random = Random::new(options.seed ^ JOBS);
     if random.chance(0.2) {
         add_jobs(&mut random, options);
     }
     if random.chance(0.12) {
         add_windows(&mut random, options);
     }
+    let mut random = Random::new(options.seed ^ WORK);
+    if random.chance(0.15) {
+        add_work(&mut random, options);
+    }
+}
+
+/// Some of the services have work that has to move.
+fn add_work(random: &mut Random, options: &mut Options) {
+    let span = options.span;
+    for (plan, habits) in options.plan.services.values_mut().zip(&mut options.habits) {
+        let counts = plan.beats.iter().any(|beat| matches!(beat, BeatPlan::Http(_)));
+        if counts && plan.schedule.is_none() && random.chance(0.6) {
+            declare_work(random, plan, habits, span);
+        }
+    }
+}
+
+fn declare_work(random: &mut Random, plan: &mut ServicePlan, habits: &mut Habits, span: Nanos) {
+    let deadline = nanos(plan.deadline);
+    let stalled = Duration::from_nanos(random.between(deadline * 3, deadline * 12));
+    plan.progress =
+        BTreeMap::from([(WORK_COUNTER.to_owned(), ProgressPlan { counter: WORK_COUNTER.into(), stalled })]);
+    // The same verdict stands for a funnel that lets nothing through, which no restart is asked for.
+    plan.funnels.clear();
+    for mishap in [Mishap::WorkStalls, Mishap::WorkPauses] {
+        habits.mishaps.push((mishap, span / random.between(1, 12)));
+    }
+    habits.idle_work = share(random, 0.5);
 }
 
 /// Times in which people work on some of the services, or on all.

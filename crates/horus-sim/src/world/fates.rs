@@ -85,6 +85,7 @@ impl World {
                 }
             }
             Happening::Finishes => self.a_run_finishes(place),
+            Happening::WorkMoves { epoch } => self.work_moves(place, epoch),
             Happening::Ends { code } => self.program_ends(place, Exit::Code(code)),
             Happening::Dies { signal } => self.program_ends(place, Exit::Signal(signal)),
             Happening::StraysGone => {}
@@ -100,11 +101,12 @@ impl World {
         self.say_ready(place);
         self.begin_pushing(place);
         self.plan_the_end_of_a_run(place);
+        self.plan_work(place);
         self.plan_mishap(place);
     }
 
     /// Draws what happens next; whatever has the shortest wait.
-    fn plan_mishap(&mut self, place: usize) {
+    pub(super) fn plan_mishap(&mut self, place: usize) {
         if self.calm {
             return;
         }
@@ -153,6 +155,7 @@ impl World {
                 self.program_ends(place, Exit::Signal(11));
             }
             Mishap::PathBlocked => self.path_is_blocked(place, deadline),
+            Mishap::WorkStalls | Mishap::WorkPauses => self.work_stands(place, what),
             Mishap::Barren => {
                 let now = self.now;
                 let lasts = self.random.between(deadline * 4, deadline * 200);
@@ -205,7 +208,9 @@ impl World {
     fn program_is_slow(&mut self, place: usize, deadline: Nanos) {
         let (now, poll) = (self.now, self.poll_of(place));
         let lasts = self.random.between(deadline, deadline * 20);
-        let period = (deadline / 10 * 8).saturating_sub(poll).max(self.places[place].habits.period);
+        // However slow it is, its declared work moves within its limit.
+        let slowest = (deadline / 10 * 8).min(self.limit_of_work(place) / 4);
+        let period = slowest.saturating_sub(poll).max(self.places[place].habits.period);
         let Some(process) = &mut self.places[place].process else { return };
         process.slow = true;
         process.turn(now, period);

@@ -40,6 +40,7 @@ pub mod queue;
 pub mod random;
 mod senses;
 mod store;
+mod work;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -141,6 +142,12 @@ pub struct Tally {
     pub runs: u64,
     /// Times of jobs that were skipped or told as missed.
     pub skipped: u64,
+    /// Of the kills: for declared work that stood still.
+    pub kills_of_stalled: u64,
+    /// Standstills of declared work.
+    pub stalls: u64,
+    /// Verdicts about them.
+    pub stalls_seen: u64,
     /// Lives of Horus.
     pub lives: u64,
     /// Kills that a killed Horus had not written down.
@@ -399,8 +406,14 @@ impl World {
             let deadline = nanos(plan.deadline);
             let delays = nanos(plan.restart.max).max(nanos(plan.restart.next)).saturating_mul(11);
             let start = nanos(plan.startup).saturating_mul(3) + nanos(plan.stop.grace);
+            let stalled = plan.progress.values().map(|work| nanos(work.stalled)).max().unwrap_or_default();
             bound = bound.max(
-                deadline * 40 + nanos(plan.kills.prove) * 2 + delays + start + dies_at * 4 + 20 * MINUTE,
+                (deadline + stalled) * 40
+                    + nanos(plan.kills.prove) * 2
+                    + delays
+                    + start
+                    + dies_at * 4
+                    + 20 * MINUTE,
             );
         }
         self.disk(false);
@@ -456,6 +469,9 @@ impl World {
             breakers: counts.breakers,
             runs: counts.runs,
             skipped: counts.skipped,
+            kills_of_stalled: counts.kills_of_stalled,
+            stalls: counts.stalls,
+            stalls_seen: counts.stalls_seen,
             lives: u64::from(self.life),
             kills_forgotten: counts.kills_forgotten,
         }

@@ -64,10 +64,15 @@ pub enum Mishap {
     PathBlocked,
     /// It works and produces nothing.
     Barren,
+    /// Its loop turns; its declared work stands still. For good.
+    WorkStalls,
+    /// The same, and the work moves again by itself.
+    WorkPauses,
 }
 
 impl Mishap {
-    /// All of them.
+    /// Those that every service may meet. What needs a newer kind of plan is drawn with that kind, so that the others stay what they
+    /// were.
     pub const ALL: [Self; 15] = [
         Self::Silent,
         Self::Lying,
@@ -114,6 +119,8 @@ pub struct Habits {
     pub lossy: f64,
     /// It is a job: what its runs are like.
     pub runs: Option<super::extras::Runs>,
+    /// Share of runs whose declared work never moves.
+    pub idle_work: f64,
 }
 
 /// Mean waits of what happens to the world as a whole. `None`: never.
@@ -286,6 +293,7 @@ impl Habits {
             strays: share(random, 0.6),
             lossy: share(random, 0.3),
             runs: None,
+            idle_work: 0.0,
         }
     }
 }
@@ -300,6 +308,7 @@ pub(crate) fn possible(mishap: Mishap, plan: &ServicePlan) -> bool {
         Mishap::Busy | Mishap::BusyForEver => ticks || notifies,
         Mishap::PathBlocked => plan.beats.iter().any(|beat| matches!(beat, BeatPlan::Http(_))),
         Mishap::Barren => !plan.values.is_empty() || !plan.funnels.is_empty(),
+        Mishap::WorkStalls | Mishap::WorkPauses => !plan.progress.is_empty(),
         _ => true,
     }
 }

@@ -74,6 +74,8 @@ pub(crate) enum Happening {
     Heals { epoch: u32 },
     /// A run of a job has done what it was started for.
     Finishes,
+    /// Its work moves again.
+    WorkMoves { epoch: u32 },
     /// It ends by itself.
     Ends { code: i32 },
     /// It obeys a signal, or the kernel ends it.

@@ -11,6 +11,7 @@ use horus_core::observation::{Beat, Declared, Input, Observation, ProbeFault};
 use horus_core::plan::{BeatKind, BeatPlan};
 
 use super::World;
+use super::extras::WORK_COUNTER;
 use super::options::nanos;
 use super::queue::{Event, MS, Nanos};
 use crate::programs::{Condition, Endpoint, Process};
@@ -113,7 +114,10 @@ impl World {
         let answer = if kind == BeatKind::File {
             self.look_at_file(place)
         } else {
-            let counts = !plan.values.is_empty() || !plan.funnels.is_empty();
+            let counts = Counts {
+                products: !plan.values.is_empty() || !plan.funnels.is_empty(),
+                work: !plan.progress.is_empty(),
+            };
             let ticks = matches!(beat, BeatPlan::Http(http) if http.seq.is_some());
             self.ask(place, ticks, counts)
         };
@@ -161,7 +165,7 @@ impl World {
     }
 
     /// One question over HTTP.
-    fn ask(&mut self, place: usize, ticks: bool, counts: bool) -> Answer {
+    fn ask(&mut self, place: usize, ticks: bool, counts: Counts) -> Answer {
         let now = self.now;
         let lossy = !self.calm && self.random.chance(self.places[place].habits.lossy);
         let listens_after = self.places[place].habits.start / 4;
@@ -182,7 +186,7 @@ impl World {
             Endpoint::Answers => Answer::Sign {
                 tick: ticks.then(|| process.ticks(now)),
                 declared: declared(process, now),
-                progress: if counts { progress(process, now) } else { BTreeMap::new() },
+                progress: counts.of(process, now),
             },
         }
     }
@@ -272,7 +276,23 @@ fn declared(process: &Process, now: Nanos) -> Option<Declared> {
     }
 }
 
-fn progress(process: &Process, now: Nanos) -> BTreeMap<String, u64> {
-    let (signals, orders) = process.counters(now);
-    BTreeMap::from([("signals".to_owned(), signals), ("orders".to_owned(), orders)])
+/// Which counters a program shows: those that its plan asks for.
+#[derive(Clone, Copy)]
+struct Counts {
+    products: bool,
+    work: bool,
+}
+
+impl Counts {
+    fn of(self, process: &Process, now: Nanos) -> BTreeMap<String, u64> {
+        let mut shown = BTreeMap::new();
+        if self.products {
+            let (signals, orders) = process.counters(now);
+            shown.extend([("signals".to_owned(), signals), ("orders".to_owned(), orders)]);
+        }
+        if self.work {
+            shown.insert(WORK_COUNTER.to_owned(), process.work(now));
+        }
+        shown
+    }
 }
