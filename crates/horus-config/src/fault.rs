@@ -148,6 +148,8 @@ codes! {
     Warning {
         /// A 200 without a tick.
         NoTick = "config::no-tick",
+        /// A limit that is less than its name says.
+        MemoryIsAddressSpace = "config::memory-is-address-space",
         /// Two services that are always wanted and may not run at once.
         SharedExclusive = "config::shared-exclusive",
         /// A TCP connect as a sign of life.

@@ -234,7 +234,7 @@ fn without_values<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BTreeMap<
 /// Resource limits (`setrlimit`). `None`: inherited.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Address space, bytes.
+    /// Address space of each process, bytes.
     pub memory_bytes: Option<u64>,
     /// Open files.
     pub open_files: Option<u64>,

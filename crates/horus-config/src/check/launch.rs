@@ -273,13 +273,13 @@ impl Check<'_> {
 
     fn limits(&mut self, subject: &Subject<'_>) -> Limits {
         let (own, shared) = (subject.raw.limits.as_ref(), subject.defaults.limits.as_ref());
-        let memory = own.and_then(|l| l.memory.as_ref()).or(shared.and_then(|l| l.memory.as_ref()));
+        let address_space = self.address_space(subject);
         let core = own.and_then(|l| l.core.as_ref()).or(shared.and_then(|l| l.core.as_ref()));
         let open_files =
             own.and_then(|l| l.open_files.as_ref()).or(shared.and_then(|l| l.open_files.as_ref()));
         let processes = own.and_then(|l| l.processes.as_ref()).or(shared.and_then(|l| l.processes.as_ref()));
-        let memory_bytes = memory.and_then(|at| {
-            let bytes = self.size(at, "memory")?;
+        let memory_bytes = address_space.and_then(|(at, key)| {
+            let bytes = self.size(at, key)?;
             let fine = bytes >= MEMORY_MIN;
             self.limit(fine, at, format!("no program runs in less than {} of memory", size_text(MEMORY_MIN)));
             Some(bytes)
@@ -297,6 +297,33 @@ impl Check<'_> {
             processes: processes.map(|at| at.value),
             core_bytes: core.and_then(|at| self.size(at, "core")),
         }
+    }
+
+    /// The limit on address space and the key that it stands under: a service's own comes before a shared one.
+    fn address_space<'r>(&mut self, subject: &Subject<'r>) -> Option<(&'r At<SizeText>, &'static str)> {
+        let tables = [subject.raw.limits.as_ref(), subject.defaults.limits.as_ref()];
+        let limits =
+            tables.into_iter().flatten().find(|l| l.address_space.is_some() || l.memory.is_some())?;
+        if let (Some(at), Some(old)) = (&limits.address_space, &limits.memory) {
+            if !self.findings.has(Code::Contradiction, &old.span) {
+                let message = "`memory` and `address_space` limit the same thing";
+                let fault = self.findings.report(Code::Contradiction, &old.span, message);
+                fault.label("the older name").also(&at.span, "the other one").help("take `memory` out");
+            }
+            return Some((at, "address_space"));
+        }
+        let Some(old) = &limits.memory else {
+            return limits.address_space.as_ref().map(|at| (at, "address_space"));
+        };
+        if !self.findings.has(Code::MemoryIsAddressSpace, &old.span) {
+            let message =
+                "`limits.memory` limits the address space of each process, not the memory that it uses";
+            self.findings
+                .report(Code::MemoryIsAddressSpace, &old.span, message)
+                .label("what is only reserved counts as well")
+                .help("write `address_space`, if that is meant; nothing in Horus limits the memory of a whole tree yet");
+        }
+        Some((old, "memory"))
     }
 
     fn limit<T>(&mut self, fine: bool, at: &At<T>, message: String) {

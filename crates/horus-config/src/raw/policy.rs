@@ -65,9 +65,17 @@ pub(crate) struct RawPolling {
 
 /// Resource limits of the process (`setrlimit`).
 #[derive(Clone, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, expecting = "a table such as { memory = \"1GiB\", open_files = 4096 }")]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table such as { address_space = \"8GiB\", open_files = 4096 }"
+)]
 pub(crate) struct RawLimits {
-    /// Address space. Runtimes that reserve much and use little (Go, Java, Node) need far more than they use.
+    /// Address space of each process, used or only reserved. Runtimes that reserve much and use little (Go, Java, Node) need
+    /// far more than they use.
+    pub(crate) address_space: Option<At<SizeText>>,
+    /// The older name of `address_space`, which is all that it limits: not the memory in use, and not that of the whole
+    /// tree. `horus check` warns of it.
     pub(crate) memory: Option<At<SizeText>>,
     /// Open files.
     pub(crate) open_files: Option<At<u64>>,
