@@ -45,11 +45,16 @@ def hear(notify, kept):
 
 def give(store, kept):
     peer, _ = store.accept()
-    with peer:
+    try:
         for start in range(0, len(kept), BATCH):
             part = kept[start : start + BATCH]
             socket.send_fds(peer, [":".join(name for name, _ in part).encode()], [fd for _, fd in part])
         peer.send(b"end")
+    except OSError:
+        # Killed while it was being started: the next one asks again.
+        pass
+    finally:
+        peer.close()
     return kept
 
 
