@@ -2,8 +2,8 @@
 
 mod ask;
 mod care;
-mod install;
 mod doctor;
+mod install;
 mod show;
 mod unit;
 
