@@ -28,6 +28,7 @@ mod stopping;
 mod story;
 mod survival;
 mod torture;
+mod upgrading;
 mod value;
 mod watching_horus;
 

@@ -1,6 +1,7 @@
 //! What the API needs of the daemon.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -13,7 +14,7 @@ use tokio::sync::{broadcast, mpsc};
 use crate::problem::Problem;
 use crate::wire::{
     AlertsReport, AskStep, EventQuery, EventsReport, HealthReport, IncidentReport, IncidentsReport,
-    ReloadReport, VersionReport,
+    ReloadReport, UpgradeReport, VersionReport,
 };
 
 /// The daemon, as the API sees it.
@@ -76,4 +77,15 @@ pub trait Backend: Send + Sync + 'static {
     /// Reads the configuration again and follows it, or only says what would change. Faults of the file are part of
     /// the report, not a [`Problem`].
     fn reload(&self, dry_run: bool) -> impl Future<Output = Result<ReloadReport, Problem>> + Send;
+
+    /// Tries another program out, and becomes it unless `dry_run`. `executable`: another than the configured one. The
+    /// answer comes *before* the change; how that went is in [`Backend::upgrade_report`], which the new program gives.
+    fn upgrade(
+        &self,
+        executable: Option<PathBuf>,
+        dry_run: bool,
+    ) -> impl Future<Output = Result<mpsc::Receiver<AskStep>, Problem>> + Send;
+
+    /// How the last upgrade went.
+    fn upgrade_report(&self) -> impl Future<Output = UpgradeReport> + Send;
 }

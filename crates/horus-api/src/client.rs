@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use crate::problem::Problem;
 use crate::wire::{
     AlertsReport, AskLine, AskStep, EventLine, EventQuery, EventsReport, HealthReport, IncidentReport,
-    IncidentsReport, ReloadReport, ServiceReport, VersionReport,
+    IncidentsReport, ReloadReport, ServiceReport, UpgradeReport, VersionReport,
 };
 
 /// Longest answer that is taken, bytes.
@@ -218,6 +218,24 @@ impl Client {
     /// [`ClientError`]; faults of the file are in the report.
     pub async fn reload(&self, dry_run: bool) -> Result<ReloadReport, ClientError> {
         whole(self.post("/api/v1/reload".into(), &json!({ "dry_run": dry_run })).await?).await
+    }
+
+    /// Has the daemon become another program, or only try it out. Its answer comes before the change; see
+    /// [`Client::upgrade_report`].
+    ///
+    /// # Errors
+    /// [`ClientError`]; a refusal at once is a [`ClientError::Problem`].
+    pub async fn upgrade(&self, executable: Option<&Path>, dry_run: bool) -> Result<AskStream, ClientError> {
+        let said = json!({ "executable": executable, "dry_run": dry_run });
+        Ok(AskStream(Lines::new(self.post("/api/v1/upgrade".into(), &said).await?)))
+    }
+
+    /// How the last upgrade went.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn upgrade_report(&self) -> Result<UpgradeReport, ClientError> {
+        self.get("/api/v1/upgrade".into()).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: String) -> Result<T, ClientError> {

@@ -36,11 +36,11 @@ pub use backend::Backend;
 pub use client::{AskStream, Client, ClientError, EventStream, LogStream};
 pub use problem::{Problem, ProblemKind};
 pub use routes::router;
-pub use server::{BindError, Limits, Listener, bind, serve};
+pub use server::{BindError, Limits, Listener, Spot, bind, serve};
 pub use wire::{
     API_SCHEMA, AlertsReport, AskLine, AskStep, End, EndWhy, EventLine, EventQuery, EventsReport,
     HealthReport, IncidentReport, IncidentsReport, Progress, ReloadFault, ReloadReport, ServiceReport,
-    SinkTest, VersionReport,
+    SinkTest, UpgradeOutcome, UpgradeReport, VersionReport,
 };
 
 /// File name of the socket in the run directory.

@@ -1,6 +1,7 @@
 //! The paths. Each handler reads its request strictly, asks the daemon within a time limit, and answers.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +72,7 @@ pub fn router<B: Backend>(backend: Arc<B>, limits: Limits) -> Router {
         .route("/api/v1/incidents/{id}", get(incident))
         .route("/api/v1/alerts/test", post(alerts_test))
         .route("/api/v1/reload", post(reload))
+        .route("/api/v1/upgrade", get(upgrade_report).post(upgrade))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .with_state(shared)
@@ -248,10 +250,18 @@ async fn act<B: Backend>(
         _ => return Err(unknown_path(&path)),
     };
     find(&shared, wanted.service()).await?;
+    let steps = within(limits.backend_patience, shared.backend.ask(wanted)).await?;
+    told_as_it_goes(connection, steps).await
+}
+
+/// The steps of a request, each as a line.
+async fn told_as_it_goes(
+    connection: Connection,
+    mut steps: mpsc::Receiver<AskStep>,
+) -> Result<Response, Problem> {
     let (writer, body) = LineWriter::new(connection, None);
-    let mut steps = within(limits.backend_patience, shared.backend.ask(wanted)).await?;
     // What is refused at once is an error of HTTP too. What takes time has begun with 200 before its end is known.
-    let first = match timeout(limits.alive_every, steps.recv()).await {
+    let first = match timeout(writer.limits().alive_every, steps.recv()).await {
         Ok(Some(AskStep::Answer(Answer::Refused { why, hint }))) => {
             return Err(Problem::new(ProblemKind::Refused, why, hint));
         }
@@ -319,6 +329,32 @@ struct ReloadSaid {
 async fn reload<B: Backend>(State(shared): State<Shared<B>>, request: Request) -> Result<Response, Problem> {
     let ReloadSaid { dry_run } = said(request, shared.limits).await?;
     Ok(Json(within(shared.limits.work_patience, shared.backend.reload(dry_run)).await?).into_response())
+}
+
+async fn upgrade_report<B: Backend>(State(shared): State<Shared<B>>) -> Result<Response, Problem> {
+    let report = async { Ok(shared.backend.upgrade_report().await) };
+    Ok(Json(within(shared.limits.backend_patience, report).await?).into_response())
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UpgradeSaid {
+    executable: Option<PathBuf>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn upgrade<B: Backend>(
+    State(shared): State<Shared<B>>,
+    Extension(connection): Extension<Connection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let UpgradeSaid { executable, dry_run } = said(request, shared.limits).await?;
+    if executable.as_ref().is_some_and(|path| !path.is_absolute()) {
+        return Err(Problem::bad_request("`executable` has to be an absolute path"));
+    }
+    let upgrading = shared.backend.upgrade(executable, dry_run);
+    told_as_it_goes(connection, within(shared.limits.backend_patience, upgrading).await?).await
 }
 
 // === streams ===

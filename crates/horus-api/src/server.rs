@@ -2,13 +2,15 @@
 
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -103,6 +105,12 @@ pub enum BindError {
         /// The path.
         path: PathBuf,
     },
+    /// What was handed over is not the socket that is there.
+    #[error("the socket at {path} is not the one that was handed over")]
+    Replaced {
+        /// The path.
+        path: PathBuf,
+    },
     /// The system refused.
     #[error("cannot listen at {path}")]
     System {
@@ -113,17 +121,77 @@ pub enum BindError {
     },
 }
 
-/// A socket that listens. Its file is removed when this is dropped.
+/// Which file a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spot {
+    /// The device.
+    pub device: u64,
+    /// The file on it.
+    pub inode: u64,
+}
+
+impl Spot {
+    /// What is at `path` now; a link counts as itself. `None`: nothing that can be seen.
+    pub fn of(path: &Path) -> Option<Self> {
+        let found = std::fs::symlink_metadata(path).ok()?;
+        Some(Self { device: found.dev(), inode: found.ino() })
+    }
+}
+
+/// A socket that listens. Its file is removed when this is dropped, if it still is ours.
 #[derive(Debug)]
 pub struct Listener {
     socket: UnixListener,
     path: PathBuf,
+    spot: Option<Spot>,
+}
+
+impl Listener {
+    /// Goes on listening on a socket that an earlier program of this process has bound, and whose file was at `spot` then.
+    /// Whoever has connected meanwhile waits in its queue.
+    ///
+    /// # Errors
+    /// It is no such socket, or another file is at `path` by now: [`bind`] a new one.
+    pub fn inherit(socket: OwnedFd, path: &Path, spot: Spot) -> Result<Self, BindError> {
+        let system = |source| BindError::System { path: path.into(), source };
+        let socket = std::os::unix::net::UnixListener::from(socket);
+        let address = socket.local_addr().map_err(system)?;
+        if address.as_pathname() != Some(path) || Spot::of(path) != Some(spot) {
+            return Err(BindError::Replaced { path: path.into() });
+        }
+        socket.set_nonblocking(true).map_err(system)?;
+        let socket = UnixListener::from_std(socket).map_err(system)?;
+        Ok(Self { socket, path: path.into(), spot: Some(spot) })
+    }
+
+    /// Where its file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Which file that was when it was bound.
+    pub fn spot(&self) -> Option<Spot> {
+        self.spot
+    }
+
+    /// Removes its file: who connects from now on finds nobody, instead of waiting for somebody who ends.
+    pub fn withdraw(&self) {
+        if self.spot.is_some() && self.spot == Spot::of(&self.path) {
+            // If it fails, the next start finds a socket that nobody answers and removes it.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // If it fails, the next start finds a socket that nobody answers and removes it.
-        let _ = std::fs::remove_file(&self.path);
+        self.withdraw();
     }
 }
 
@@ -152,7 +220,7 @@ pub async fn bind(path: &Path) -> Result<Listener, BindError> {
         Err(error) => return Err(system(error)),
     }
     let socket = UnixListener::bind(path).map_err(system)?;
-    let listener = Listener { socket, path: path.into() };
+    let listener = Listener { socket, path: path.into(), spot: Spot::of(path) };
     // Between these two calls the mode depends on the umask; the check of each peer does not.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(system)?;
     Ok(listener)
@@ -163,13 +231,15 @@ fn admits(peer: u32, own: u32) -> bool {
     peer == own || peer == 0
 }
 
-/// Serves until `ended`, then lets open answers finish for [`Limits::drain`].
+/// Serves until `ended`, then lets open answers finish for [`Limits::drain`]. A caller that keeps the listener can serve
+/// again; meanwhile those who connect wait.
 pub async fn serve<B: Backend>(
-    listener: Listener,
+    listener: impl Into<Arc<Listener>> + Send,
     backend: Arc<B>,
     limits: Limits,
     ended: impl Future<Output = ()> + Send,
 ) {
+    let listener = listener.into();
     let router = router(backend, limits);
     let closing = CancellationToken::new();
     let places = Arc::new(Semaphore::new(limits.connections_max));

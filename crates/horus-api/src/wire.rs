@@ -150,6 +150,42 @@ pub struct ReloadFault {
     pub help: Option<String>,
 }
 
+/// `GET /api/v1/upgrade`: how the last try to become another program went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeReport {
+    /// Version of this format.
+    pub schema: u32,
+    /// Process id of the daemon: an upgrade keeps it.
+    pub pid: u32,
+    /// What runs: `0.1.0 (build 3f2a91c07be4)`.
+    pub program: String,
+    /// How many tries this process has seen to their end, whatever that was. Dry runs do not count.
+    pub tries: u32,
+    /// One goes on: Horus itself is at it, or its keeper after it.
+    pub under_way: bool,
+    /// The last that has ended.
+    pub last: Option<UpgradeOutcome>,
+}
+
+/// How a try to become another program ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeOutcome {
+    /// Horus is the new program. False: it is what it was.
+    pub upgraded: bool,
+    /// What ran before.
+    pub from: String,
+    /// What was to run: a program if it could be asked, else a path.
+    pub to: String,
+    /// Services whose processes go on under the same pid. 0 if nothing was tried.
+    pub services_kept: usize,
+    /// What became of the keeper: "keeper upgraded", "the keeper stays as it is: ...".
+    pub keeper: Option<String>,
+    /// All of it in one sentence.
+    pub text: String,
+    /// What to do about it, if it did not work.
+    pub hint: Option<String>,
+}
+
 /// One step of an answer to a request that takes time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AskStep {

@@ -62,6 +62,7 @@ pub fn diff(old: &Plan, new: &Plan) -> PlanDiff {
         ("host", before.host == after.host),
         ("retention", before.retention == after.retention),
         ("ping", before.ping == after.ping),
+        ("executable", before.executable == after.executable),
     ]);
     found.daemon_needs_restart = changed(&[
         ("state_directory", before.state_directory == after.state_directory),

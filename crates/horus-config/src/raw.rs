@@ -83,6 +83,9 @@ pub(crate) struct RawDaemon {
     /// their way. Somebody who notices when the requests stop (a dead-man switch) tells what Horus itself cannot: that
     /// it, or its machine, is gone. Default: none.
     pub(crate) ping: Option<At<RawPing>>,
+    /// The program that `horus upgrade` executes. Default: the path by which Horus was started, which is what the service
+    /// manager starts after a reboot as well.
+    pub(crate) executable: Option<At<PathText>>,
 }
 
 /// A dead-man switch: exactly one of `url_env` and `url_file`, and how often.

@@ -151,6 +151,11 @@ impl Engine {
         living.map(|service| (service.name.clone(), service.generation)).collect()
     }
 
+    /// What every service must not forget, at this instant: for a Horus that is about to become another program.
+    pub fn memories(&self, now: Mono) -> Vec<(ServiceName, Memory)> {
+        self.services.values().map(|service| (service.name.clone(), service.memory(now))).collect()
+    }
+
     /// Identifiers of all open incidents.
     pub fn open_incidents(&self) -> Vec<crate::ids::IncidentId> {
         let services = self.services.values().flat_map(|service| service.incidents.ids());

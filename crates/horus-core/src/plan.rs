@@ -58,6 +58,9 @@ pub struct DaemonPlan {
     /// Where Horus says that it works, to somebody who notices when it stops.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ping: Option<PingPlan>,
+    /// What an upgrade executes, if not the path by which Horus was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable: Option<PathBuf>,
 }
 
 /// A sign of life to somebody outside of this machine.
@@ -79,6 +82,7 @@ impl Default for DaemonPlan {
             retention: Duration::from_secs(30 * 24 * 3600),
             cgroup: CgroupPlan::None,
             ping: None,
+            executable: None,
         }
     }
 }

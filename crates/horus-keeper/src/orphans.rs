@@ -8,6 +8,7 @@ use horus_sys::{pipe, process, reap};
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -104,6 +105,17 @@ impl FifoHold {
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = (&SlotName, &File)> {
         self.held.iter()
+    }
+
+    /// Goes on holding what an earlier program of this process has held, if that still is the slot's FIFO.
+    pub fn take_over(&mut self, run_dir: &Path, slot: SlotName, fifo: OwnedFd) -> bool {
+        let file = File::from(fifo);
+        let is_it = RunDirectory::existing(run_dir)
+            .is_ok_and(|directory| is_at(&file, &directory.slot(&slot).fifo()));
+        if is_it {
+            self.held.insert(slot, file);
+        }
+        is_it
     }
 
     /// How many are held.

@@ -5,6 +5,7 @@
 //! panics is started again and says that it was blind.
 
 use std::collections::BTreeMap;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -90,6 +91,29 @@ impl Senses {
         let point = NotifyPoint::bind(&self.notify_directory, service, owner, &self.outlet)?;
         self.notify.insert(service.clone(), point);
         Ok(self.notify_address(service))
+    }
+
+    /// The notify sockets, for a Horus that becomes another program and passes them on: whose, where, and the socket itself.
+    pub fn notify_sockets(&self) -> impl Iterator<Item = (&ServiceName, &Path, BorrowedFd<'_>)> {
+        self.notify.iter().filter(|(_, point)| point.is_alive()).map(|(service, point)| {
+            let (path, socket) = point.place();
+            (service, path, socket)
+        })
+    }
+
+    /// Goes on with a notify socket that an earlier program of this process has bound, at the same place.
+    ///
+    /// # Errors
+    /// [`NotifyError`]: it cannot be read. The next [`Senses::watch`] binds another.
+    pub fn inherit_notify(&mut self, service: &ServiceName, socket: OwnedFd) -> Result<(), NotifyError> {
+        let point = NotifyPoint::inherit(&self.notify_directory, service, socket, &self.outlet)?;
+        self.notify.insert(service.clone(), point);
+        Ok(())
+    }
+
+    /// Whether some socket listens for a program that is just being started. What that says is kept in this process only.
+    pub fn expects_a_program(&self) -> bool {
+        self.notify.values().any(NotifyPoint::expects_a_program)
     }
 
     /// Watches a run with every source of its plan. For a run that is watched already, sources whose plan did not

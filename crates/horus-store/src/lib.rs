@@ -40,6 +40,6 @@ pub use crate::limits::{
     QUERY_ROWS_MAX, QUICK_CHECK_BYTES_MAX, REMOTE_ID_BYTES_MAX, RETRY_AHEAD_MAX,
 };
 pub use crate::open::{OpenError, Restored, RestoredMemory};
-pub use crate::read::{EventQuery, ReadError, Reader, SizeReport};
+pub use crate::read::{EventQuery, ReadError, Reader, SizeReport, schema_of};
 pub use crate::schema::{APPLICATION_ID, SCHEMA_VERSION};
 pub use crate::store::{DATABASE_FILE, Store, StoreOptions, Transaction};

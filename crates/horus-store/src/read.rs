@@ -1,5 +1,6 @@
 //! Reading. A reader never waits for the writer and the writer never waits for a reader.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use horus_core::ids::IncidentId;
@@ -12,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, params_from_iter};
 use crate::limits::QUERY_ROWS_MAX;
 use crate::rows::{self, EVENT_COLUMNS, INCIDENT_COLUMNS};
 use crate::schema::connect_read_only;
-use crate::store::Shared;
+use crate::store::{DATABASE_FILE, Shared};
 
 /// Why nothing could be read.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,20 @@ pub enum ReadError {
     /// The database does not answer.
     #[error("the database cannot be read")]
     Query(#[from] rusqlite::Error),
+}
+
+/// The schema of the database in the state directory `dir`; `None` if there is no database yet. Changes nothing, and a
+/// Horus may work on it meanwhile. Compare with [`crate::SCHEMA_VERSION`].
+///
+/// # Errors
+/// It is there and cannot be read.
+pub fn schema_of(dir: &Path) -> Result<Option<u32>, ReadError> {
+    let path = dir.join(DATABASE_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let sql = connect_read_only(&path).map_err(ReadError::Open)?;
+    Ok(Some(sql.query_row("PRAGMA user_version", [], |row| row.get(0))?))
 }
 
 /// Which events.

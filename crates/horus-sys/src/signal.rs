@@ -84,6 +84,8 @@ impl Signal {
     pub const QUIT: Self = Self(libc::SIGQUIT);
     /// The terminal is gone.
     pub const HUP: Self = Self(libc::SIGHUP);
+    /// For programs to agree on; Horus takes it as "become the new program".
+    pub const USR2: Self = Self(libc::SIGUSR2);
     /// Ctrl-C.
     pub const INT: Self = Self(libc::SIGINT);
     /// Nobody reads what we write.
@@ -184,9 +186,54 @@ pub fn ignore(signal: Signal) -> io::Result<()> {
     if previous == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Holds these signals back: in this thread, in threads that it starts, and over an `exec` in the program that it becomes.
+/// What comes waits until [`let_through`].
+pub fn hold_back(signals: &[Signal]) -> io::Result<()> {
+    change_mask(libc::SIG_BLOCK, signals)
+}
+
+/// Takes what [`hold_back`] did back, in this thread. What has waited comes at once.
+pub fn let_through(signals: &[Signal]) -> io::Result<()> {
+    change_mask(libc::SIG_UNBLOCK, signals)
+}
+
+fn change_mask(how: i32, signals: &[Signal]) -> io::Result<()> {
+    // SAFETY: an all-zero set is a valid place for `sigemptyset` to write to.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is a valid place.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    for signal in signals {
+        // SAFETY: `set` is valid, and every `Signal` is one that the system has.
+        unsafe { libc::sigaddset(&raw mut set, signal.0) };
+    }
+    // SAFETY: a valid set; the old mask is not asked for.
+    match unsafe { libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_held_back_comes_when_it_is_let_through() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        static CAME: AtomicBool = AtomicBool::new(false);
+        extern "C" fn note(_: i32) {
+            CAME.store(true, Ordering::SeqCst);
+        }
+        let signal = Signal::parse("WINCH").unwrap();
+        // SAFETY: the handler only stores to an atomic.
+        unsafe { libc::signal(signal.number(), note as *const () as libc::sighandler_t) };
+        hold_back(&[signal]).unwrap();
+        // SAFETY: a signal to this very thread, which holds it back.
+        assert_eq!(unsafe { libc::raise(signal.number()) }, 0);
+        assert!(!CAME.load(Ordering::SeqCst));
+        let_through(&[signal]).unwrap();
+        assert!(CAME.load(Ordering::SeqCst));
+    }
 
     #[test]
     fn every_spelling_is_read_and_printed() {

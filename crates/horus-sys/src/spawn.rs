@@ -16,7 +16,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -153,6 +153,12 @@ pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
     let descriptor = pipe::own(number);
     set_inheritable(descriptor.as_fd(), false)?;
     Ok(descriptor)
+}
+
+/// The file that this process was executed from, also after another one was renamed over it; and the path by which it can be
+/// executed as long as it is open. Only where the system executes open files (Linux).
+pub fn own_program() -> io::Result<(OwnedFd, PathBuf)> {
+    crate::os::own_program()
 }
 
 /// A file without a name, for what one program hands to the next in the same process.

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     cli::guarded(|| match cli::invocation(std::env::args_os()) {
         Invocation::Run(args) => daemon::run(args),
         Invocation::Keep(args) => daemon::keep(args),
+        Invocation::Rehearse(place, args) => daemon::handover::rehearse(&place, &args),
         Invocation::Over(status) => status.into(),
     })
 }

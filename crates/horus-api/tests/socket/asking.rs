@@ -116,3 +116,32 @@ async fn what_makes_no_sense_is_refused_with_its_reason() {
     .await;
     assert!(stage.script.asked.lock().unwrap().is_empty(), "nothing reached the daemon");
 }
+
+#[tokio::test]
+async fn an_upgrade_is_asked_for_with_or_without_a_program_and_its_outcome_is_asked_for_later() {
+    let stage = Stage::plain().await;
+    in_time(async {
+        let steps = stage.client.upgrade(Some("/opt/horus".as_ref()), true).await.unwrap();
+        assert_eq!(steps.answer().await.unwrap(), Answer::Done("Some(\"/opt/horus\") true".into()));
+        let steps = stage.client.upgrade(None, false).await.unwrap();
+        assert_eq!(steps.answer().await.unwrap(), Answer::Done("None false".into()));
+        let Err(ClientError::Problem(refused)) =
+            stage.client.upgrade(Some("/opt/broken".as_ref()), false).await
+        else {
+            panic!("not refused");
+        };
+        assert_eq!(
+            (refused.kind, refused.detail.as_str()),
+            (ProblemKind::Refused, "tried out, it ended with code 1")
+        );
+        let Err(ClientError::Problem(refused)) = stage.client.upgrade(Some("horus".as_ref()), false).await
+        else {
+            panic!("not refused");
+        };
+        assert!(refused.detail.contains("absolute path"), "{refused:?}");
+        assert_eq!(stage.client.upgrade_report().await.unwrap().tries, 3);
+        let (status, _) = problem(&stage.post("/api/v1/upgrade", "{\"binary\":\"/x\"}").await);
+        assert_eq!(status, 400);
+    })
+    .await;
+}

@@ -102,3 +102,48 @@ async fn a_stranger_at_the_socket_is_not_mistaken_for_horus() {
     })
     .await;
 }
+
+/// A door that is shut for a moment: who connects meanwhile waits, and is answered by whoever serves next, on the very
+/// socket that was handed on.
+#[tokio::test]
+async fn who_connects_while_nobody_serves_waits_for_the_next_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("horus.sock");
+    let first = Arc::new(bind(&socket).await.unwrap());
+    in_time(async {
+        serve(Arc::clone(&first), Arc::new(Script::default()), Limits::default(), std::future::ready(()))
+            .await;
+        let client = Client::new(&socket);
+        let waiting = tokio::spawn(async move { client.version().await });
+        // Its connection is in the queue before anybody serves.
+        UnixStream::connect(&socket).await.unwrap();
+        let handed = first.as_fd().try_clone_to_owned().unwrap();
+        let second = Listener::inherit(handed, &socket, first.spot().unwrap()).unwrap();
+        let (end, ended) = oneshot::channel::<()>();
+        let serving =
+            tokio::spawn(serve(second, Arc::new(Script::default()), Limits::default(), async move {
+                let _ = ended.await;
+            }));
+        assert_eq!(waiting.await.unwrap().unwrap().version, "0.1.0");
+        end.send(()).unwrap();
+        serving.await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_socket_that_is_not_the_one_at_its_path_is_neither_taken_over_nor_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("horus.sock");
+    let old = bind(&socket).await.unwrap();
+    std::fs::remove_file(&socket).unwrap();
+    let _hole = std::fs::File::create(directory.path().join("hole")).unwrap();
+    let new = bind(&socket).await.unwrap();
+    let handed = old.as_fd().try_clone_to_owned().unwrap();
+    let refused = Listener::inherit(handed, &socket, old.spot().unwrap());
+    assert!(matches!(refused, Err(BindError::Replaced { .. })), "{refused:?}");
+    drop(old);
+    assert!(socket.exists(), "it was the socket of another");
+    new.withdraw();
+    assert!(!socket.exists());
+}

@@ -7,6 +7,7 @@ mod reading;
 mod streams;
 
 use std::future::Future;
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -16,7 +17,8 @@ use axum::body::Bytes;
 use horus_api::{
     API_SCHEMA, AlertsReport, AskStep, Backend, BindError, Client, ClientError, EndWhy, EventLine,
     EventQuery, EventsReport, HealthReport, IncidentReport, IncidentsReport, LIVE_EVENTS_MAX, Limits,
-    Problem, ProblemKind, Progress, ReloadFault, ReloadReport, SinkTest, VersionReport, bind, serve,
+    Listener, Problem, ProblemKind, Progress, ReloadFault, ReloadReport, SinkTest, UpgradeReport,
+    VersionReport, bind, serve,
 };
 use horus_core::command::Answer;
 use horus_core::event::{Event, What};
@@ -238,6 +240,27 @@ impl Backend for Script {
             help: Some("deadline".into()),
         };
         Ok(ReloadReport { schema: API_SCHEMA, dry_run, applied: false, changes: vec![], faults: vec![fault] })
+    }
+
+    async fn upgrade(
+        &self,
+        executable: Option<PathBuf>,
+        dry_run: bool,
+    ) -> Result<mpsc::Receiver<AskStep>, Problem> {
+        let (steps, receiver) = mpsc::channel(8);
+        let answer = match executable {
+            Some(path) if path.ends_with("broken") => Answer::Refused {
+                why: "tried out, it ended with code 1".into(),
+                hint: "horus upgrade --dry-run".into(),
+            },
+            path => Answer::Done(format!("{path:?} {dry_run}")),
+        };
+        steps.send(AskStep::Answer(answer)).await.unwrap();
+        Ok(receiver)
+    }
+
+    async fn upgrade_report(&self) -> UpgradeReport {
+        UpgradeReport { schema: API_SCHEMA, pid: 1, tries: 3, ..UpgradeReport::default() }
     }
 }
 

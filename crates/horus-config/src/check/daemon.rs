@@ -55,6 +55,7 @@ impl Check<'_> {
             retention: retention.unwrap_or(defaults::RETENTION),
             cgroup: daemon.cgroup.as_ref().map_or(CgroupPlan::Auto, |at| self.cgroup(at)),
             ping,
+            executable: daemon.executable.as_ref().and_then(|at| self.path(at, "executable")),
         }
     }
 

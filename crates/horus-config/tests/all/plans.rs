@@ -245,13 +245,13 @@ fn the_timing_table_knows_jobs_and_stages() {
     // 23 h: the night in which the clocks go forward.
     insta::assert_snapshot!(rows("alpha"), @r"
     alpha    schedule.cron          23h      the shortest gap of 0 6 * * * (Europe/Berlin)
-    alpha    schedule.finish        20m      watchdog.toml:54
+    alpha    schedule.finish        20m      watchdog.toml:55
     ");
     insta::assert_snapshot!(rows("beta"), @r"
     beta     schedule.every         1h       counted from the start before
-    beta     schedule.finish        10m      watchdog.toml:58
+    beta     schedule.finish        10m      watchdog.toml:59
     ");
-    insta::assert_snapshot!(rows("bot"), @"bot      progress.cycles.stalled 5m       watchdog.toml:42");
+    insta::assert_snapshot!(rows("bot"), @"bot      progress.cycles.stalled 5m       watchdog.toml:43");
 }
 
 #[test]

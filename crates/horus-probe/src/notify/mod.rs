@@ -13,6 +13,7 @@ pub(crate) mod datagram;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,7 @@ enum Audience {
 #[derive(Debug)]
 pub(crate) struct NotifyPoint {
     path: PathBuf,
+    socket: Arc<Socket>,
     audience: watch::Sender<Audience>,
     _task: JoinSet<()>,
 }
@@ -98,13 +100,31 @@ impl NotifyPoint {
         }
         let socket = bind_at(&path, &temporary, owner)
             .map_err(|source| NotifyError::Io { path: path.clone(), source })?;
+        Ok(Self::read_from(socket, path, service, outlet))
+    }
+
+    /// Goes on with a socket that an earlier program of this process has bound. What was sent meanwhile waits in it.
+    pub(crate) fn inherit(
+        directory: &Path,
+        service: &ServiceName,
+        socket: OwnedFd,
+        outlet: &Outlet,
+    ) -> Result<Self, NotifyError> {
+        let path = Self::path_of(directory, service);
+        let socket = Socket::over(UnixDatagram::from(socket));
+        let socket = socket.map_err(|source| NotifyError::Io { path: path.clone(), source })?;
+        Ok(Self::read_from(socket, path, service, outlet))
+    }
+
+    fn read_from(socket: Socket, path: PathBuf, service: &ServiceName, outlet: &Outlet) -> Self {
         let (audience, told) = watch::channel(Audience::Soon);
         let socket = Arc::new(socket);
+        let read = Arc::clone(&socket);
         let (owner, counters) = (service.clone(), Arc::clone(&outlet.counters));
         let task = start(format!("{service} notify"), Arc::clone(&counters), move || {
             let listener = Listener {
                 service: owner.clone(),
-                socket: Arc::clone(&socket),
+                socket: Arc::clone(&read),
                 audience: told.clone(),
                 counters: Arc::clone(&counters),
                 heard: Vec::new(),
@@ -112,7 +132,17 @@ impl NotifyPoint {
             };
             listener.listen()
         });
-        Ok(Self { path, audience, _task: task })
+        Self { path, socket, audience, _task: task }
+    }
+
+    /// The path and the socket, for a Horus that becomes another program and passes it on.
+    pub(crate) fn place(&self) -> (&Path, BorrowedFd<'_>) {
+        (&self.path, self.socket.read.as_fd())
+    }
+
+    /// Whether it keeps what a program says that is about to be known: only this process has it.
+    pub(crate) fn expects_a_program(&self) -> bool {
+        matches!(*self.audience.borrow(), Audience::Soon)
     }
 
     pub(crate) fn listen_for(&self, run: ServiceOutlet, main_pid: i32) {
@@ -143,6 +173,12 @@ struct Socket {
 }
 
 impl Socket {
+    fn over(socket: UnixDatagram) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let read = socket.try_clone()?;
+        Ok(Self { ready: tokio::net::UnixDatagram::from_std(socket)?, read })
+    }
+
     fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         self.ready.try_io(Interest::READABLE, || recv_with_credentials(&self.read, buffer))
     }
@@ -154,7 +190,6 @@ fn bind_at(path: &Path, temporary: &Path, owner: Option<u32>) -> io::Result<Sock
         _ => {}
     }
     let socket = UnixDatagram::bind(temporary)?;
-    socket.set_nonblocking(true)?;
     match enable_credentials(&socket) {
         // macOS names no sender; the mode of the socket is all the protection there.
         Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
@@ -165,8 +200,7 @@ fn bind_at(path: &Path, temporary: &Path, owner: Option<u32>) -> io::Result<Sock
         std::os::unix::fs::chown(temporary, Some(owner), None)?;
     }
     fs::rename(temporary, path)?;
-    let read = socket.try_clone()?;
-    Ok(Socket { ready: tokio::net::UnixDatagram::from_std(socket)?, read })
+    Socket::over(socket)
 }
 
 /// A datagram and what is known of its sender. Known at once: the next datagram may be a barrier, after which the

@@ -39,6 +39,25 @@ async fn what_the_program_says_is_observed_also_what_it_said_before_it_was_watch
     assert_eq!((source, tick, progress["orders"]), (BeatKind::Notify, Some(41), 2));
 }
 
+/// A socket that goes from one program of the process to the next: what is sent waits in it until its run is known.
+#[tokio::test]
+async fn what_is_said_at_a_socket_that_was_handed_on_is_heard() {
+    let mut bench = Bench::new();
+    let socket = bench.senses.prepare_notify(&name("bot"), None).unwrap();
+    bench.watch(myself(), beats());
+    assert!(!bench.senses.expects_a_program());
+    let mut sockets = bench.senses.notify_sockets();
+    let (service, path, descriptor) = sockets.next().unwrap();
+    assert_eq!((service, path), (&name("bot"), socket.as_path()));
+    let handed = descriptor.try_clone_to_owned().unwrap();
+    drop(sockets);
+    bench.senses.inherit_notify(&name("bot"), handed).unwrap();
+    assert!(bench.senses.expects_a_program());
+    send(&bench, "READY=1");
+    bench.watch(myself(), beats());
+    assert_eq!(bench.next().await, Observation::SaidReady { generation: GENERATION });
+}
+
 #[tokio::test]
 async fn a_stranger_is_counted_and_not_believed() {
     let mut bench = Bench::new();

@@ -250,6 +250,12 @@ pub(crate) fn anonymous_file(name: &std::ffi::CStr) -> io::Result<File> {
     Ok(own(check(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) })?).into())
 }
 
+pub(crate) fn own_program() -> io::Result<(OwnedFd, std::path::PathBuf)> {
+    let program = OwnedFd::from(File::open("/proc/self/exe")?);
+    let path = format!("/proc/self/fd/{}", program.as_raw_fd()).into();
+    Ok((program, path))
+}
+
 /// Marks every descriptor from `first` up close-on-exec. Async-signal-safe: called between fork and exec.
 pub(crate) fn close_on_exec_from(first: i32) {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;

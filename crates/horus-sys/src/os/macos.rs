@@ -228,6 +228,11 @@ pub(crate) fn anonymous_file(name: &std::ffi::CStr) -> io::Result<File> {
     Ok(file)
 }
 
+/// No open file can be executed here.
+pub(crate) fn own_program() -> io::Result<(OwnedFd, std::path::PathBuf)> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 // ---- pipes --------------------------------------------------------------------------------------------------------
 
 pub(crate) const CAN_PEEK: bool = false;

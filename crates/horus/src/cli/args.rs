@@ -74,6 +74,8 @@ pub(crate) enum Verb {
     Alerts(AlertsVerb),
     /// Read the configuration again and follow what changed
     Reload(ReloadArgs),
+    /// Become another program: everything goes on, Horus and its keeper are the new one
+    Upgrade(UpgradeArgs),
     /// Live a recording again, step by step
     Replay(ReplayArgs),
     /// Try a configuration on what was recorded: what would it have done?
@@ -96,6 +98,9 @@ pub(crate) enum Verb {
     /// End what a hung Horus left behind. Started by systemd after Horus has ended, not by people
     #[command(hide = true)]
     StopPost(StopPostArgs),
+    /// Say whether this program could take over from the Horus that runs. Asked by that Horus, not by people
+    #[command(hide = true)]
+    Rehearse(RehearseArgs),
     /// Be the parent of all children. Started by `horus run`, not by people
     #[command(hide = true)]
     Keep(KeepArgs),
@@ -270,6 +275,36 @@ pub(crate) struct ReloadArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `horus upgrade`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Processes, open incidents, holds and ages go on, and so does the process of Horus itself. A program \
+                  that cannot start, or does not read what this one writes, is refused and changes nothing. \
+                  SIGUSR2 does the same."
+)]
+pub(crate) struct UpgradeArgs {
+    /// This program, instead of the one by whose path Horus was started
+    #[arg(long, value_name = "PATH")]
+    pub(crate) binary: Option<PathBuf>,
+    /// Only try it out
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horus rehearse`
+#[derive(Debug, Args)]
+pub(crate) struct RehearseArgs {
+    /// The run directory of the Horus that runs
+    #[arg(long)]
+    pub(crate) run_dir: PathBuf,
+    /// Its state directory
+    #[arg(long)]
+    pub(crate) state_dir: PathBuf,
 }
 
 /// `horus replay`

@@ -32,7 +32,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub(crate) use args::{KeepArgs, Place, RunArgs};
+pub(crate) use args::{KeepArgs, Place, RehearseArgs, RunArgs};
 pub(crate) use exit::ExitStatus;
 
 use args::CommandLine;
@@ -46,6 +46,8 @@ pub(crate) enum Invocation {
     Run(RunArgs),
     /// Be the keeper.
     Keep(KeepArgs),
+    /// Say whether this program could take over.
+    Rehearse(Place, RehearseArgs),
     /// Nothing: it was done, or it failed.
     Over(ExitStatus),
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use horus_api::{
     API_SCHEMA, AlertsReport, AskStep, Backend, EVENTS_MAX, EventQuery, EventsReport, HealthReport,
-    IncidentReport, IncidentsReport, Problem, ProblemKind, ReloadReport, VersionReport,
+    IncidentReport, IncidentsReport, Problem, ProblemKind, ReloadReport, UpgradeReport, VersionReport,
 };
 use horus_core::event::What;
 use horus_core::ids::{IncidentId, ServiceName, SinkName};
@@ -21,6 +21,7 @@ use horus_store::Store;
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::handover::upgrader::Upgrader;
 use super::owner::{Call, log_path};
 use super::{journal, reload, sinks};
 
@@ -41,6 +42,7 @@ pub(super) struct Daemon {
     pub(super) config_path: PathBuf,
     pub(super) evidence_directory: PathBuf,
     pub(super) started_at: Timestamp,
+    pub(super) upgrader: Arc<Upgrader>,
 }
 
 impl Daemon {
@@ -181,6 +183,18 @@ impl Backend for Daemon {
 
     async fn reload(&self, dry_run: bool) -> Result<ReloadReport, Problem> {
         reload::reload(self.config_path.clone(), &self.calls, dry_run).await
+    }
+
+    async fn upgrade(
+        &self,
+        executable: Option<PathBuf>,
+        dry_run: bool,
+    ) -> Result<mpsc::Receiver<AskStep>, Problem> {
+        Ok(self.upgrader.begin(executable, dry_run))
+    }
+
+    async fn upgrade_report(&self) -> UpgradeReport {
+        self.upgrader.report()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The folders of this Horus: made, private, and owned by one process at a time.
 
+use std::os::fd::{AsFd as _, BorrowedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,13 +22,20 @@ pub(super) struct Directories {
     /// Sockets of services that speak to us.
     pub(super) notify: PathBuf,
     /// `None`: the disk takes no writes, not even that of a lock.
-    _state_lock: Option<FileLock>,
-    _run_lock: FileLock,
+    state_lock: Option<FileLock>,
+    run_lock: FileLock,
+}
+
+/// Locks that an earlier program of this process held, by the numbers of their descriptors.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Held {
+    pub(super) state: Option<RawFd>,
+    pub(super) run: Option<RawFd>,
 }
 
 impl Directories {
-    /// Makes them and takes their locks.
-    pub(super) fn take(daemon: &DaemonPlan) -> Result<Self, RunError> {
+    /// Makes them and takes their locks, or takes them over if an earlier program of this process held them.
+    pub(super) fn take(daemon: &DaemonPlan, held: Held) -> Result<Self, RunError> {
         let evidence = daemon.state_directory.join("evidence");
         let notify = notify_directory(&daemon.run_directory);
         let logs = daemon.state_directory.join("logs");
@@ -38,9 +46,14 @@ impl Directories {
         prepare(&daemon.run_directory)?;
         prepare_for_others(&notify)?;
         // One owner of the state, and one of the keeper, whatever two configurations name.
-        let state_lock = bear(state, lock(state))?;
-        let run_lock = lock(&daemon.run_directory)?;
-        Ok(Self { evidence, notify, _state_lock: state_lock, _run_lock: run_lock })
+        let state_lock = bear(state, lock(state, held.state))?;
+        let run_lock = lock(&daemon.run_directory, held.run)?;
+        Ok(Self { evidence, notify, state_lock, run_lock })
+    }
+
+    /// The locks of the state and of the run directory, for a Horus that becomes another program and passes them on.
+    pub(super) fn locks(&self) -> (Option<BorrowedFd<'_>>, BorrowedFd<'_>) {
+        (self.state_lock.as_ref().map(FileLock::as_fd), self.run_lock.as_fd())
     }
 }
 
@@ -63,7 +76,14 @@ fn takes_no_writes(directory: &Path) -> bool {
 }
 
 /// Takes the lock of a directory. A holder that was just killed may need a moment to be gone.
-fn lock(directory: &Path) -> Result<FileLock, RunError> {
+fn lock(directory: &Path, held: Option<RawFd>) -> Result<FileLock, RunError> {
+    if let Some(number) = held {
+        let path = directory.join("lock");
+        return FileLock::inherit(number, &path, "horus run").map_err(|error| RunError::Directory {
+            what: format!("the lock {} that was handed over", path.display()),
+            source: error.into(),
+        });
+    }
     let deadline = horus_sys::clock::monotonic() + LOCK_WAIT_MAX;
     loop {
         match FileLock::try_acquire(&directory.join("lock"), "horus run") {

@@ -1,4 +1,4 @@
-//! Which program the next keeper is: whatever stands at the path by which this Horus was started.
+//! Which program the next keeper is, and what an upgrade takes: whatever stands at the path by which this Horus was started.
 //!
 //! A path, taken once at the start and kept as a path. A package upgrade renames a new file over the old one; from then on
 //! `current_exe()` says `/usr/bin/horus (deleted)`, and a Horus that asks it when its keeper has died starts no other one

@@ -61,11 +61,11 @@ enum Change {
 }
 
 impl FdStore {
-    /// Takes over what was kept, and writes down how runs ended in the meantime, before there is a keeper that would call it unknown.
+    /// Takes over what was kept (after an upgrade nothing is handed back, it only stays kept), and writes down how runs ended in the meantime, before there is a keeper that would call it unknown.
     ///
     /// # Errors
     /// If no thread is to be had.
-    pub(super) fn wake(manager: &'static Manager, run_directory: &Path) -> io::Result<Self> {
+    pub(super) fn wake(manager: &'static Manager, run_directory: &Path, upgraded: bool) -> io::Result<Self> {
         let (mut kept, mut runs) = (BTreeMap::new(), BTreeMap::new());
         for (name, descriptor) in passed::take() {
             kept.extend(place(descriptor.as_fd()).map(|place| (name.clone(), place)));
@@ -78,7 +78,7 @@ impl FdStore {
         }
         let run_directory = run_directory.to_owned();
         let fifos = FifoHold::default();
-        let mut room = Room { manager, run_directory, fifos, runs, kept, refusals: 0, alone: None };
+        let mut room = Room { manager, run_directory, fifos, runs, kept, upgraded, refusals: 0, alone: None };
         room.ask_all();
         let (changes, heard) = mpsc::sync_channel(CHANGES_MAX);
         std::thread::Builder::new().name("horus-fd-store".into()).spawn(move || room.run(&heard))?;
@@ -115,6 +115,8 @@ struct Room {
     runs: BTreeMap<String, OwnedFd>,
     /// What the manager keeps, by name, and which file it is.
     kept: BTreeMap<String, Place>,
+    /// The program before us in this process had things kept of which we do not know.
+    upgraded: bool,
     refusals: u32,
     /// Until then, runs are asked again and again. `None`: until there is a keeper.
     alone: Option<Duration>,
@@ -206,6 +208,10 @@ impl Room {
     }
 
     fn keep(&mut self, name: String, descriptor: BorrowedFd<'_>) {
+        if self.upgraded {
+            // Else the same would be kept twice.
+            self.manager.forget(&name);
+        }
         match self.manager.keep(&name, descriptor) {
             Ok(()) => {
                 self.refusals = 0;

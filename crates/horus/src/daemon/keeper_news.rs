@@ -14,6 +14,7 @@ use horus_keeper::protocol::{
 use horus_sys::launch::Step;
 use horus_sys::signal::Signal;
 
+use super::handover::arrival;
 use super::owner::{Owner, Stranger, slot_of};
 
 /// A process of a service that the plan no longer has may end by itself for so long.
@@ -219,8 +220,16 @@ pub(super) fn heard(owner: &mut Owner, event: Event) {
             note(owner, format!("{slot}: a line was too long for its log file and was cut ({total} so far)"));
         }
         Event::Degraded { slot, error } => note(owner, format!("{slot}: {error}")),
-        Event::UpgradeRefused { error } => note(owner, format!("the keeper stays as it is: {error}")),
-        Event::Rejected { error } => tracing::warn!(error, "the keeper rejected a request"),
+        Event::UpgradeRefused { error } => {
+            if !arrival::keeper_refused(owner, &error) {
+                note(owner, format!("the keeper stays as it is: {error}"));
+            }
+        }
+        Event::Rejected { error } => {
+            tracing::warn!(error, "the keeper rejected a request");
+            // One that does not know the word: an old one.
+            arrival::keeper_refused(owner, &error);
+        }
         Event::Replaced => tracing::warn!("another Horus took the keeper over"),
         Event::Hello(_)
         | Event::Signalled { .. }

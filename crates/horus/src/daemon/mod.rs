@@ -9,6 +9,7 @@ mod evidence;
 mod exclusive;
 mod executable;
 mod fd_store;
+pub(crate) mod handover;
 mod host;
 mod journal;
 mod keeper_link;
@@ -37,6 +38,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{ExitStatus, KeepArgs, RunArgs};
 
 use directories::Directories;
+use handover::arrival::{self, Arrival};
 use log_sink::LogSink;
 use run_error::RunError;
 
@@ -51,7 +53,11 @@ pub(crate) fn run(arguments: RunArgs) -> ExitCode {
     LogSink::of_process().flush();
     match outcome {
         Ok(()) => ExitStatus::Done.into(),
-        Err(error) => run_error::complain(error).into(),
+        Err(error) => {
+            // A program on trial gives the process back to the one before it, if there is one.
+            arrival::go_back(&run_error::sentence(&error));
+            run_error::complain(error).into()
+        }
     }
 }
 
@@ -71,10 +77,16 @@ fn start_log() {
 fn try_run(arguments: &RunArgs) -> Result<(), RunError> {
     let system = |what| move |source| RunError::System { what, source };
     // Before anything else happens to the file.
-    let executable = executable::own_path().map_err(system("the path of this program is not known"))?;
-    signals::ignore_strays();
+    let _ = handover::Program::of_process();
+    let arrival = Arrival::take().map_err(RunError::Handover)?;
+    let executable = match &arrival {
+        Some(arrival) => arrival.executable().to_owned(),
+        None => executable::own_path().map_err(system("the path of this program is not known"))?,
+    };
+    signals::ignore_strays(arrival.is_some());
     let config = config::load(&arguments.config).map_err(RunError::Config)?;
-    let directories = Directories::take(&config.plan.daemon)?;
+    let directories =
+        Directories::take(&config.plan.daemon, arrival.as_ref().map(Arrival::locks).unwrap_or_default())?;
     last_words::keep_in(&directories.evidence);
     let _ = horus_sys::subreaper::become_one();
     let _ = horus_sys::limits::raise_open_files();
@@ -85,7 +97,7 @@ fn try_run(arguments: &RunArgs) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(system("the runtime cannot be started"))?;
-    runtime.block_on(serve::serve(arguments, config, executable, &directories))?;
+    runtime.block_on(serve::serve(arguments, config, executable, arrival, &directories))?;
     // Blocking threads that hang on a dead disk or probe must not keep us.
     runtime.shutdown_background();
     Ok(())

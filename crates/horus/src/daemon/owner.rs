@@ -31,6 +31,8 @@ use super::config::{Applied, Config};
 use super::dead_man::DeadMan;
 use super::digest::Diary;
 use super::fd_store::FdStore;
+use super::handover::arrival::{self, Arrived};
+use super::handover::departure::Ticket;
 use super::host::Clocks;
 use super::keeper_link::{KeeperLink, News};
 use super::sinks::Sinks;
@@ -43,6 +45,9 @@ pub(super) const INPUTS_PER_TURN: usize = 256;
 
 /// The longest time without a look at the clock.
 const IDLE_MAX: Duration = Duration::from_secs(3600);
+
+/// How often it is looked whether what keeps the process from becoming another program is over.
+const DEPARTURE_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Progress lines that wait for a slow reader; more are left out.
 const PROGRESS_MAX: usize = 64;
@@ -68,6 +73,8 @@ pub(super) enum Call {
     Turn,
     /// Something about Horus itself, for the journal.
     Note(String),
+    /// Become another program, which was tried out.
+    HandOver(Box<Ticket>),
     ShutDown,
 }
 
@@ -103,6 +110,14 @@ pub(super) struct Stranger {
     pub(super) kill_at: Option<Mono>,
 }
 
+/// Why the loop stopped to turn.
+pub(super) enum Pause {
+    /// Everything has ended.
+    Finished,
+    /// The process is to become another program. If that fails the loop goes on.
+    HandOver(Ticket),
+}
+
 /// The owner of the engine.
 pub(super) struct Owner {
     pub(super) engine: Engine,
@@ -114,7 +129,7 @@ pub(super) struct Owner {
     pub(super) keeper: KeeperLink,
     pub(super) senses: Senses,
     sinks: Sinks,
-    store: Store,
+    pub(super) store: Store,
     evidence: Arc<EvidenceRoom>,
     inputs: mpsc::Sender<Input>,
     started: Duration,
@@ -135,6 +150,13 @@ pub(super) struct Owner {
     pub(super) strangers: BTreeMap<SlotName, Stranger>,
     /// What the keeper does that an older one does not.
     pub(super) keeper_abilities: Vec<String>,
+    /// Why there is no keeper.
+    keeper_fault: Option<String>,
+    /// The process is this program since an upgrade that is not over yet.
+    pub(super) arrived: Option<Arrived>,
+    /// The program that the process is to become.
+    departing: Option<Box<Ticket>>,
+    ending: bool,
     finished: bool,
 }
 
@@ -183,6 +205,10 @@ impl Owner {
             next_ticket: 1,
             strangers: BTreeMap::new(),
             keeper_abilities: Vec::new(),
+            keeper_fault: None,
+            arrived: None,
+            departing: None,
+            ending: false,
             finished: false,
         }
     }
@@ -193,12 +219,8 @@ impl Owner {
         Mono::from_origin(Mono::ORIGIN_BEFORE_START + since_start)
     }
 
-    /// Runs until everything has ended.
-    pub(super) async fn run(
-        mut self,
-        mut inputs: mpsc::Receiver<Input>,
-        mut calls: mpsc::Receiver<Call>,
-    ) -> Self {
+    /// Takes up the plan. Before anything else.
+    pub(super) fn begin(&mut self) {
         self.follow_plan();
         let plan = self.plan.as_ref().clone();
         self.step(Input::PlanChanged(Box::new(plan)));
@@ -206,8 +228,19 @@ impl Owner {
             // Ends what an earlier life said of the disk.
             self.step(Input::StoreHealth { fault: None });
         }
+    }
+
+    /// Runs until there is a reason to stop.
+    pub(super) async fn run(
+        &mut self,
+        inputs: &mut mpsc::Receiver<Input>,
+        calls: &mut mpsc::Receiver<Call>,
+    ) -> Pause {
         let mut batch = Vec::with_capacity(INPUTS_PER_TURN);
         while !self.finished {
+            if let Some(ticket) = self.ready_to_depart() {
+                return Pause::HandOver(ticket);
+            }
             self.show_life();
             let due = self.sleep_time();
             tokio::select! {
@@ -221,11 +254,30 @@ impl Owner {
                 Some(call) = calls.recv() => self.answer_call(call),
                 () = tokio::time::sleep(due) => {
                     self.step(Input::Wake);
-                    keeper_news::kill_strangers(&mut self);
+                    keeper_news::kill_strangers(self);
+                    arrival::tend(self);
                 }
             }
         }
-        self
+        Pause::Finished
+    }
+
+    /// The order to become another program, once nothing is half done that only this process knows of.
+    fn ready_to_depart(&mut self) -> Option<Ticket> {
+        let half_done = self.senses.expects_a_program();
+        let ticket = self.departing.take_if(|ticket| !half_done || !ticket.may_wait())?;
+        if self.ending {
+            ticket.refuse("Horus is ending".into());
+            return None;
+        }
+        Some(*ticket)
+    }
+
+    /// Writes down what every service must not forget, and all that was heard.
+    pub(super) fn remember_all(&mut self) {
+        let now = self.now();
+        let (memories, digest) = (self.engine.memories(now), self.diary.finish(now));
+        self.store.commit(Transaction { at: Timestamp::now(), memories, digest, ..Transaction::default() });
     }
 
     /// Shows those who watch the loop that it turns.
@@ -240,8 +292,10 @@ impl Owner {
 
     fn sleep_time(&self) -> Duration {
         let strangers = self.strangers.values().filter_map(|stranger| stranger.kill_at);
-        let next = self.engine.next_deadline().into_iter().chain(strangers).min();
+        let upgrade = self.arrived.as_ref().and_then(Arrived::next);
+        let next = self.engine.next_deadline().into_iter().chain(strangers).chain(upgrade).min();
         let idle_max = self.duties.sleep_max(clock::monotonic()).unwrap_or(IDLE_MAX);
+        let idle_max = if self.departing.is_some() { DEPARTURE_LOOK_EVERY } else { idle_max };
         next.map_or(IDLE_MAX, |at| at.since(self.now())).min(idle_max)
     }
 
@@ -249,7 +303,10 @@ impl Owner {
         match news {
             News::Attached { hello, writer } => {
                 self.keeper.attached(writer);
+                self.keeper_fault = None;
+                let keeper = arrival::identity(&hello);
                 keeper_news::reconcile(self, *hello);
+                arrival::attached(self, keeper);
                 self.duties.reconciled();
             }
             News::Said(event) => keeper_news::heard(self, *event),
@@ -260,6 +317,7 @@ impl Owner {
                 self.step(Input::KeeperLost);
                 let text = format!("no keeper at the moment: {why}");
                 self.note(What::Horus { text });
+                self.keeper_fault = Some(why);
             }
         }
     }
@@ -424,7 +482,9 @@ impl Owner {
                 tracing::warn!("{text}");
                 self.note(What::Horus { text });
             }
+            Call::HandOver(ticket) => self.departing = Some(ticket),
             Call::ShutDown => {
+                self.ending = true;
                 self.duties.ending(clock::monotonic());
                 self.step(Input::ShutDown);
             }
@@ -436,7 +496,8 @@ impl Owner {
         faults
             .extend(self.store.fault().map(|fault| format!("the state directory takes no writes: {fault}")));
         if !self.keeper.is_attached() {
-            faults.push("there is no keeper at the moment".into());
+            let why = self.keeper_fault.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            faults.push(format!("there is no keeper at the moment{why}"));
         }
         faults
     }

@@ -31,6 +31,9 @@ pub(crate) enum RunError {
     /// The API socket cannot be made.
     #[error("the API socket cannot be made")]
     Socket(#[source] horus_api::BindError),
+    /// The program before this one, in the same process, left something that is of no use.
+    #[error("what the program before this one handed over cannot be used")]
+    Handover(#[source] std::io::Error),
     /// The system refused something basic.
     #[error("{what}")]
     System {
@@ -57,8 +60,20 @@ impl RunError {
                 "stop what listens there, or set another run_directory"
             }
             Self::Socket(_) => "set a shorter run_directory in [daemon]",
+            Self::Handover(_) => "start Horus again; the services go on under the keeper",
             Self::System { .. } => "see the limits of this user: ulimit -a",
         }
+    }
+}
+
+/// All of it on one line.
+pub(super) fn sentence(error: &RunError) -> String {
+    match error {
+        RunError::Config(faults) => {
+            let first = faults.first().map(ToString::to_string).unwrap_or_default();
+            format!("{error}; the first: {first}")
+        }
+        error => chain(error),
     }
 }
 

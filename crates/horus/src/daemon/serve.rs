@@ -5,28 +5,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use horus_alert::SinkHealth;
+use horus_core::event::What;
 use horus_core::observation::Input;
 use horus_core::plan::{CgroupPlan, DaemonPlan};
 use horus_keeper::Home;
 use horus_probe::{EvidenceRoom, HostWatch, Senses};
 use horus_store::{Store, StoreOptions, Transaction};
 use jiff::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 
 use super::config::Config;
 use super::dead_man::{Chain, DeadMan, Looks};
 use super::directories::Directories;
 use super::fd_store::FdStore;
+use super::handover::arrival::{self, Arrival};
+use super::handover::departure::{Ship, depart};
+use super::handover::upgrader::Upgrader;
+use super::handover::{self, door};
 use super::keeper_link::{KeeperLink, KeeperPlace};
-use super::owner::{Call, Owner, Parts};
+use super::owner::{Call, Owner, Parts, Pause};
 use super::preflight::{self, Level};
 use super::run_error::RunError;
-use super::signals::{spawn_reaper, spawn_signals};
+use super::signals::{Signals, obey_signals, spawn_reaper};
 use super::sinks::{Sinks, StoreOutbox};
 use super::systemd::Manager;
 use super::waking::{about_horus, believed_alive, tell_of_last_words, wake_engine};
 use super::watchman::{self, Pulse};
-use super::{backend, journal, reload, self_limits};
+use super::{backend, journal, reload, self_limits, test_hook};
 use crate::cli::RunArgs;
 
 /// Observations that wait for the loop. Probes wait when it is full.
@@ -43,11 +48,16 @@ pub(super) async fn serve(
     arguments: &RunArgs,
     config: Config,
     executable: PathBuf,
+    mut arrival: Option<Arrival>,
     directories: &Directories,
 ) -> Result<(), RunError> {
     let system = |what| move |source| RunError::System { what, source };
-    let (inputs, inputs_taken) = mpsc::channel(INPUTS_MAX);
-    let (calls, calls_taken) = mpsc::channel(CALLS_MAX);
+    // What can fail comes first: a program on trial that fails here has touched nothing of what it was handed.
+    let signals = Signals::hear().map_err(system("signals cannot be watched"))?;
+    handover::hear_signals();
+    test_hook::place("upgrade.arrived");
+    let (inputs, mut inputs_taken) = mpsc::channel(INPUTS_MAX);
+    let (calls, mut calls_taken) = mpsc::channel(CALLS_MAX);
     let (outbox_changes, _) = watch::channel(0_u64);
     let (committed_sender, committed) = watch::channel(0_u64);
     let daemon = config.plan.daemon.clone();
@@ -59,22 +69,32 @@ pub(super) async fn serve(
     let options = store_options(daemon.retention, &inputs, &outbox_changes, committed_sender);
     let (store, restored) = Store::open(&daemon.state_directory, options).map_err(RunError::Store)?;
     let live = journal::broadcast(store.clone(), committed);
-    let listener = horus_api::bind(&socket).await;
-    let listener = listener.map_err(RunError::Socket)?;
+    spawn_reaper(daemon.run_directory.clone()).map_err(system("SIGCHLD cannot be watched"))?;
+    let pulse = Arc::new(Pulse::default());
+    let watchman = watchman::watch(Arc::clone(&pulse), calls.clone());
+    let watchman = watchman.map_err(system("the watchman cannot be started"))?;
+    let fd_store = FdStore::wake(Manager::of_process(), &daemon.run_directory, arrival.is_some())
+        .map_err(system("the thread for the fd store cannot be started"))?;
+    let listener = match arrival.as_mut().and_then(|arrival| arrival.listener(&socket)) {
+        Some(listener) => listener,
+        None => horus_api::bind(&socket).await.map_err(RunError::Socket)?,
+    };
+    let listener = Arc::new(listener);
 
-    let place =
-        KeeperPlace { run_directory: daemon.run_directory.clone(), executable, home: home(daemon.cgroup) };
-    spawn_reaper(place.run_directory.clone()).map_err(system("SIGCHLD cannot be watched"))?;
+    // What an upgrade executes if nobody names another.
+    let usual = arrival.as_ref().map_or_else(|| executable.clone(), |arrival| arrival.home().to_owned());
+    let place = KeeperPlace {
+        run_directory: daemon.run_directory.clone(),
+        executable: executable.clone(),
+        home: home(daemon.cgroup),
+    };
     let looks = Arc::new(Looks::default());
     let outbox =
         Arc::new(StoreOutbox { store: store.clone(), changes: outbox_changes, looks: Arc::clone(&looks) });
-    let fd_store = FdStore::wake(Manager::of_process(), &plan_of_daemon.run_directory)
-        .map_err(system("the thread for the fd store cannot be started"))?;
     let unaccounted = believed_alive(&restored);
-    let pulse = Arc::new(Pulse::default());
     let chain = Chain { pulse: Arc::clone(&pulse), store: store.clone(), looks, calls: calls.clone() };
     let parts = Parts {
-        engine: wake_engine(&restored, &store, &config.plan),
+        engine: wake_engine(&restored, &store, &config.plan, beginning(arrival.as_ref())),
         config,
         config_path: config_path.clone(),
         keeper: KeeperLink::new(place),
@@ -84,13 +104,28 @@ pub(super) async fn serve(
         evidence: EvidenceRoom::new(directories.evidence.clone()),
         inputs,
         unaccounted,
-        pulse: Arc::clone(&pulse),
+        pulse,
         dead_man: DeadMan::new(chain),
         fd_store,
     };
     tell_of_last_words(&store, &directories.evidence);
     let _host = HostWatch::start(parts.inputs.clone());
-    let owner = Owner::new(parts);
+    let mut owner = Owner::new(parts);
+    let report = arrival.as_ref().map_or_else(arrival::no_report, Arrival::report);
+    let (report, reported) = watch::channel(report);
+    match arrival {
+        Some(arrival) => arrival.settle(&mut owner, report.clone()),
+        None => tell_of_a_death(&owner),
+    }
+    let (door, porter) = door::new();
+    let upgrader = Arc::new(Upgrader {
+        calls: calls.clone(),
+        config: config_path.clone(),
+        home: usual.clone(),
+        door: door.clone(),
+        report,
+        turn: Mutex::default(),
+    });
     let backend = backend::Daemon {
         calls: calls.clone(),
         store: store.clone(),
@@ -98,33 +133,51 @@ pub(super) async fn serve(
         config_path: config_path.clone(),
         evidence_directory: directories.evidence.clone(),
         started_at: Timestamp::now(),
+        upgrader: Arc::clone(&upgrader),
     };
-    let (end, ended) = watch::channel(false);
-    let mut api_end = ended.clone();
-    let api_ended = async move { drop(api_end.wait_for(|ended| *ended).await) };
     let limits = horus_api::Limits::default();
-    let api = tokio::spawn(horus_api::serve(listener, Arc::new(backend), limits, api_ended));
+    let api = tokio::spawn(porter.serve(Arc::clone(&listener), Arc::new(backend), limits));
     drop(tokio::spawn(reload::follow_file(config_path.clone(), calls.clone())));
     drop(tokio::spawn(self_limits::watch(calls.clone())));
     drop(tokio::spawn(look_around(plan_of_daemon, calls.clone())));
-    let watchman = watchman::watch(pulse, calls.clone());
-    let watchman = watchman.map_err(system("the watchman cannot be started"))?;
-    let signals = spawn_signals(calls, config_path).map_err(system("signals cannot be watched"))?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "Horus runs");
-    tokio::select! {
-        owner = owner.run(inputs_taken, calls_taken) => {
-            drop(watchman);
-            let _ = end.send(true);
-            owner.finish().await;
-            let _ = api.await;
-        }
-        left = signals => {
-            if left.is_ok() {
-                leave(store).await;
+    let mut leaving = obey_signals(signals, calls, config_path, upgrader);
+    let ship = Ship { directories, listener, executable, home: usual, report: reported };
+    tracing::info!(program = %handover::Program::of_process(), pid = std::process::id(), "Horus runs");
+    owner.begin();
+    loop {
+        tokio::select! {
+            pause = owner.run(&mut inputs_taken, &mut calls_taken) => match pause {
+                Pause::HandOver(ticket) => depart(&mut owner, &mut inputs_taken, &ship, ticket).await,
+                Pause::Finished => break,
+            },
+            left = &mut leaving => {
+                if left.is_ok() {
+                    leave(store).await;
+                }
+                return Ok(());
             }
         }
     }
+    drop(watchman);
+    ship.listener.withdraw();
+    door.close();
+    owner.finish().await;
+    let _ = api.await;
     Ok(())
+}
+
+/// How this life begins, for the journal.
+fn beginning(arrival: Option<&Arrival>) -> String {
+    let (program, pid) = (handover::Program::of_process(), std::process::id());
+    arrival.map_or_else(|| format!("started, version {program}, pid {pid}"), Arrival::sentence)
+}
+
+/// An earlier process may have died while it changed its program.
+fn tell_of_a_death(owner: &Owner) {
+    if let Some(text) = handover::tell_of_a_death(&owner.plan.daemon.state_directory) {
+        tracing::error!("{text}");
+        owner.note(What::Horus { text });
+    }
 }
 
 /// Says what of the machine is not as Horus needs it. A disk that does not answer delays nobody but this.

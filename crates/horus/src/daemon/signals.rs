@@ -1,11 +1,13 @@
 //! Signals to Horus, and the ends of processes that were left to it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use horus_sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::handover::upgrader::Upgrader;
 use super::owner::Call;
 use super::reload;
 use super::systemd::{self, Wish};
@@ -28,25 +30,49 @@ pub(super) fn spawn_reaper(run_directory: PathBuf) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Signals that mean nothing to Horus and whose default is death. A script that sends one means well.
-pub(super) fn ignore_strays() {
-    for name in ["USR1", "USR2"] {
-        if let Ok(signal) = Signal::parse(name)
-            && let Err(error) = horus_sys::signal::ignore(signal)
-        {
+/// Signals that mean nothing to Horus (yet) and whose default is death. A script that sends one means well. One that came
+/// while the process changed its program waits, and would be lost here: `arrived`.
+pub(super) fn ignore_strays(arrived: bool) {
+    let strays = [Signal::parse("USR1").ok(), Some(Signal::USR2).filter(|_| !arrived)];
+    for signal in strays.into_iter().flatten() {
+        if let Err(error) = horus_sys::signal::ignore(signal) {
             tracing::warn!(%signal, %error, "this signal would end Horus");
         }
     }
 }
 
+/// Signals that Horus obeys. From now on they are kept until somebody acts on them.
+#[derive(Debug)]
+pub(super) struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    quit: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+    upgrade: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Hears them. Before the program is ready: an early one must not end it.
+    pub(super) fn hear() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hangup: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+        })
+    }
+}
+
 /// SIGTERM ends everything in order, unless systemd sends it to start Horus anew; so does SIGINT. A second one leaves at
-/// once; SIGQUIT leaves; SIGHUP reloads. Resolves when Horus is to leave without stopping anything.
-pub(super) fn spawn_signals(
+/// once; SIGQUIT leaves; SIGHUP reloads; SIGUSR2 upgrades. Resolves when Horus is to leave without stopping anything.
+pub(super) fn obey_signals(
+    signals: Signals,
     calls: mpsc::Sender<Call>,
     config_path: PathBuf,
-) -> std::io::Result<tokio::sync::oneshot::Receiver<()>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let (mut quit, mut hangup) = (signal(SignalKind::quit())?, signal(SignalKind::hangup())?);
+    upgrader: Arc<Upgrader>,
+) -> tokio::sync::oneshot::Receiver<()> {
+    let Signals { mut terminate, mut interrupt, mut quit, mut hangup, mut upgrade } = signals;
     let (leave, leaving) = tokio::sync::oneshot::channel();
     drop(tokio::spawn(async move {
         let mut told_to_end = false;
@@ -64,6 +90,11 @@ pub(super) fn spawn_signals(
                     let _ = reload::reload(config_path.clone(), &calls, false).await;
                     continue;
                 }
+                // Nobody waits for its answer: it is in the log and the journal.
+                _ = upgrade.recv() => {
+                    drop(upgrader.begin(None, false));
+                    continue;
+                }
             }
             if told_to_end || calls.send(Call::ShutDown).await.is_err() {
                 break;
@@ -73,5 +104,5 @@ pub(super) fn spawn_signals(
         }
         let _ = leave.send(());
     }));
-    Ok(leaving)
+    leaving
 }

@@ -17,6 +17,9 @@ const FOLDER: &str = "HORUS_TEST_TROUBLE";
 /// The environment variable that says after how many milliseconds a loop that stands still is given up.
 const HUNG_AFTER: &str = "HORUS_TEST_HUNG_AFTER_MS";
 
+/// The environment variable that says after how many milliseconds a program that is tried out is given up.
+const REHEARSAL_MAX: &str = "HORUS_TEST_REHEARSAL_MAX_MS";
+
 /// Has trouble here if a test asked for it.
 #[expect(clippy::panic, reason = "a test asked for it")]
 pub(super) fn place(name: &str) {
@@ -34,7 +37,16 @@ pub(super) fn place(name: &str) {
 
 /// The limit that a test wants instead of the usual one.
 pub(super) fn hung_after() -> Option<Duration> {
-    std::env::var(HUNG_AFTER).ok()?.parse().ok().map(Duration::from_millis)
+    millis(HUNG_AFTER)
+}
+
+/// The same, for a program that is tried out.
+pub(super) fn rehearsal_max() -> Option<Duration> {
+    millis(REHEARSAL_MAX)
+}
+
+fn millis(name: &str) -> Option<Duration> {
+    std::env::var(name).ok()?.parse().ok().map(Duration::from_millis)
 }
 
 #[inline(never)]

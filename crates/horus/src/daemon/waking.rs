@@ -18,8 +18,8 @@ use jiff::Timestamp;
 use super::last_words;
 
 /// The engine with what an earlier life remembered. Open incidents go on where their subject does; the others end here,
-/// and whoever was told of them is told of that.
-pub(super) fn wake_engine(restored: &Restored, store: &Store, plan: &Plan) -> Engine {
+/// and whoever was told of them is told of that. `beginning`: how this life begins, for the journal.
+pub(super) fn wake_engine(restored: &Restored, store: &Store, plan: &Plan, beginning: String) -> Engine {
     let remembered = restored.memories.iter().map(|memory| Remembered {
         service: memory.service.clone(),
         memory: memory.memory.clone(),
@@ -34,9 +34,8 @@ pub(super) fn wake_engine(restored: &Restored, store: &Store, plan: &Plan) -> En
     let planned = remembered.iter().filter(|item| plan.services.contains_key(&item.service));
     let kept: Vec<_> =
         planned.flat_map(|item| item.memory.incidents.iter().map(|incident| incident.id)).collect();
-    let text = format!("started, version {}, pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
     let mut transaction =
-        Transaction { at: Timestamp::now(), events: vec![about_horus(text)], ..Transaction::default() };
+        Transaction { at: Timestamp::now(), events: vec![about_horus(beginning)], ..Transaction::default() };
     let mut next_incident = restored.next_incident_number;
     if let Some(note) = &restored.note {
         tell_of_fresh_start(IncidentId::nth(next_incident), note, plan, &mut transaction);

@@ -6,6 +6,7 @@ mod doctor;
 mod install;
 mod show;
 mod unit;
+mod upgrade;
 
 use horus_config::SystemEnvironment;
 use horus_core::observation::OperatorRequest;
@@ -30,6 +31,7 @@ pub(crate) fn dispatch(line: CommandLine, output: &Output) -> Result<Invocation,
             Ok(Invocation::Run(RunArgs { config, socket: place.socket }))
         }
         Verb::Keep(args) => Ok(Invocation::Keep(args)),
+        Verb::Rehearse(args) => Ok(Invocation::Rehearse(place, args)),
         Verb::Check(args) => care::check(&place, &args, output).map(Invocation::Over),
         Verb::Init(args) => care::init(&args, output).map(Invocation::Over),
         Verb::Replay(args) => replay::replay(&args, output).map(Invocation::Over),
@@ -75,8 +77,10 @@ async fn over_the_socket(place: &Place, verb: Verb, output: &Output) -> Result<E
         Verb::Incident(args) => show::incident(&client, &args, output).await,
         Verb::Alerts(AlertsVerb::Test(args)) => care::alerts_test(&client, &args, output).await,
         Verb::Reload(args) => care::reload(&client, &args, output).await,
+        Verb::Upgrade(args) => upgrade::upgrade(&client, &args, output).await,
         Verb::Run
         | Verb::Keep(_)
+        | Verb::Rehearse(_)
         | Verb::Check(_)
         | Verb::Init(_)
         | Verb::Replay(_)
