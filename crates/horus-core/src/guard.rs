@@ -100,6 +100,8 @@ struct Trial {
     name: ServiceName,
     /// It counts as failed then.
     until: Mono,
+    /// Who was red beside it when it was begun, for one cause as far as anybody could tell, and still is: they wait for its outcome.
+    others: BTreeSet<ServiceName>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -153,6 +155,9 @@ impl Guard {
         {
             red.stands = false;
             self.changed = true;
+            if let Some(trial) = &mut self.trial {
+                trial.others.remove(name);
+            }
         }
     }
 
@@ -196,7 +201,9 @@ impl Guard {
         }
         if matches!(self.state, State::OneAtATime) {
             // The first one is waited for, even if somebody with a fault of his own was restarted meanwhile.
-            let trial = || Trial { name: name.clone(), until };
+            let others =
+                if self.is_common() { self.standing().into_iter().collect() } else { BTreeSet::new() };
+            let trial = || Trial { name: name.clone(), until, others };
             self.trial = self.trial.take().filter(|trial| trial.name != *name).or_else(|| Some(trial()));
             self.changed = true;
         }
@@ -266,7 +273,7 @@ impl Guard {
     fn awaited(&self, now: Mono) -> Option<Trial> {
         let trials = self.common().filter_map(|(name, red)| {
             let until = red.awaited_until.filter(|until| *until > now && !red.stands)?;
-            Some(Trial { name: name.clone(), until })
+            Some(Trial { name: name.clone(), until, others: BTreeSet::new() })
         });
         trials.max_by_key(|trial| trial.until)
     }
@@ -289,11 +296,11 @@ impl Guard {
             }
             State::Open | State::OneAtATime => {}
         }
-        let trial = self.on_trial().cloned().or_else(|| Some(self.awaited(now)?.name));
-        let other = trial.as_ref().filter(|other| *other != name)?;
+        let trial = self.trial.clone().or_else(|| self.awaited(now)).filter(|trial| trial.name != *name)?;
+        let other = &trial.name;
         // Most are well again: whoever hangs by himself does not wait for a proof that takes an hour. After a restart of Horus
         // nobody knows who else was red.
-        if self.red.contains_key(other) && !self.is_common() {
+        if self.red.contains_key(other) && !self.is_common() && !trial.others.contains(name) {
             return None;
         }
         let text = format!("{other} was restarted and is not proven yet: one at a time");
@@ -436,6 +443,24 @@ mod tests {
         assert!(matches!(guard.tend(at(now)), Some(Change::Closed(_))));
         assert_eq!(guard.due(at(now)), Some(at(now) + GATHER));
         assert_eq!(guard.tend(at(now) + GATHER), Some(Change::Gathered));
+    }
+
+    /// The second of three that were red together waits for the first, also when two are no common cause any more.
+    #[test]
+    fn whoever_was_red_beside_a_trial_waits_for_its_outcome() {
+        let mut guard = guard(7);
+        for (number, onset) in [(1, 4000), (2, 2600), (3, 2400)] {
+            guard.red(&name(number), at(4100), at(onset), ACT);
+        }
+        tell_of_a_common_cause(&mut guard, 4100);
+        assert_eq!(guard.tend(at(4200)), Some(Change::OneAtATime));
+        act(&mut guard, 1, 4200);
+        assert!(!guard.is_common());
+        assert!(matches!(guard.forbids(&name(2), at(4201)), Some((Veto::OneAtATime, _))));
+        // Not if it was well again in between.
+        guard.green(&name(2));
+        guard.red(&name(2), at(4700), at(4690), ACT);
+        assert_eq!(guard.forbids(&name(2), at(4700)), None);
     }
 
     #[test]

@@ -79,7 +79,8 @@ struct Truth {
     strays: bool,
     signalled: bool,
     tick: u64,
-    ticks_heard: u32,
+    /// The tick that the judge heard last of this run.
+    heard: Option<u64>,
     last_fresh: Option<Mono>,
     asked_until: Option<Mono>,
     decided: Option<Generation>,
@@ -338,10 +339,13 @@ impl World {
         };
         truth.tick += u64::from(fresh);
         let tick = (!notify).then_some(truth.tick);
-        if counts && (notify || (fresh && truth.ticks_heard > 0)) {
+        // The tick may have moved while nobody heard it, by a beat that the plan does not know.
+        if counts && (notify || truth.heard.is_some_and(|heard| heard != truth.tick)) {
             truth.last_fresh = Some(now);
         }
-        truth.ticks_heard += u32::from(counts && !notify);
+        if counts && !notify {
+            truth.heard = Some(truth.tick);
+        }
         let progress = BTreeMap::from([("filled".to_owned(), truth.tick / 3)]);
         let beat = Beat { source, tick, progress, declared, gauges: BTreeMap::new(), loop_lag_ms: None };
         self.see(&who, Observation::Beat { generation, beat });
@@ -387,7 +391,7 @@ impl World {
     fn die(&mut self, who: &ServiceName, exit: Exit, strays: u32) {
         let truth = self.truth(who);
         let Some(generation) = truth.living.take() else { return };
-        (truth.last_fresh, truth.asked_until, truth.ticks_heard) = (None, None, 0);
+        (truth.last_fresh, truth.asked_until, truth.heard) = (None, None, None);
         truth.strays = strays > 0;
         self.see(who, Observation::Exited { generation, exit, strays });
     }
@@ -398,7 +402,7 @@ impl World {
         if let Some(generation) = truth.starting.take() {
             if well {
                 truth.living = Some(generation);
-                (truth.last_fresh, truth.asked_until, truth.ticks_heard) = (None, None, 0);
+                (truth.last_fresh, truth.asked_until, truth.heard) = (None, None, None);
                 let process = ProcessId { pid: 100, start_time: generation.0 };
                 self.see(who, Observation::Spawned(Instance { generation, process }));
             } else {
