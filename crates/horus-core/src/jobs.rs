@@ -43,6 +43,8 @@ pub(crate) struct Job {
     pub(crate) started: Option<Mono>,
     /// The present run was begun then, whatever restarts it has seen since.
     pub(crate) began: Option<Mono>,
+    /// That is what an earlier life of Horus remembered, and the keeper has not said yet what became of it.
+    pub(crate) remembered: bool,
     /// The last time of the calendar that was served, skipped or found missed.
     pub(crate) slot: Option<Timestamp>,
     /// Times that came while the present run went on.
@@ -264,6 +266,10 @@ impl Service {
     /// The keeper's processes are known: a run that was going on and is not there was cut off. One that was begun and never asked
     /// for, because there was no keeper or because a failed one waited to be tried again, is due now.
     pub(crate) fn miss_the_run(&mut self, now: Mono) {
+        if !std::mem::take(&mut self.job.remembered) {
+            // A run that was begun in this life has an end of its own, whoever ended it.
+            return;
+        }
         let waits = matches!(self.wanted, Wanted::Down(Why::NotDue));
         if waits && self.is_at_rest() && self.job.began.take().is_some() {
             self.job.cut_off = self.is_remembered();

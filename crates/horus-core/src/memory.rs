@@ -42,6 +42,9 @@ impl Service {
                 (self.alive().map(|alive| alive.since), ready, self.beats.moved())
             }
         };
+        // One that a person or an edit has ended does not go on.
+        let goes_on = self.wanted == Wanted::Up || self.job.remembered;
+        let began = self.job.began.filter(|_| goes_on);
         Memory {
             version: MEMORY_VERSION,
             generation: self.generation,
@@ -69,7 +72,7 @@ impl Service {
             stalled_work: self.stalled_work.clone(),
             stalls: self.stalls.remember(now),
             job_started: self.job.started.map(|at| now.since(at)),
-            job_running: self.job.began.map(|at| now.since(at)),
+            job_running: began.map(|at| now.since(at)),
             job_slot: self.job.slot,
             hang: self.last_hang.as_ref().map(|hang| MemoryHang {
                 first_sign: now.since(hang.first_sign),
@@ -103,6 +106,7 @@ impl Service {
         self.stalls = Stalls::restore(&memory.stalls, written);
         self.job.started = memory.job_started.map(|age| written.before(age));
         self.job.began = memory.job_running.map(|age| written.before(age));
+        self.job.remembered = self.job.began.is_some();
         self.job.slot = memory.job_slot;
         self.stalled_work.clone_from(&memory.stalled_work);
         self.last_hang = memory.hang.as_ref().map(|hang| LastHang {

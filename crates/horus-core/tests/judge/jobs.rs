@@ -118,6 +118,25 @@ fn a_run_that_was_begun_and_never_asked_for_is_due_and_one_that_was_asked_for_ma
     assert_eq!(life(&memory), (0, vec![1]));
 }
 
+/// Whoever ended a run has ended it: neither a keeper that comes back nor another Horus begins it again.
+#[test]
+fn a_run_that_a_person_ended_is_not_begun_again() {
+    let works: Behaviour = |_| Doing::Nothing;
+    let mut rig = one(job(every(1), false), works);
+    rig.run(60);
+    rig.ask(OperatorRequest::Stop(name("bot")));
+    rig.run(60);
+    rig.ask(OperatorRequest::Resume { service: name("bot"), reason: None });
+    rig.run(10);
+    rig.step(Input::KeeperLost);
+    rig.step(Input::Reconciled);
+    rig.run(10);
+    assert_eq!(rig.starts.len(), 1, "its next time is in an hour");
+    let mut next = next_life(&rig, job(every(1), false), works, 30);
+    next.run(10);
+    assert_eq!((next.starts.len(), missed(&next)), (0, vec![]));
+}
+
 #[test]
 fn a_job_with_other_times_has_missed_none_of_them() {
     let mut rig = after_its_run();
