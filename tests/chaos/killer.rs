@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use horus_sys::files::{Durability, write_atomic};
 use horus_sys::lock::read_holder;
-use horus_sys::process::{ProcessId, identify, is_alive};
+use horus_sys::process::{ProcessId, environment, identify, is_alive};
 use horus_sys::signal::{Signal, send};
 use horus_tests::Rig;
 
@@ -65,6 +65,10 @@ pub(crate) struct Done {
     pub(crate) panics: u64,
     /// Keepers that were stopped with SIGSTOP.
     pub(crate) stopped: u64,
+    /// Upgrades, to the same program: the process goes on, everything in it is anew.
+    pub(crate) upgrades: u64,
+    /// Upgrades that did not come about, and why.
+    pub(crate) refused: Vec<String>,
     /// Windows that nobody passed in time.
     pub(crate) missed: Vec<&'static str>,
 }
@@ -100,7 +104,8 @@ impl Killer {
                 self.kill_horus(rig).await;
                 self.done.both += 1;
             }
-            85..=97 => self.strike_at_a_window(rig).await,
+            85..=94 => self.strike_at_a_window(rig).await,
+            95..=97 => self.upgrade(rig).await,
             98 => self.trouble(rig).await,
             _ => self.stop_keeper(rig).await,
         }
@@ -166,20 +171,21 @@ impl Killer {
         rig.launch();
     }
 
-    /// Waits until a keeper has come and is gone again.
-    async fn keeper_dies(&self, rig: &Rig) -> bool {
-        let dying = async {
-            let mut seen: Option<ProcessId> = None;
-            loop {
-                match (seen, keeper(rig)) {
-                    (Some(seen), _) if !is_alive(&seen) => return,
-                    (None, found) => seen = found,
-                    (Some(_), _) => {}
-                }
-                tokio::time::sleep(Duration::from_millis(2)).await;
+    /// Waits until a keeper that knows of the window has come and is gone again. One that the last Horus had just begun, and that
+    /// nobody could name yet when it was killed, does not know of it.
+    async fn keeper_dies(&mut self, rig: &Rig) -> bool {
+        let end = tokio::time::Instant::now() + WINDOW_MAX;
+        let mut seen: Option<ProcessId> = None;
+        while tokio::time::Instant::now() < end {
+            match (seen, keeper(rig)) {
+                (Some(seen), _) if !is_alive(&seen) => return true,
+                (None, Some(found)) if knows_of_a_window(&found) => seen = Some(found),
+                (None, Some(_)) => self.kill_keeper(rig).await,
+                _ => {}
             }
-        };
-        tokio::time::timeout(WINDOW_MAX, dying).await.is_ok()
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        false
     }
 
     /// The judge's loop dies, or panics, which ends Horus as well.
@@ -192,6 +198,18 @@ impl Killer {
         rig.launch();
     }
 
+    /// Horus becomes its own program anew, and the keeper after it.
+    async fn upgrade(&mut self, rig: &Rig) {
+        // One that has just been started answers a little later.
+        rig.status_until("loud-0", "answered for", |_| true).await;
+        let said = rig.cli(&["upgrade"]).await;
+        if said.code == 0 {
+            self.done.upgrades += 1;
+        } else {
+            self.done.refused.push(said.err);
+        }
+    }
+
     /// The keeper stands still; Horus has to notice, end it and start another.
     async fn stop_keeper(&mut self, rig: &Rig) {
         let Some(old) = keeper(rig) else { return };
@@ -202,6 +220,11 @@ impl Killer {
         self.done.stopped += 1;
         self.done.keeper += 1;
     }
+}
+
+fn knows_of_a_window(keeper: &ProcessId) -> bool {
+    let environment = environment(keeper.pid).unwrap_or_default();
+    environment.windows(KEEPER_VARIABLE.len()).any(|part| part == KEEPER_VARIABLE.as_bytes())
 }
 
 /// The keeper that has the lock.

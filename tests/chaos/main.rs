@@ -92,8 +92,8 @@ async fn chaos_nobody_dies_nobody_doubles_nothing_is_lost() {
 
     let done = &killer.done;
     eprintln!(
-        "chaos: seed {seed}: {} kills in {:.0} s ({} of Horus, {} of the keeper, {} times both; {} at a named place, {} panics, \
-         {} keepers stopped); {} programs lived {} lives; {} ends, {} of them seen by nobody; {} lines; {} alerts, {} of them \
+        "chaos: seed {seed}: {} kills in {:.0} s ({} of Horus, {} of the keeper, {} times both; {} at a named place, {} panics, {} \
+         upgrades, {} keepers stopped); {} programs lived {} lives; {} ends, {} of them seen by nobody; {} lines; {} alerts, {} of them \
          repeated; {} faults",
         done.kills(),
         took.as_secs_f64(),
@@ -102,6 +102,7 @@ async fn chaos_nobody_dies_nobody_doubles_nothing_is_lost() {
         done.both,
         done.windows,
         done.panics,
+        done.upgrades,
         done.stopped,
         members.len(),
         tally.lives,
@@ -112,6 +113,7 @@ async fn chaos_nobody_dies_nobody_doubles_nothing_is_lost() {
         tally.repeated_alerts,
         tally.faults.len()
     );
+    assert_eq!(done.refused, [""; 0], "seed {seed}: upgrades that did not come about");
     assert_eq!(done.missed, [""; 0], "seed {seed}: places that nobody passed");
     assert!(tally.faults.is_empty(), "seed {seed}: {:#?}", &tally.faults[..tally.faults.len().min(40)]);
     assert!(tally.lines > 20_000 && tally.ends > 0 && tally.alerts > 0, "nothing happened: {tally:?}");
