@@ -61,7 +61,8 @@ enum Change {
 }
 
 impl FdStore {
-    /// Takes over what was kept (after an upgrade nothing is handed back, it only stays kept), and writes down how runs ended in the meantime, before there is a keeper that would call it unknown.
+    /// Takes over what was kept, and writes down how runs ended in the meantime, before there is a keeper that would call it unknown.
+    /// After an upgrade (`upgraded`) nothing is handed back; it only stays kept.
     ///
     /// # Errors
     /// If no thread is to be had.
