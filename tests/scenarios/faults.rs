@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use horus_core::event::What;
+use horus_core::verdict::Verdict;
 use horus_sys::files::{Durability, write_atomic};
 use horus_sys::process::is_alive;
 use horus_sys::signal::Signal;
 use horus_tests::{FAILSAFE, Options, Rig, skipped};
 use tokio::process::Command;
 
-use crate::{hanger, is_recovery, is_start, rig, rig_with};
+use crate::{hanger, is_recovery, is_start, rig, rig_with, service, subject, triggers};
 
 const KEYS: &str = "deadline = \"5s\"\n";
 
@@ -200,4 +201,71 @@ async fn the_doctor_names_what_is_wrong_and_what_to_do() {
     assert_eq!(said.code, 1, "{}{}", said.out, said.err);
     assert!(said.out.contains("FAIL") && said.out.contains("NO_SUCH_VARIABLE"), "{}", said.out);
     assert!(said.out.contains("hint: start Horus with `NO_SUCH_VARIABLE` set"), "{}", said.out);
+}
+
+/// Somebody removes the run directory and the sockets of the services: all of it is made anew, beats that had nowhere to go are heard
+/// again, and the next Horus finds everybody. Nobody is touched.
+#[tokio::test]
+async fn invariant_g6_a_run_directory_that_is_taken_away_costs_no_child() {
+    let mut rig = rig().await;
+    let triggers = triggers(&rig, "talker");
+    let command = [subject!("notifier"), "--triggers", &triggers];
+    let talker = service("talker", &command, "heartbeat.notify = true\ndeadline = \"20s\"\n");
+    let config = hanger(&rig, "bot", KEYS) + &talker;
+    rig.run(&config).await;
+    let (bot, talker) = (rig.ready("bot").await, rig.ready("talker").await);
+    let (horus, keeper) = (rig.horus(), rig.keeper());
+
+    let last = rig.journal.last();
+    for directory in ["r", "r-notify"] {
+        std::fs::remove_dir_all(rig.room.path(directory)).unwrap();
+    }
+    let anew = |what: &What| matches!(what, What::Horus { text } if text.starts_with("upgraded"));
+    rig.after(last, "horus", "a new beginning", anew).await;
+    assert_eq!((rig.horus(), rig.keeper()), (horus, keeper));
+    for (name, process) in [("bot", bot), ("talker", talker)] {
+        rig.status_until(name, "beats", |now| {
+            now.verdict == Verdict::Healthy && now.pid == Some(process.pid)
+        })
+        .await;
+    }
+    let told = rig.journal.all();
+    let told = told
+        .iter()
+        .any(|event| matches!(&event.event.what, What::Horus { text } if text.contains("taken away")));
+    assert!(told, "a person can read why");
+
+    // Both die, and their successors find everybody.
+    let last = rig.journal.last();
+    rig.signal(&keeper, Signal::KILL);
+    rig.kill_horus().await;
+    rig.start().await;
+    for (name, process) in [("bot", bot), ("talker", talker)] {
+        rig.after(last, name, "adoption", |what| matches!(what, What::Adopted { .. })).await;
+        assert_eq!(rig.process(name).await, process);
+        assert_eq!(rig.count(name, is_start), 1);
+        rig.assert_never_signalled(name);
+    }
+    rig.end().await;
+}
+
+/// Somebody removes the state directory: what is remembered is written anew, so a hold outlives that and the death of Horus.
+#[tokio::test]
+async fn invariant_g10_a_hold_outlives_a_state_directory_that_is_taken_away() {
+    let mut rig = rig().await;
+    let config = hanger(&rig, "bot", KEYS);
+    rig.run(&config).await;
+    let child = rig.ready("bot").await;
+    assert_eq!(rig.cli(&["hold", "bot", "--reason", "my own test"]).await.code, 0);
+
+    let last = rig.journal.last();
+    std::fs::remove_dir_all(rig.room.path("s")).unwrap();
+    let anew = |what: &What| matches!(what, What::Horus { text } if text.starts_with("upgraded"));
+    rig.after(last, "horus", "a new beginning", anew).await;
+    rig.kill_horus().await;
+    rig.start().await;
+    let status = rig.status_until("bot", "is watched", |now| now.pid == Some(child.pid)).await;
+    assert_eq!(status.hold.map(|hold| hold.reason), Some("my own test".to_owned()));
+    assert_eq!(rig.count("bot", is_start), 1, "the journal of before is there");
+    rig.end().await;
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -112,10 +112,17 @@ fn has_header(path: &Path) -> bool {
 
 /// As [`private_file`], with the error that a database that cannot be opened has.
 pub(crate) fn make_private(path: &Path) -> Result<(), Unusable> {
-    private_file(path).map_err(|error| {
-        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
-        Unusable::Fault(rusqlite::Error::SqliteFailure(code, Some(error.to_string())))
-    })
+    private_file(path).map_err(cannot_open)
+}
+
+/// Makes the directory of a database, for its owner only, with the same error.
+pub(crate) fn make_private_directory(path: &Path) -> Result<(), Unusable> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(cannot_open)
+}
+
+fn cannot_open(error: io::Error) -> Unusable {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+    Unusable::Fault(rusqlite::Error::SqliteFailure(code, Some(error.to_string())))
 }
 
 /// Creates the file if there is none; only its owner may read it.

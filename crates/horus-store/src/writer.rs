@@ -9,6 +9,8 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +20,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::backlog::{Backlog, EventRow, Told};
 use crate::limits::{OUTBOX_PENDING_MAX, PRUNE_EVERY, RETRY_FIRST, RETRY_MAX};
-use crate::open::make_private;
+use crate::open::{make_private, make_private_directory};
 use crate::outbox::{Dirty, Key, Row};
 use crate::prune::Prune;
 use crate::rows::{self, Written};
@@ -37,6 +39,10 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     options: Arc<StoreOptions>,
     sql: Option<Connection>,
+    /// Which file that connection writes to.
+    file: Option<FileId>,
+    /// The file was taken away under us and written anew; the journal does not say so yet.
+    rescued: bool,
     fault: Option<Fault>,
     /// The outbox on disk has been read.
     loaded: bool,
@@ -60,6 +66,19 @@ struct Done {
     last_seq: Option<u64>,
 }
 
+/// Which file a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().map(|found| Self { device: found.dev(), inode: found.ino() })
+    }
+}
+
 /// The writer paces itself; nothing is judged by this clock.
 fn now() -> Instant {
     #[expect(
@@ -76,10 +95,13 @@ impl Writer {
         sql: Option<Connection>,
         fault: Option<&str>,
     ) -> Self {
+        let file = sql.as_ref().and_then(|_| FileId::of(&shared.path));
         let mut writer = Self {
             shared,
             options,
             sql,
+            file,
+            rescued: false,
             fault: None,
             loaded: false,
             prune: Prune::default(),
@@ -176,6 +198,7 @@ impl Writer {
     }
 
     fn try_write(&mut self, batch: &Backlog) -> Result<Done, Unusable> {
+        self.rescue()?;
         let probing = self.fault.is_some();
         if probing {
             // A connection that has met an I/O error may not see that the disk is back.
@@ -185,6 +208,7 @@ impl Writer {
             // A disk that took no writes from the start has no file yet.
             make_private(&self.shared.path)?;
             self.sql = Some(connect(&self.shared.path)?);
+            self.file = FileId::of(&self.shared.path);
         }
         self.load_outbox()?;
         let Some(sql) = &mut self.sql else { return Err(Unusable::Corrupt("there is no connection".into())) };
@@ -194,6 +218,10 @@ impl Writer {
         self.shared.faults.inject(&transaction)?;
         if probing || batch.prove {
             transaction.execute("UPDATE counter SET value = value + 1 WHERE name = 'writes_tried'", [])?;
+        }
+        if self.rescued {
+            let text = "store: the database was taken away while Horus ran; it was written anew, with all that was in it";
+            rows::insert_event(&transaction, &EventRow::about_horus(Timestamp::now(), text.into()))?;
         }
         let last_seq = write_events(&transaction, batch)?;
         for (service, (at, memory)) in &batch.memories {
@@ -205,7 +233,29 @@ impl Writer {
         }
         let before = write_notices(&self.shared, &transaction, batch)?;
         transaction.commit()?;
+        self.rescued = false;
         Ok(Done { dirty, before, last_seq })
+    }
+
+    /// Somebody removed the file (or its directory): what is written would be gone with this process. The open connection still has
+    /// everything, so it is written to the path anew. A file that was put there in its place is used as it is.
+    fn rescue(&mut self) -> Result<(), Unusable> {
+        let path = &self.shared.path;
+        let Some(sql) = self.sql.as_ref().filter(|_| self.file.is_some() && self.file != FileId::of(path))
+        else {
+            return Ok(());
+        };
+        if std::fs::metadata(path).map_or(0, |found| found.len()) == 0 {
+            if let Some(directory) = path.parent() {
+                make_private_directory(directory)?;
+            }
+            make_private(path)?;
+            sql.execute("VACUUM INTO ?1", [path.to_string_lossy()])?;
+            tracing::error!("{} was taken away, and was written anew", path.display());
+            self.rescued = true;
+        }
+        self.sql = None;
+        Ok(())
     }
 
     /// Reads the undelivered messages, once, when the disk can be read for the first time.

@@ -97,6 +97,13 @@ impl FileLock {
         Ok(lock)
     }
 
+    /// Whether its path still leads to it. If not, somebody took the file away, and another process can take a new one.
+    pub fn is_at_its_path(&self) -> bool {
+        let named =
+            std::fs::symlink_metadata(&self.path).and_then(|named| Ok((named, self.file.metadata()?)));
+        named.is_ok_and(|(named, ours)| (ours.dev(), ours.ino()) == (named.dev(), named.ino()))
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -8,6 +8,7 @@
 //! Everybody opens the FIFO read-write: nobody ever sees end-of-file or a broken pipe, whoever dies.
 
 use crate::call::{self, check, retry};
+use crate::process::{self, ProcessId};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -43,6 +44,18 @@ pub fn make_fifo(path: &Path) -> io::Result<()> {
 /// Opens a FIFO to read from it and to keep its content alive. Non-blocking.
 pub fn open_reader(path: &Path) -> io::Result<OwnedFd> {
     open_fifo(path, libc::O_NONBLOCK)
+}
+
+/// Opens the FIFO that a living process has open and that was at `path` until somebody removed it. `None`: it has no such thing, or the
+/// system does not show it (macOS).
+///
+/// # Errors
+/// If it is there and cannot be opened.
+pub fn reader_of(process: &ProcessId, path: &Path) -> io::Result<Option<OwnedFd>> {
+    let Some(shown) = crate::os::removed_file_of(process.pid, path) else { return Ok(None) };
+    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(shown)?;
+    let is_it = file.metadata()?.file_type().is_fifo() && process::is_alive(process);
+    Ok(is_it.then(|| file.into()))
 }
 
 /// Opens a FIFO as a child's output: its own open file description, so that nobody's flags leak into another.

@@ -9,6 +9,7 @@ use crate::keeper::{Keeper, Kind};
 use crate::protocol::{Generation, LogSpec, MAX_SLOTS};
 use crate::slots::{GenerationRecord, SlotName, StateRecord};
 use horus_sys::clock;
+use horus_sys::pipe;
 use horus_sys::process::{self, Handle};
 use std::io;
 use std::time::Duration;
@@ -93,6 +94,12 @@ impl Keeper {
         if let Some(record) = settings {
             locks = record.exclusive;
             slot.sink = Some(Sink::new(record.log));
+            if slot.fifo.is_none()
+                && let Ok(Some(state)) = &state
+                && !slot.directory.fifo().exists()
+            {
+                slot.fifo = pipe::reader_of(&state.process, &slot.directory.fifo())?;
+            }
             open_fifo(slot, index, poller)?;
         }
         match state? {

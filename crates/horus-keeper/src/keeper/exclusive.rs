@@ -68,6 +68,7 @@ impl Note {
 #[derive(Debug)]
 pub(crate) struct Lock {
     file: File,
+    path: PathBuf,
     note: Note,
 }
 
@@ -157,7 +158,7 @@ impl Keeper {
             return Err(blocked(format!("{}, which is gone; {survivor} is not", left.holder())));
         }
         let note = self.note(index, exclusive, None).ok_or_else(|| failed(&"the slot vanished"))?;
-        let lock = Lock { file, note };
+        let lock = Lock { file, path: exclusive.lock.clone(), note };
         lock.sign().map_err(|error| failed(&error))?;
         Ok(lock)
     }
@@ -266,13 +267,20 @@ impl Keeper {
             }
         };
         let note = self.note(index, exclusive, Some(process)).ok_or("the slot vanished")?;
-        let lock = Lock { file, note };
+        let lock = Lock { file, path: exclusive.lock.clone(), note };
         lock.sign().map_err(|error| error.to_string())?;
         Ok(lock)
     }
 }
 
 impl Slot {
+    /// What it holds, or ought to hold.
+    pub(crate) fn exclusive(&self) -> Vec<Exclusive> {
+        let held = |lock: &Lock| Exclusive { key: lock.note.key.clone(), lock: lock.path.clone() };
+        let owed = self.owed.iter().flat_map(|owed| owed.locks.iter().cloned());
+        self.locks.iter().map(held).chain(owed).collect()
+    }
+
     /// An adopted program runs: these locks are its own.
     pub(crate) fn owe_locks(&mut self, locks: Vec<Exclusive>) {
         self.owed = self.main().filter(|_| !locks.is_empty()).map(|main| Owed::new(locks, main));
@@ -344,7 +352,7 @@ mod tests {
         let path = scratch.path().join("lock");
         let Ok(Tried::Ours(file)) = attempt(&path) else { panic!("the lock is free") };
         file.write_all_at(&[b'x'; 900], 0).unwrap();
-        let lock = Lock { file, note: note() };
+        let lock = Lock { file, path: path.clone(), note: note() };
         lock.sign().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), GOLDEN);
         assert_eq!(read_note(&lock.file).unwrap(), Some(note()));

@@ -17,6 +17,7 @@ mod killing;
 mod leftovers;
 mod observers;
 mod requests;
+mod restoring;
 mod sink;
 mod slot;
 mod starting;
@@ -268,6 +269,9 @@ impl Keeper {
         if self.serve() {
             return Ok(true);
         }
+        if self.client.is_none() {
+            self.keep_directory();
+        }
         self.handle_timers();
         for event in ready.iter().filter(|event| event.token < TOKENS_OF_SLOTS) {
             if let (Kind::Output, index) = Kind::parse(event.token) {
@@ -283,8 +287,10 @@ impl Keeper {
         if self.busy {
             return Some(Duration::ZERO);
         }
-        let due = self.slots.iter().flatten().filter_map(Slot::due).chain(self.observers.due()).min()?;
-        Some(due.saturating_sub(clock::monotonic()))
+        let now = clock::monotonic();
+        let alone = self.client.is_none().then(|| now + restoring::LOOK_EVERY);
+        let due = self.slots.iter().flatten().filter_map(Slot::due).chain(self.observers.due());
+        Some(due.chain(alone).min()?.saturating_sub(now))
     }
 
     /// Ended programs first: what they wrote before goes into the log, and their end to the client, at once. All that

@@ -31,6 +31,11 @@ impl Observers {
         Self { listener, reading: Vec::new() }
     }
 
+    /// Another listening socket from now on.
+    pub(crate) fn listen_on(&mut self, listener: UnixListener) {
+        self.listener = listener;
+    }
+
     /// The listening socket.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()

@@ -49,7 +49,10 @@ impl Keeper {
             Request::Forget { slot } => return self.on_forget(slot),
             Request::Shutdown { mode } => return self.on_shutdown(mode),
             Request::Upgrade { executable } => self.upgrade(&executable),
-            Request::Ping { token } => self.tell(Event::Pong { token }),
+            Request::Ping { token } => {
+                self.keep_directory();
+                self.tell(Event::Pong { token });
+            }
             Request::Unknown => return self.reject("this keeper does not know that request"),
         }
         Next::Serve

@@ -109,6 +109,11 @@ impl Sink {
         self.loss = Some(Loss { bytes, error, retry_at: now, report_at: now, inside_line: true });
     }
 
+    /// What was asked for, within its bounds.
+    pub(crate) fn spec(&self) -> &LogSpec {
+        &self.spec
+    }
+
     /// Where the current file is.
     pub(crate) fn path(&self) -> &Path {
         &self.spec.path

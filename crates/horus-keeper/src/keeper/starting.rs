@@ -4,13 +4,14 @@ use crate::crash_point::crash_point;
 use crate::keeper::sink::Sink;
 use crate::keeper::slot::{Phase, Slot};
 use crate::keeper::{Keeper, Kind};
+use crate::orphans::is_at;
 use crate::protocol::{Event, Limits, MAX_SLOTS, StartSpec, StartStep, Text};
 use crate::slots::{GenerationRecord, RUN_VARIABLE, SLOT_VARIABLE, StateRecord};
 use horus_sys::files;
 use horus_sys::launch::{self, Plan, Report, Told, Waiting};
 use horus_sys::limits::{Limit, Resource};
 use horus_sys::pipe;
-use horus_sys::poll::Interest;
+use horus_sys::poll::{Interest, Poller};
 use horus_sys::process::{self, Handle};
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -121,6 +122,7 @@ impl Keeper {
             return Err(Refusal::new(StartStep::Busy, "the slot vanished"));
         };
         at(StartStep::Record, "slot directory", files::ensure_private_dir(slot.directory.path()))?;
+        retire_fifo(slot, poller);
         at(StartStep::Record, "FIFO", open_fifo(slot, index, poller))?;
         let output = at(StartStep::Record, "FIFO", pipe::open_writer(&slot.directory.fifo()))?;
         if let Some(user) = &spec.user {
@@ -240,10 +242,10 @@ impl Keeper {
 }
 
 /// Opens the slot's FIFO for pumping, once.
-pub(crate) fn open_fifo(slot: &mut Slot, index: usize, poller: &horus_sys::poll::Poller) -> io::Result<()> {
-    let path = slot.directory.fifo();
-    pipe::make_fifo(&path)?;
+pub(crate) fn open_fifo(slot: &mut Slot, index: usize, poller: &Poller) -> io::Result<()> {
     if slot.fifo.is_none() {
+        let path = slot.directory.fifo();
+        pipe::make_fifo(&path)?;
         slot.fifo = Some(pipe::open_reader(&path)?);
     }
     if let (Some(fifo), false) = (&slot.fifo, slot.fifo_watched) {
@@ -251,6 +253,18 @@ pub(crate) fn open_fifo(slot: &mut Slot, index: usize, poller: &horus_sys::poll:
         slot.fifo_watched = true;
     }
     Ok(())
+}
+
+/// Lets go of a FIFO whose name was taken away: the program that had it is gone, and the next one could not open it.
+fn retire_fifo(slot: &mut Slot, poller: &Poller) {
+    let Some(fifo) = slot.fifo.take().map(File::from) else { return };
+    if is_at(&fifo, &slot.directory.fifo()) {
+        slot.fifo = Some(fifo.into());
+        return;
+    }
+    if std::mem::take(&mut slot.fifo_watched) {
+        let _ = poller.remove(fifo.as_fd());
+    }
 }
 
 fn open_child(pid: i32) -> io::Result<Handle> {

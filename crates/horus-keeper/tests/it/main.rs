@@ -18,6 +18,7 @@ mod output;
 mod protocol;
 mod starting;
 mod support;
+mod taken_away;
 mod torture;
 mod trees;
 mod upgrading;

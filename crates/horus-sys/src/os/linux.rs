@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[path = "linux/facts.rs"]
@@ -141,6 +141,14 @@ pub(crate) fn has_open(pid: i32, path: &Path, device: u64, inode: u64) -> Fact<b
     let mut named = named.filter(|entry| fs::read_link(entry).is_ok_and(|link| link == path));
     let is_it = |entry| fs::metadata(entry).is_ok_and(|file| (file.dev(), file.ino()) == (device, inode));
     Fact::Known(named.any(is_it))
+}
+
+/// Where a file can be opened that the process has open and that was at `path` until it was removed.
+pub(crate) fn removed_file_of(pid: i32, path: &Path) -> Option<PathBuf> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(" (deleted)");
+    let shown = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten().map(|entry| entry.path());
+    shown.into_iter().find(|entry| fs::read_link(entry).is_ok_and(|link| link.as_os_str() == name))
 }
 
 fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {

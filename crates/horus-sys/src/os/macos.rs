@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[path = "macos/facts.rs"]
@@ -208,6 +208,11 @@ pub(crate) fn close_others(first: i32, one: i32, other: i32) {
         // SAFETY: harmless on numbers that are not open; nobody uses them any more in this process.
         let _ = unsafe { libc::close(number) };
     }
+}
+
+/// Nobody tells by which name a removed file can be opened.
+pub(crate) fn removed_file_of(_pid: i32, _path: &Path) -> Option<PathBuf> {
+    None
 }
 
 /// `proc_pidfdinfo` would tell paths, not files; the start time in the lock's note has to do.

@@ -1,5 +1,6 @@
 //! The folders of this Horus: made, private, and owned by one process at a time.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, BorrowedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,17 @@ impl Directories {
         Ok(Self { evidence, notify, state_lock, run_lock })
     }
 
+    /// What has to stay where it is: without one of these somebody is not found.
+    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let locks = self.state_lock.iter().chain([&self.run_lock]).map(FileLock::path);
+        locks.chain([self.notify.as_path()]).map(Path::to_owned)
+    }
+
+    /// Where the keeper's lock is.
+    pub(super) fn keeper_lock(&self) -> PathBuf {
+        self.run_lock.path().with_file_name("keeper.lock")
+    }
+
     /// The locks of the state and of the run directory, for a Horus that becomes another program and passes them on.
     pub(super) fn locks(&self) -> (Option<BorrowedFd<'_>>, BorrowedFd<'_>) {
         (self.state_lock.as_ref().map(FileLock::as_fd), self.run_lock.as_fd())
@@ -77,16 +89,21 @@ fn takes_no_writes(directory: &Path) -> bool {
 
 /// Takes the lock of a directory. A holder that was just killed may need a moment to be gone.
 fn lock(directory: &Path, held: Option<RawFd>) -> Result<FileLock, RunError> {
+    let path = directory.join("lock");
     if let Some(number) = held {
-        let path = directory.join("lock");
-        return FileLock::inherit(number, &path, "horus run").map_err(|error| RunError::Directory {
-            what: format!("the lock {} that was handed over", path.display()),
-            source: error.into(),
-        });
+        match FileLock::inherit(number, &path, "horus run") {
+            Ok(lock) => return Ok(lock),
+            // The file was taken away, which is why we are here, or another one is in its place.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {}
+            Err(error) => {
+                let what = format!("the lock {} that was handed over", path.display());
+                return Err(RunError::Directory { what, source: error.into() });
+            }
+        }
     }
     let deadline = horus_sys::clock::monotonic() + LOCK_WAIT_MAX;
     loop {
-        match FileLock::try_acquire(&directory.join("lock"), "horus run") {
+        match FileLock::try_acquire(&path, "horus run") {
             Ok(lock) => return Ok(lock),
             Err(LockError::Held { holder, .. })
                 if horus_sys::clock::monotonic() < deadline

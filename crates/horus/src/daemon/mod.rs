@@ -18,6 +18,7 @@ mod last_words;
 mod launch;
 mod log_sink;
 mod owner;
+mod places;
 pub(crate) mod preflight;
 mod reload;
 mod run_error;

@@ -24,6 +24,7 @@ use super::handover::upgrader::Upgrader;
 use super::handover::{self, door};
 use super::keeper_link::{KeeperLink, KeeperPlace};
 use super::owner::{Call, Owner, Parts, Pause};
+use super::places::Places;
 use super::preflight::{self, Level};
 use super::run_error::RunError;
 use super::signals::{Signals, obey_signals, spawn_reaper};
@@ -139,6 +140,8 @@ pub(super) async fn serve(
     let api = tokio::spawn(porter.serve(Arc::clone(&listener), Arc::new(backend), limits));
     drop(tokio::spawn(reload::follow_file(config_path.clone(), calls.clone())));
     drop(tokio::spawn(self_limits::watch(calls.clone())));
+    let places = Places::of(directories.files().chain([socket]), directories.keeper_lock());
+    drop(tokio::spawn(places.watch(Arc::clone(&upgrader), calls.clone())));
     drop(tokio::spawn(look_around(plan_of_daemon, calls.clone())));
     let mut leaving = obey_signals(signals, calls, config_path, upgrader);
     let ship = Ship { directories, listener, executable, home: usual, report: reported };

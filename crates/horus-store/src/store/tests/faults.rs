@@ -181,3 +181,54 @@ fn a_write_is_proven_by_a_write_and_only_while_the_disk_takes_it() {
     bench.wait_for(|said| *said == Said::Health(None));
     assert!(bench.store.prove(Duration::from_secs(10)));
 }
+
+/// What is on the disk after the state directory was removed under a living store, which is given one thing more to write.
+fn rescued(take_away: impl FnOnce(&Bench)) -> Bench {
+    let bench = Bench::new();
+    bench.store.commit(Transaction {
+        memories: vec![(service("trading"), held())],
+        ..transaction(1, vec![horus_event("before")])
+    });
+    bench.store.commit(tell(1, "ops", notice(IncidentId::nth(0), 1)));
+    bench.flushed();
+    take_away(&bench);
+    bench.store.commit(transaction(2, vec![horus_event("after")]));
+    bench.flushed();
+    bench
+}
+
+#[test]
+fn a_database_that_was_taken_away_is_written_anew() {
+    let remove_file = |bench: &Bench| {
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{end}", bench.path().display()));
+        }
+    };
+    let remove_directory = |bench: &Bench| std::fs::remove_dir_all(bench.directory.path()).unwrap();
+    for take_away in [&remove_file as &dyn Fn(&Bench), &remove_directory] {
+        let bench = rescued(take_away).reopened();
+        assert_eq!(bench.restored.note, None);
+        assert_eq!(bench.restored.memories[0].memory, held());
+        let texts = bench.texts();
+        assert!(texts[1].contains("taken away"), "{texts:?}");
+        assert_eq!((texts[0].as_str(), texts[2].as_str()), ("before", "after"));
+        assert!(bench.store.due(&sink("ops"), at(3)).is_some(), "an undelivered message is lost");
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(bench.path()).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn a_database_that_was_put_in_its_place_is_used() {
+    let other = Bench::new();
+    other.store.commit(transaction(0, vec![horus_event("of a backup")]));
+    other.flushed().store.close(PATIENCE);
+    let bench = rescued(|bench| {
+        for end in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{end}", bench.path().display()));
+        }
+        std::fs::rename(other.path(), bench.path()).unwrap();
+    });
+    assert_eq!(bench.reopened().texts(), ["of a backup", "after"]);
+}
