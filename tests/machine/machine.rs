@@ -1,6 +1,7 @@
 //! A machine of one's own for each test: `box` boots a real systemd in namespaces, in about a second.
 
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -90,6 +91,22 @@ impl Machine {
         self.put(&file, path);
     }
 
+    /// Puts another build of Horus at a path, as packages do: whole, by a rename.
+    pub(crate) fn put_build(&self, number: u8, to: &str) {
+        let file = self.folder.path().join("build");
+        other_build(&horus(), number, &file);
+        let new = format!("{to}.new");
+        self.put(&file, &new);
+        self.sh(&format!("mv {new} {to}"));
+    }
+
+    /// Boots it again.
+    pub(crate) fn reboot(&self) {
+        let boot = self.sh("cat /proc/sys/kernel/random/boot_id");
+        self.run(&["systemctl", "reboot"]);
+        self.wait_for("another boot", &format!("test \"$(cat /proc/sys/kernel/random/boot_id)\" != {boot}"));
+    }
+
     /// What systemd and Horus have to say, for a test that fails.
     pub(crate) fn journal(&self) -> String {
         self.run(&["journalctl", "--no-pager", "--boot", "--unit=horus", "--lines=60"]).text
@@ -107,17 +124,61 @@ pub(crate) fn horus() -> PathBuf {
     Binaries::beside(env!("CARGO_BIN_EXE_hanger")).path("horus")
 }
 
+/// A copy of Horus with another identifier where the linker has written one.
+fn other_build(of: &Path, number: u8, to: &Path) {
+    const HEAD: [u8; 16] = [4, 0, 0, 0, 20, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0];
+    let mut bytes = std::fs::read(of).unwrap();
+    // Every linker here writes one.
+    let at = bytes.windows(HEAD.len()).position(|window| window == HEAD);
+    bytes[at.unwrap() + HEAD.len()..][..20].fill(number);
+    horus_sys::files::write_atomic(to, &bytes, horus_sys::files::Durability::ThisBoot).unwrap();
+    std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Two packages of different builds, made as `cargo xtask package` makes them; `None` where that is not possible, which is said.
+pub(crate) fn packages(test: &str, folder: &Path, versions: [&str; 2]) -> Option<[PathBuf; 2]> {
+    let packaging = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging"));
+    if command(&["/usr/bin/dpkg-deb".into(), "--version".into()]).is_none() {
+        skipped(test, "dpkg-deb is not installed");
+        return None;
+    }
+    let laid_out = folder.join("root");
+    let made = |words: &[&std::ffi::OsStr]| {
+        let words: Vec<OsString> = words.iter().map(Into::into).collect();
+        let said = command(&words).unwrap();
+        assert_eq!(said.code, 0, "{words:?}: {}", said.text);
+    };
+    made(&[packaging.join("stage").as_os_str(), horus().as_os_str(), laid_out.as_os_str()]);
+    let program = laid_out.join("usr/bin/horus");
+    // Symbols are most of a program that is made for tests, and take long to pack.
+    command(&["strip".into(), program.clone().into()]);
+    let mut number = 0;
+    Some(versions.map(|version| {
+        number += 1;
+        other_build(&program, number, &program);
+        let file = folder.join(format!("horus_{version}.deb"));
+        let script = packaging.join("deb");
+        made(&[script.as_os_str(), laid_out.as_os_str(), version.as_ref(), file.as_os_str()]);
+        file
+    }))
+}
+
 fn script(words: &[OsString]) -> Said {
     let argv: Vec<OsString> = std::iter::once(SCRIPT.into()).chain(words.iter().cloned()).collect();
+    command(&argv).unwrap_or_else(|| panic!("{argv:?} does not end, or cannot be run"))
+}
+
+fn command(argv: &[OsString]) -> Option<Said> {
+    let quickly = ("DEB_LEVEL".into(), "1".into());
     let path = ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
-    match run_with_deadline(&argv, &[path], Path::new("/"), FAILSAFE * 2, OUTPUT_MAX) {
+    match run_with_deadline(argv, &[path, quickly], Path::new("/"), FAILSAFE * 2, OUTPUT_MAX) {
         ExecOutcome::Finished { status, output, .. } => {
             let code = match status {
                 WaitStatus::Code(code) => code,
                 WaitStatus::Signal { number, .. } => 128 + number,
             };
-            Said { code, text: String::from_utf8_lossy(&output.bytes).into_owned() }
+            Some(Said { code, text: String::from_utf8_lossy(&output.bytes).into_owned() })
         }
-        other => panic!("{argv:?}: {other:?}"),
+        _ => None,
     }
 }

@@ -96,6 +96,8 @@ pub struct Existing {
     pub file: Option<String>,
     /// One of the same name that came with a package.
     pub packaged: Option<(PathBuf, String)>,
+    /// Settings that a person has put beside it, and that nobody else takes away.
+    pub own_settings: Vec<PathBuf>,
     /// It is started with the machine or the session.
     pub enabled: bool,
     /// The manager has it: it runs, or is being started.
@@ -114,7 +116,11 @@ pub struct Existing {
 ///
 /// # Errors
 /// The manager cannot be asked.
-pub fn survey(target: Target, account: Account, runner: &mut dyn Runner) -> Result<Facts, RunError> {
+pub fn survey(target: Target, mut account: Account, runner: &mut dyn Runner) -> Result<Facts, RunError> {
+    // A variable that names a place where no manager is leads nowhere.
+    account.runtime_directory = account.runtime_directory.filter(|folder| {
+        target.manager != Manager::Systemd || folder.join("systemd").is_dir() || folder.join("bus").exists()
+    });
     let manager_runs = match target.manager {
         Manager::Systemd => Path::new("/run/systemd/system").is_dir(),
         Manager::Launchd => true,
@@ -130,6 +136,8 @@ pub fn survey(target: Target, account: Account, runner: &mut dyn Runner) -> Resu
         state_directory: state_directory(target, &account).filter(|path| path.is_dir()),
         ..Existing::default()
     };
+    let unit = existing.file.as_ref().or(existing.packaged.as_ref().map(|(_, text)| text));
+    existing.own_settings = own_settings(target, &account, unit.map_or("", String::as_str));
     if reachable {
         match target.manager {
             Manager::Systemd => systemd::ask(target, &account, runner, &mut existing)?,
@@ -141,6 +149,15 @@ pub fn survey(target: Target, account: Account, runner: &mut dyn Runner) -> Resu
     let lives = |pid| horus_sys::process::row(pid).ok().flatten().is_some_and(|row| !row.is_gone());
     existing.run_directory_in_use = !existing.active && holder.is_some_and(|holder| lives(holder.pid));
     Ok(Facts { account, manager_runs, existing })
+}
+
+/// What stands beside the unit, and the variables that it reads, where they are there.
+fn own_settings(target: Target, account: &Account, unit: &str) -> Vec<PathBuf> {
+    let beside = unit_path(target, account).filter(|_| target.manager == Manager::Systemd);
+    let beside = beside.map(|path| path.with_extension("service.d"));
+    let variables = unit.lines().find_map(|line| line.strip_prefix("EnvironmentFile=-"));
+    let variables = variables.map(|path| PathBuf::from(path.replace("%%", "%")));
+    beside.into_iter().chain(variables).filter(|path| path.exists()).collect()
 }
 
 /// Where the unit or property list belongs.

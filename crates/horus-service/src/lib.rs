@@ -33,7 +33,7 @@ pub use job::{Job, JobError, job_of};
 pub use plan::{Action, Attempts, Manager, Plan, Refusal, Scope, Step, Target, Until};
 pub use plist_lint::{Finding, Kind, lint_plist};
 pub use runner::{Answer, RunError, Runner, SystemRunner};
-pub use status::{ServiceStatus, State, status};
+pub use status::{Lack, ServiceStatus, State, status};
 pub use stop_post::{StopPost, StopPostError, Swept, stop_post};
 pub use trust::{Distrust, PathEntry, chain_of, distrust};
 

@@ -230,7 +230,9 @@ pub enum Refusal {
     #[error("a service of the machine can only be changed by root")]
     NotRoot,
     /// The user's service, and no user manager.
-    #[error("the service manager of this user cannot be reached: XDG_RUNTIME_DIR is not set")]
+    #[error(
+        "the service manager of this user cannot be reached: XDG_RUNTIME_DIR is not set, or none runs there"
+    )]
     NoUserManager {
         /// The user.
         name: String,

@@ -1,6 +1,7 @@
 //! How the service itself is, in the words of its manager.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -49,13 +50,102 @@ pub struct ServiceStatus {
     pub restarts: Option<u64>,
     /// Descriptors that the manager keeps for it.
     pub kept_descriptors: Option<u64>,
+    /// How many it would keep; 0: none.
+    pub keeps_at_most: Option<u64>,
     /// How often it has to beat, in milliseconds; 0: never.
     pub watchdog_ms: Option<u64>,
     /// What it says of itself.
     pub says: Option<String>,
     /// Its file was changed and not read since.
     pub needs_reload: Option<bool>,
+    /// The program that the manager starts.
+    pub program: Option<PathBuf>,
+    /// Its process executes another file than the one that stands there now.
+    pub runs_another: Option<bool>,
+    /// What a service that `horus install` made has and this one has not.
+    pub lacks: Vec<Lack>,
 }
+
+/// A setting that is missing, and what is lost without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Lack {
+    /// As it would stand in the unit.
+    pub setting: &'static str,
+    /// What cannot be relied on.
+    pub loss: &'static str,
+}
+
+impl Lack {
+    /// What to type.
+    pub fn hint(&self) -> &'static str {
+        if *self == FULL { "systemctl edit horus.service" } else { "horus install" }
+    }
+}
+
+/// A promise that needs the manager.
+struct Need {
+    /// The name under which the manager shows it.
+    shown: &'static str,
+    /// Values with which the promise is kept. `None`: whatever is not nothing.
+    good: Option<&'static [&'static str]>,
+    lack: Lack,
+}
+
+const NEEDS: [Need; 7] = [
+    Need {
+        shown: "Type",
+        good: Some(&["notify", "notify-reload"]),
+        lack: Lack { setting: "Type=notify", loss: "systemd does not know whether Horus is ready or hangs" },
+    },
+    Need {
+        shown: "Restart",
+        good: Some(&["always", "on-failure"]),
+        lack: Lack { setting: "Restart=always", loss: "a Horus that died is not started again" },
+    },
+    Need {
+        shown: "WatchdogUSec",
+        good: None,
+        lack: Lack { setting: "WatchdogSec=30s", loss: "a Horus that hangs is not replaced" },
+    },
+    Need {
+        shown: "KillMode",
+        good: Some(&["process", "none"]),
+        lack: Lack {
+            setting: "KillMode=process",
+            loss: "programs that are in the unit's group end with each restart of Horus",
+        },
+    },
+    Need {
+        shown: "RuntimeDirectoryPreserve",
+        good: Some(&["yes", "restart"]),
+        lack: Lack {
+            setting: "RuntimeDirectoryPreserve=yes",
+            loss: "a restart takes away the records and pipes of what runs",
+        },
+    },
+    Need {
+        shown: "Delegate",
+        good: Some(&["yes"]),
+        lack: Lack {
+            setting: "Delegate=yes",
+            loss: "where there is no scope, programs have no groups either",
+        },
+    },
+    Need {
+        shown: "FileDescriptorStoreMax",
+        good: None,
+        lack: Lack {
+            setting: "FileDescriptorStoreMax=8192",
+            loss: "last words and exit status of a program that ends while Horus and its keeper are both dead",
+        },
+    },
+];
+
+/// The store has room for no more.
+const FULL: Lack = Lack {
+    setting: "a higher FileDescriptorStoreMax",
+    loss: "the store is full: last words and exit status of some programs, if they end while Horus and its keeper are both dead",
+};
 
 /// Asks the manager.
 ///
@@ -65,7 +155,9 @@ pub fn status(target: Target, account: &Account, runner: &mut dyn Runner) -> Res
     match target.manager {
         Manager::Systemd => {
             let argv = owned(&systemctl(target.scope, &["show", UNIT, PROPERTIES, "--no-pager"]));
-            Ok(of_systemd(target, &runner.run(&argv, ASK_WITHIN)?.text))
+            let mut status = of_systemd(target, &runner.run(&argv, ASK_WITHIN)?.text);
+            status.runs_another = runs_another(&status);
+            Ok(status)
         }
         Manager::Launchd => {
             let argv = owned(&["launchctl", "print", &launchd::service(target, account)]);
@@ -76,7 +168,36 @@ pub fn status(target: Target, account: &Account, runner: &mut dyn Runner) -> Res
 }
 
 const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,Result,UnitFileState,FragmentPath,MainPID,NRestarts,\
-                          StateChangeTimestamp,NFileDescriptorStore,WatchdogUSec,StatusText,NeedDaemonReload";
+                          StateChangeTimestamp,NFileDescriptorStore,WatchdogUSec,StatusText,NeedDaemonReload,ExecStart,\
+                          Type,Restart,KillMode,RuntimeDirectoryPreserve,Delegate,FileDescriptorStoreMax";
+
+/// Looks at the process and at the file. `None` if either cannot be seen.
+fn runs_another(status: &ServiceStatus) -> Option<bool> {
+    let number = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let runs = number(Path::new(&format!("/proc/{}/exe", status.pid?)))?;
+    // A file that is not there is not what runs.
+    Some(number(status.program.as_ref()?) != Some(runs))
+}
+
+/// `{ path=/usr/bin/horus ; argv[]=/usr/bin/horus run ; ... }`
+fn program_in(exec_start: &str) -> Option<PathBuf> {
+    let (_, path) = exec_start.split_once("path=")?;
+    path.split(" ;").next().filter(|path| path.starts_with('/')).map(PathBuf::from)
+}
+
+fn lacks<'a>(value: impl Fn(&str) -> Option<&'a str>) -> Vec<Lack> {
+    let missing = |need: &&Need| {
+        // What this systemd does not show cannot be missed.
+        value(need.shown).is_some_and(|shown| match need.good {
+            Some(good) => !good.contains(&shown),
+            None => ["0", "infinity"].contains(&shown),
+        })
+    };
+    let number = |name| value(name).and_then(|text| text.parse::<u64>().ok());
+    let most = number("FileDescriptorStoreMax").filter(|most| *most > 0);
+    let full = most.zip(number("NFileDescriptorStore")).is_some_and(|(most, kept)| kept >= most);
+    NEEDS.iter().filter(missing).map(|need| need.lack).chain(full.then_some(FULL)).collect()
+}
 
 fn of_systemd(target: Target, shown: &str) -> ServiceStatus {
     let value = |name: &str| {
@@ -110,6 +231,10 @@ fn of_systemd(target: Target, shown: &str) -> ServiceStatus {
         watchdog_ms: value("WatchdogUSec").and_then(milliseconds),
         says: value("StatusText").map(str::to_owned),
         needs_reload: value("NeedDaemonReload").map(|answer| answer == "yes"),
+        keeps_at_most: number("FileDescriptorStoreMax"),
+        program: value("ExecStart").and_then(program_in),
+        runs_another: None,
+        lacks: if value("LoadState") == Some("loaded") { lacks(value) } else { Vec::new() },
     }
 }
 
@@ -176,6 +301,10 @@ fn of_launchd(target: Target, printed: Option<&String>) -> ServiceStatus {
         watchdog_ms: None,
         says: None,
         needs_reload: None,
+        keeps_at_most: None,
+        program: None,
+        runs_another: None,
+        lacks: Vec::new(),
     }
 }
 
@@ -186,7 +315,9 @@ mod tests {
 
     const SHOWN: &str = "Result=success\nNRestarts=2\nMainPID=4711\nWatchdogUSec=30s\nLoadState=loaded\nActiveState=active\n\
         SubState=running\nFragmentPath=/etc/systemd/system/horus.service\nUnitFileState=enabled\nStatusText=3 services, 3 healthy\n\
-        StateChangeTimestamp=Sun 2026-11-22 10:00:00 UTC\nNFileDescriptorStore=6\nNeedDaemonReload=no\n";
+        StateChangeTimestamp=Sun 2026-11-22 10:00:00 UTC\nNFileDescriptorStore=6\nNeedDaemonReload=no\n\
+        ExecStart={ path=/usr/bin/horus ; argv[]=/usr/bin/horus run ; ignore_errors=no ; pid=4711 }\nType=notify\nRestart=always\n\
+        KillMode=process\nRuntimeDirectoryPreserve=yes\nDelegate=yes\nFileDescriptorStoreMax=8192\n";
 
     fn systemd() -> Target {
         Target { manager: Manager::Systemd, scope: Scope::System }
@@ -200,6 +331,40 @@ mod tests {
         assert_eq!(status.says.as_deref(), Some("3 services, 3 healthy"));
         assert_eq!((status.enabled, status.needs_reload), (Some(true), Some(false)));
         assert_eq!(status.detail, "active, running");
+        assert_eq!((status.keeps_at_most, status.lacks), (Some(8_192), vec![]));
+        assert_eq!(status.program, Some(PathBuf::from("/usr/bin/horus")));
+    }
+
+    #[test]
+    fn what_a_unit_of_an_older_hand_lacks_is_named() {
+        let shown = SHOWN
+            .replace("=8192", "=0")
+            .replace("KillMode=process", "KillMode=control-group")
+            .replace("WatchdogUSec=30s", "WatchdogUSec=infinity");
+        let settings: Vec<_> = of_systemd(systemd(), &shown).lacks.iter().map(|lack| lack.setting).collect();
+        assert_eq!(settings, ["WatchdogSec=30s", "KillMode=process", "FileDescriptorStoreMax=8192"]);
+        let full = of_systemd(systemd(), &SHOWN.replace("=8192", "=6"));
+        assert_eq!(full.lacks, [FULL]);
+        // An older systemd shows less, and one that has no such unit shows nothing that could be missed.
+        let silent = SHOWN.replace("Delegate=yes\n", "");
+        assert_eq!(of_systemd(systemd(), &silent).lacks, []);
+        assert_eq!(of_systemd(systemd(), "LoadState=not-found\nType=simple\n").lacks, []);
+    }
+
+    #[test]
+    fn a_program_that_was_replaced_under_its_process_is_seen() {
+        let own = std::env::current_exe().unwrap();
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let status = |program: &Path| {
+            let mut status = of_systemd(systemd(), SHOWN);
+            (status.pid, status.program) = (Some(pid), Some(program.to_owned()));
+            status
+        };
+        assert_eq!(runs_another(&status(&own)), Some(false));
+        for other in ["/bin/sh", "/no/such/file"] {
+            assert_eq!(runs_another(&status(Path::new(other))), Some(true), "{other}");
+        }
+        assert_eq!(runs_another(&of_systemd(systemd(), "")), None);
     }
 
     #[test]

@@ -168,6 +168,9 @@ pub(crate) fn uninstall(target: Target, facts: &Facts, purge: bool) -> Result<Pl
     if let Some(config) = file.as_deref().and_then(config_of) {
         plan.note(format!("stays: {config}, which is yours"));
     }
+    for path in &facts.existing.own_settings {
+        plan.note(format!("stays: {}, with settings of yours", path.display()));
+    }
     if facts.existing.lingers {
         plan.note(format!(
             "stays: lingering; if nothing else needs it: loginctl disable-linger {}",

@@ -32,7 +32,7 @@ pub(crate) struct CommandLine {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Which horus")]
 pub(crate) struct Place {
-    /// The configuration file [default: ./watchdog.toml, then /etc/horus/watchdog.toml]
+    /// The configuration file [default: ./watchdog.toml, ~/.config/horus/watchdog.toml, /etc/horus/watchdog.toml]
     #[arg(long, global = true, value_name = "FILE", env = "HORUS_CONFIG", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,
     /// The daemon's socket [default: horus.sock in the run directory that the configuration names]

@@ -12,8 +12,21 @@ use super::args::Place;
 use super::exit::ExitStatus;
 use super::fault::Fault;
 
-/// Where a configuration is looked for, in this order.
-const USUAL_PLACES: [&str; 2] = ["watchdog.toml", "/etc/horus/watchdog.toml"];
+/// The configuration of this folder.
+const HERE: &str = "watchdog.toml";
+
+/// The configuration of a user's own service, below the home directory.
+const OF_USER: &str = ".config/horus/watchdog.toml";
+
+/// The configuration of the machine's service.
+const OF_MACHINE: &str = "/etc/horus/watchdog.toml";
+
+/// Where a configuration is looked for, in this order: what is nearer outranks what is farther.
+fn usual_places(environment: &dyn Environment) -> Vec<PathBuf> {
+    let home = environment.variable("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    let own = home.map(|home| home.join(OF_USER));
+    [HERE.into()].into_iter().chain(own).chain([OF_MACHINE.into()]).collect()
+}
 
 /// The configuration file that is meant.
 ///
@@ -23,11 +36,10 @@ pub(crate) fn config(place: &Place, environment: &dyn Environment) -> Result<Pat
     if let Some(config) = &place.config {
         return Ok(config.clone());
     }
-    let usual = USUAL_PLACES.iter().map(Path::new).find(|path| environment.look(path).is_ok());
-    usual.map(Path::to_path_buf).ok_or_else(|| {
+    usual_places(environment).into_iter().find(|path| environment.look(path).is_ok()).ok_or_else(|| {
         Fault::new(
             ExitStatus::BadConfig,
-            format!("there is no configuration: neither ./{} nor {}", USUAL_PLACES[0], USUAL_PLACES[1]),
+            format!("there is no configuration: neither ./{HERE} nor ~/{OF_USER} nor {OF_MACHINE}"),
             "`horus init` writes one to start from; --config FILE names another",
         )
     })

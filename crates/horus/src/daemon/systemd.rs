@@ -24,8 +24,8 @@ use horus_sys::clock;
 use horus_sys::notify::NotifySocket;
 use horus_sys::spawn::{ExecOutcome, run_with_deadline};
 
-/// How often the line for `systemctl status` is made, at most.
-const STATUS_EVERY: Duration = Duration::from_secs(10);
+/// How often the line for `systemctl status` is made, at most. It is said if it differs from the last.
+const STATUS_EVERY: Duration = Duration::from_secs(2);
 
 /// How often systemd is asked for more time while services end.
 const EXTEND_EVERY: Duration = Duration::from_secs(5);
@@ -128,6 +128,10 @@ pub(super) struct Duties {
     ready: bool,
     next_beat: Duration,
     next_status: Duration,
+    /// The line that was said last.
+    said: Option<String>,
+    /// The loop has turned since that line was made: it may not be true any more.
+    stale: bool,
     ending_since: Option<Duration>,
     next_extension: Duration,
 }
@@ -141,6 +145,8 @@ impl Duties {
             ready: false,
             next_beat: zero,
             next_status: zero,
+            said: None,
+            stale: false,
             ending_since: None,
             next_extension: zero,
         }
@@ -183,9 +189,16 @@ impl Duties {
             }
             None if now >= self.next_status => {
                 self.next_status = now + STATUS_EVERY;
-                self.manager.say(&format!("STATUS={}", one_line(&status())));
+                self.stale = false;
+                self.say_status(one_line(&status()));
             }
-            _ => {}
+            _ => self.stale = true,
+        }
+    }
+
+    fn say_status(&mut self, line: String) {
+        if self.said.as_ref() != Some(&line) && self.manager.say(&format!("STATUS={line}")) {
+            self.said = Some(line);
         }
     }
 
@@ -195,7 +208,9 @@ impl Duties {
         let telling = self.manager.socket.as_ref().map(|_| ());
         let extension = telling.and(self.ending_since).map(|_| EXTEND_EVERY);
         let ready = telling.filter(|()| !self.ready).map(|()| READY_PATIENCE);
-        beat.into_iter().chain(extension).chain(ready).min()
+        let corrects = self.stale && self.ending_since.is_none();
+        let status = telling.filter(|()| corrects).map(|()| self.next_status.saturating_sub(now));
+        beat.into_iter().chain(extension).chain(ready).chain(status).min()
     }
 }
 
@@ -329,11 +344,28 @@ mod tests {
         duties.reconciled();
         duties.reconciled();
         assert_eq!(systemd.heard(), ["READY=1"]);
-        duties.turned(start + 9 * SECOND, String::new);
+        duties.turned(start + 9 * SECOND, || "two services".into());
         assert_eq!(systemd.heard(), Vec::<String>::new());
         assert_eq!(duties.sleep_max(start + 9 * SECOND), Some(SECOND));
         duties.turned(start + 10 * SECOND, || "x".into());
-        assert_eq!(systemd.heard(), ["WATCHDOG=1", "STATUS=x"]);
+        assert_eq!(systemd.heard(), ["WATCHDOG=1"]);
+    }
+
+    #[test]
+    fn a_status_that_is_true_no_more_is_corrected_soon_and_a_true_one_is_not_repeated() {
+        let systemd = Systemd::new();
+        let mut duties = Duties::new(manager(&[("NOTIFY_SOCKET", &systemd.address)]), Duration::ZERO);
+        duties.reconciled();
+        duties.turned(SECOND, || "0 of 2 services run".into());
+        assert_eq!(duties.sleep_max(SECOND), None, "nothing is owed");
+        // They started right after.
+        duties.turned(2 * SECOND, || panic!("not so often"));
+        assert_eq!(duties.sleep_max(2 * SECOND), Some(SECOND));
+        for second in [3, 5, 7] {
+            duties.turned(second * SECOND, || "2 of 2 services run".into());
+        }
+        assert_eq!(systemd.heard(), ["READY=1", "STATUS=0 of 2 services run", "STATUS=2 of 2 services run"]);
+        assert_eq!(duties.sleep_max(7 * SECOND), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use horus_config::{Checked, Fault as Finding, SystemEnvironment, load, resolve_p
 use serde::Serialize;
 
 use super::show::json;
+use super::unit;
 use crate::cli::args::{DoctorArgs, Place};
 use crate::cli::exit::ExitStatus;
 use crate::cli::fault::Fault;
@@ -35,6 +36,7 @@ pub(super) fn doctor(place: &Place, args: &DoctorArgs, output: &Output) -> Resul
         checks.push(running(&checked.plan.daemon));
         checks.extend(examine(&checked.plan.daemon));
     }
+    checks.extend(unit::examine());
     let level = checks.iter().map(|check| check.level).max().unwrap_or(Level::Ok);
     let status = if level == Level::Fail { ExitStatus::Failed } else { ExitStatus::Done };
     if args.json {

@@ -2,7 +2,7 @@
 
 use clap::CommandFactory;
 use horus_service::{
-    Account, Manager, RunError, Scope, ServiceStatus, State, StopPost, Swept, SystemRunner, Target,
+    Account, Lack, Manager, RunError, Scope, ServiceStatus, State, StopPost, Swept, SystemRunner, Target,
     status as ask,
 };
 use serde::Serialize;
@@ -15,6 +15,7 @@ use crate::cli::fault::Fault;
 use crate::cli::output::Output;
 use crate::cli::render::style::{Paint, Style};
 use crate::cli::render::text::{Cell, Table, count};
+use crate::daemon::preflight::Check;
 
 /// Version of what `horus status --service --json` prints.
 const SERVICE_SCHEMA: u32 = 1;
@@ -27,17 +28,11 @@ struct ServicesReport<'a> {
 }
 
 pub(super) fn status(args: &StatusArgs, output: &Output) -> Result<ExitStatus, Fault> {
-    let account = Account::of_process();
-    let manager = Manager::of_this_system();
-    // Root's own manager runs on few machines, and nobody else's services are root's business.
-    let scopes = if account.uid == 0 { &[Scope::System][..] } else { &[Scope::User, Scope::System] };
-    let mut services = Vec::new();
-    for scope in scopes {
-        match ask(Target { manager, scope: *scope }, &account, &mut SystemRunner) {
-            Ok(status) => services.push(status),
-            Err(error @ RunError::NotStarted { .. }) => return Err(no_answer(&error)),
-            Err(error) => output.note(&format!("{error}\n"))?,
-        }
+    let mut unheard = Vec::new();
+    let services = services_of(&Account::of_process(), |error| unheard.push(error));
+    let services = services.map_err(|error| no_answer(&error))?;
+    for error in unheard {
+        output.note(&format!("{error}\n"))?;
     }
     let installed = |status: &&ServiceStatus| status.state != State::NotInstalled;
     if args.json {
@@ -54,6 +49,25 @@ pub(super) fn status(args: &StatusArgs, output: &Output) -> Result<ExitStatus, F
         return Ok(ExitStatus::NoDaemon);
     }
     Err(Fault::new(ExitStatus::NoDaemon, "Horus is not installed as a service", "horus install --dry-run"))
+}
+
+/// The services that may be meant, whether they are there or not. A manager that is there and does not answer is passed over.
+///
+/// # Errors
+/// There is no manager.
+fn services_of(account: &Account, mut unheard: impl FnMut(RunError)) -> Result<Vec<ServiceStatus>, RunError> {
+    let manager = Manager::of_this_system();
+    // Root's own manager runs on few machines, and nobody else's services are root's business.
+    let scopes = if account.uid == 0 { &[Scope::System][..] } else { &[Scope::User, Scope::System] };
+    let mut services = Vec::new();
+    for scope in scopes {
+        match ask(Target { manager, scope: *scope }, account, &mut SystemRunner) {
+            Ok(status) => services.push(status),
+            Err(error @ RunError::NotStarted { .. }) => return Err(error),
+            Err(error) => unheard(error),
+        }
+    }
+    Ok(services)
 }
 
 fn render(status: &ServiceStatus, style: Style) -> String {
@@ -83,12 +97,68 @@ fn render(status: &ServiceStatus, style: Style) -> String {
         some => format!("has to beat every {} s", some / 1_000),
     };
     row("watchdog", status.watchdog_ms.map(beat), Paint::Plain);
-    row("kept", status.kept_descriptors.map(|kept| format!("{kept} descriptors")), Paint::Plain);
+    row("kept", status.kept_descriptors.map(|kept| kept_of(kept, status.keeps_at_most)), Paint::Plain);
     row("file", status.file.as_ref().map(|file| file.display().to_string()), Paint::Plain);
     if status.needs_reload == Some(true) {
         row("hint", Some("the file was changed: systemctl daemon-reload".to_owned()), Paint::Look);
     }
+    row("program", replaced(status), Paint::Look);
+    for lack in &status.lacks {
+        row("lacks", Some(format!("{}: {}; {}", lack.setting, lack.loss, lack.hint())), Paint::Look);
+    }
     format!("{} ({})\n{}", style.paint(Paint::Head, &status.unit), status.target, table.render(2, style))
+}
+
+fn kept_of(kept: u64, most: Option<u64>) -> String {
+    match most {
+        Some(0) => "nothing: the unit allows no descriptors".to_owned(),
+        Some(most) => format!("{kept} of at most {most} descriptors"),
+        None => format!("{kept} descriptors"),
+    }
+}
+
+/// Another program stands where the manager would take it than the one that runs.
+fn replaced(status: &ServiceStatus) -> Option<String> {
+    let program = status.program.as_ref().filter(|_| status.runs_another == Some(true))?;
+    let text = "is not the file that runs; `horus upgrade` goes over to it, a restart does too";
+    Some(format!("{} {text}", program.display()))
+}
+
+/// What of the service itself is not as it should be, for `horus doctor`.
+pub(super) fn examine() -> Vec<Check> {
+    let nobody = "nobody starts Horus again after a crash or a reboot";
+    let services = match services_of(&Account::of_process(), |_| {}) {
+        Ok(services) => services,
+        Err(error) => {
+            let hint = "have it started by what starts services here";
+            return vec![Check::warn("service", format!("{nobody}: {error}"), hint)];
+        }
+    };
+    let installed = services.iter().filter(|status| status.state != State::NotInstalled);
+    let checks: Vec<Check> = installed.flat_map(examine_one).collect();
+    if checks.is_empty() {
+        let reason = format!("{nobody}: it is not installed as a service");
+        return vec![Check::warn("service", reason, "horus install --dry-run")];
+    }
+    checks
+}
+
+fn examine_one(status: &ServiceStatus) -> Vec<Check> {
+    let (unit, target) = (&status.unit, status.target);
+    let warn = |reason: String, hint: &str| Check::warn("service", format!("{target}: {reason}"), hint);
+    let mut checks = Vec::new();
+    if status.enabled == Some(false) {
+        checks.push(warn(format!("{unit} is not started after a reboot"), "horus install"));
+    }
+    if let Some(text) = replaced(status) {
+        checks.push(warn(text, "horus upgrade"));
+    }
+    let lack = |lack: &Lack| warn(format!("no {}: {}", lack.setting, lack.loss), lack.hint());
+    checks.extend(status.lacks.iter().map(lack));
+    if checks.is_empty() {
+        checks.push(Check::ok("service", format!("{unit} is there, the {target}")));
+    }
+    checks
 }
 
 pub(super) fn stop_post(args: &StopPostArgs, output: &Output) -> Result<ExitStatus, Fault> {
@@ -151,6 +221,10 @@ mod tests {
             watchdog_ms: Some(30_000),
             says: Some("3 services, 3 healthy".into()),
             needs_reload: Some(true),
+            keeps_at_most: Some(8_192),
+            program: Some("/usr/local/bin/horus".into()),
+            runs_another: Some(true),
+            lacks: vec![Lack { setting: "WatchdogSec=30s", loss: "a Horus that hangs is not replaced" }],
         };
         insta::assert_snapshot!(render(&status, Style::new(false)), @"
         horus.service (systemd service of the machine)
@@ -160,10 +234,15 @@ mod tests {
         restarts  1 restart
         start     starts by itself
         watchdog  has to beat every 30 s
-        kept      6 descriptors
+        kept      6 of at most 8192 descriptors
         file      /etc/systemd/system/horus.service
         hint      the file was changed: systemctl daemon-reload
+        program   /usr/local/bin/horus is not the file that runs; `horus upgrade` goes over to it, a restart does too
+        lacks     WatchdogSec=30s: a Horus that hangs is not replaced; horus install
         ");
+        let told: Vec<String> = examine_one(&status).iter().map(Check::to_string).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[1].ends_with("(hint: horus install)"), "{told:?}");
         status = ServiceStatus {
             target: Target { manager: Manager::Launchd, scope: Scope::User },
             unit: "dev.horus.agent".into(),
@@ -176,6 +255,9 @@ mod tests {
             watchdog_ms: None,
             says: None,
             needs_reload: None,
+            keeps_at_most: None,
+            runs_another: None,
+            lacks: Vec::new(),
             pid: None,
             ..status
         };
