@@ -269,3 +269,32 @@ async fn invariant_g10_a_hold_outlives_a_state_directory_that_is_taken_away() {
     assert_eq!(rig.count("bot", is_start), 1, "the journal of before is there");
     rig.end().await;
 }
+
+/// A limit on open files that is far too low for so many services: some of them are not started and a person reads why, nobody is
+/// started twice, and Horus and its keeper go on being reached.
+#[tokio::test]
+async fn with_too_few_descriptors_horus_still_answers_and_its_keeper_is_found() {
+    const SERVICES: usize = 30;
+    let mut rig = rig().await;
+    let names: Vec<String> = (0..SERVICES).map(|number| format!("s{number:02}")).collect();
+    let config: String = names.iter().map(|name| service(name, &["sleep", "1000"], "")).collect();
+    rig.launch_by(["sh", "-c", "ulimit -n 64; exec \"$@\"", "sh"].map(String::from).to_vec());
+    rig.run(&config).await;
+    rig.first("s00", "ready", |what| matches!(what, What::BecameReady { .. })).await;
+    let refusal =
+        |what: &What| matches!(what, What::StartFailed { error, .. } if error.contains("descriptors"));
+    rig.first("s29", "refusal", refusal).await;
+    let said = rig.cli(&["status"]).await;
+    assert!(said.out.contains("s00") && said.out.contains("s29"), "{}{}", said.out, said.err);
+
+    // And the next Horus finds the keeper and everybody who runs.
+    let (keeper, child) = (rig.keeper(), rig.process("s00").await);
+    let last = rig.journal.last();
+    rig.kill_horus().await;
+    rig.start().await;
+    rig.after(last, "s00", "adoption", |what| matches!(what, What::Adopted { .. })).await;
+    assert_eq!((rig.keeper(), rig.process("s00").await), (keeper, child));
+    let lines = rig.log().lines().count();
+    assert!(lines < 40 * SERVICES, "{lines} lines in the log");
+    rig.end().await;
+}

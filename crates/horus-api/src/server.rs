@@ -246,6 +246,7 @@ pub async fn serve<B: Backend>(
     let standing = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
     let full = turned_away(too_many(limits.connections_max));
     let mut connections = JoinSet::new();
+    let mut refused = false;
     tokio::pin!(ended);
     loop {
         tokio::select! {
@@ -253,6 +254,7 @@ pub async fn serve<B: Backend>(
             Some(_) = connections.join_next() => {}
             accepted = listener.socket.accept() => match accepted {
                 Ok((stream, _)) => {
+                    refused = false;
                     let connection = Connection { closing: closing.clone(), limits };
                     if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
                         connections.spawn(converse(stream, router.clone(), connection, place));
@@ -262,7 +264,9 @@ pub async fn serve<B: Backend>(
                     // Beyond that a connection is closed without a word.
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the API socket accepts no connection");
+                    if !std::mem::replace(&mut refused, true) {
+                        tracing::warn!(%error, "the API socket accepts no connection; it is tried again");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },

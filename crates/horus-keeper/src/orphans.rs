@@ -4,8 +4,8 @@
 use crate::protocol::{Generation, SlotName};
 use crate::slots::{ExitRecord, RunDirectory, StateRecord, Witness};
 use horus_sys::files::PrivateDirError;
-use horus_sys::{pipe, process, reap};
-use std::collections::BTreeMap;
+use horus_sys::{descriptors, pipe, process, reap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -75,17 +75,20 @@ fn read_states(run_dir: &Path) -> Vec<(crate::slots::SlotDirectory, StateRecord)
 #[derive(Debug, Default)]
 pub struct FifoHold {
     held: BTreeMap<SlotName, File>,
+    /// Those that could not be held at the last try.
+    failed: BTreeSet<SlotName>,
 }
 
 impl FifoHold {
     /// Holds exactly these slots' FIFOs from now on: opens what is new, closes what is not asked for any more. A slot
-    /// without a FIFO yet is skipped; call again when it has started. Returns the slots that could not be held.
+    /// without a FIFO yet is skipped; call again when it has started. Returns the slots that cannot be held any more, each once.
     pub fn update(
         &mut self,
         run_dir: &Path,
         slots: &[SlotName],
     ) -> Result<Vec<(SlotName, io::Error)>, PrivateDirError> {
         let directory = RunDirectory::prepare(run_dir)?;
+        self.failed.retain(|name| slots.contains(name));
         // A slot that was forgotten and started anew has another FIFO: hold that one.
         self.held.retain(|name, file| slots.contains(name) && is_at(file, &directory.slot(name).fifo()));
         let mut failed = Vec::new();
@@ -93,10 +96,16 @@ impl FifoHold {
             if self.held.contains_key(name) {
                 continue;
             }
-            match pipe::open_reader(&directory.slot(name).fifo()) {
-                Ok(descriptor) => drop(self.held.insert(name.clone(), descriptor.into())),
+            let path = directory.slot(name).fifo();
+            let opened = if descriptors::are_scarce() { Err(scarce()) } else { pipe::open_reader(&path) };
+            match opened {
+                Ok(descriptor) => {
+                    self.failed.remove(name);
+                    self.held.insert(name.clone(), descriptor.into());
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => failed.push((name.clone(), error)),
+                Err(error) if self.failed.insert(name.clone()) => failed.push((name.clone(), error)),
+                Err(_) => {}
             }
         }
         Ok(failed)
@@ -127,6 +136,11 @@ impl FifoHold {
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
+}
+
+/// What is left of the descriptors is for what cannot be done without.
+fn scarce() -> io::Error {
+    io::Error::other("too few descriptors are left (LimitNOFILE, ulimit -n)")
 }
 
 /// Whether the open file is the one at this path.

@@ -22,6 +22,7 @@
 pub mod cgroup;
 pub mod cgroup_home;
 pub mod clock;
+pub mod descriptors;
 pub mod disk;
 pub mod facility;
 pub mod fact;

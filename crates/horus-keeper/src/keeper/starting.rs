@@ -7,6 +7,7 @@ use crate::keeper::{Keeper, Kind};
 use crate::orphans::is_at;
 use crate::protocol::{Event, Limits, MAX_SLOTS, StartSpec, StartStep, Text};
 use crate::slots::{GenerationRecord, RUN_VARIABLE, SLOT_VARIABLE, StateRecord};
+use horus_sys::descriptors;
 use horus_sys::files;
 use horus_sys::launch::{self, Plan, Report, Told, Waiting};
 use horus_sys::limits::{Limit, Resource};
@@ -50,6 +51,12 @@ impl Keeper {
 
     fn try_start(&mut self, spec: &StartSpec) -> Result<(), Refusal> {
         check_request(spec)?;
+        if descriptors::are_scarce() {
+            // With the last one it could still be started, but nobody could connect, and its end could not be written down.
+            let error =
+                "the keeper has too few descriptors left: raise the hard limit (LimitNOFILE, ulimit -Hn)";
+            return Err(Refusal::new(StartStep::Request, error));
+        }
         self.check_log(spec)?;
         let program = resolve(spec)?;
         let index = self.free_slot(spec)?;

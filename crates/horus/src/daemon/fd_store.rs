@@ -25,7 +25,7 @@ use horus_core::ids::{Instance, ServiceName};
 use horus_keeper::FifoHold;
 use horus_keeper::protocol::{Generation, SlotName};
 use horus_sys::process::{Handle, ProcessId};
-use horus_sys::{clock, passed, process};
+use horus_sys::{clock, descriptors, passed, process};
 
 use super::owner::slot_of;
 use super::systemd::Manager;
@@ -171,6 +171,7 @@ impl Room {
         self.runs.retain(|name, _| runs.contains_key(name));
         for (name, process) in runs {
             if !self.runs.contains_key(name)
+                && !descriptors::are_scarce()
                 && let Some(pidfd) = Handle::open(*process).ok().flatten().and_then(Handle::into_descriptor)
             {
                 self.runs.insert(name.clone(), pidfd);
@@ -184,25 +185,25 @@ impl Room {
     fn keep_all(&mut self, slots: &[SlotName], runs: &BTreeMap<String, ProcessId>) {
         // What cannot be opened is told by the judge, who holds the same.
         drop(self.fifos.update(&self.run_directory, slots));
-        let fifos = self.fifos.iter().filter_map(|(slot, fifo)| {
-            let place = place(fifo.as_fd())?;
-            Some((format!("{FIFO}{slot}"), (place, fifo.try_clone().ok()?)))
-        });
-        let fifos: BTreeMap<String, (Place, File)> = fifos.collect();
+        let fifos = self.fifos.iter();
+        let fifos: BTreeMap<String, BorrowedFd<'_>> =
+            fifos.map(|(slot, fifo)| (format!("{FIFO}{slot}"), fifo.as_fd())).collect();
         let manager = self.manager;
-        self.kept.retain(|name, place| {
+        self.kept.retain(|name, kept| {
             let stays = match fifos.get(name) {
-                Some((there, _)) => there == place,
+                Some(fifo) => place(*fifo).is_none_or(|there| there == *kept),
                 None => runs.contains_key(name),
             };
             stays || !manager.forget(name)
         });
-        let fifos = fifos.into_iter().map(|(name, (_, fifo))| (name, fifo.into()));
-        let pidfds =
-            self.runs.iter().filter_map(|(name, pidfd)| Some((name.clone(), pidfd.try_clone().ok()?)));
-        let all: Vec<(String, OwnedFd)> = fifos.chain(pidfds).collect();
-        for (name, descriptor) in all {
-            if !self.kept.contains_key(&name) && self.refusals < REFUSALS_MAX {
+        let pidfds = self.runs.iter().map(|(name, pidfd)| (name.clone(), pidfd.as_fd()));
+        let new = fifos.into_iter().chain(pidfds).filter(|(name, _)| !self.kept.contains_key(name));
+        // A copy of each, since what is kept is written down meanwhile.
+        let new: Vec<(String, OwnedFd)> = new
+            .filter_map(|(name, descriptor)| Some((name, descriptor.try_clone_to_owned().ok()?)))
+            .collect();
+        for (name, descriptor) in new {
+            if self.refusals < REFUSALS_MAX {
                 self.keep(name, descriptor.as_fd());
             }
         }
