@@ -57,6 +57,11 @@ pub trait Environment {
 
     /// The folder that relative paths on the command line start from.
     fn current_directory(&self) -> PathBuf;
+
+    /// Where root's programs have what is of this boot only.
+    fn run_base(&self) -> PathBuf {
+        PathBuf::from("/run")
+    }
 }
 
 /// The machine that this program runs on.
@@ -115,5 +120,10 @@ impl Environment for SystemEnvironment {
 
     fn current_directory(&self) -> PathBuf {
         std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
+    }
+
+    fn run_base(&self) -> PathBuf {
+        // The root of macOS is read-only and has no /run; /var/run is emptied at each start.
+        PathBuf::from(if cfg!(target_os = "macos") { "/var/run" } else { "/run" })
     }
 }

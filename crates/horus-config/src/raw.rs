@@ -65,8 +65,8 @@ pub(crate) struct RawDaemon {
     /// Where the database, evidence and logs live. Default: `/var/lib/horus` for root, else `$XDG_STATE_HOME/horus`
     /// or `~/.local/state/horus`: the places that are backed up and survive a reboot. One Horus per directory.
     pub(crate) state_directory: Option<At<PathText>>,
-    /// Where sockets and slot files live. Default: `/run/horus` for root, else `$XDG_RUNTIME_DIR/horus` or `run` in
-    /// the state directory. Keep it short: the address of a unix socket has at most 100 bytes.
+    /// Where sockets and slot files live. Default: `/run/horus` for root (`/var/run/horus` on macOS), else
+    /// `$XDG_RUNTIME_DIR/horus` or `run` in the state directory. Keep it short: the address of a unix socket has at most 100 bytes.
     pub(crate) run_directory: Option<At<PathText>>,
     /// The name of this machine in alerts. Default: its host name.
     pub(crate) host: Option<At<Text>>,

@@ -178,10 +178,11 @@ fn state_directory(target: Target, account: &Account) -> Option<PathBuf> {
 
 /// Where its sockets and records of this boot are if the configuration does not say.
 fn run_directories(target: Target, account: &Account) -> Vec<PathBuf> {
-    let base = match (target.scope, &account.runtime_directory) {
-        (Scope::System, _) => Path::new("/run"),
-        (Scope::User, Some(base)) => base,
-        (Scope::User, None) => return Vec::new(),
+    let base = match (target.scope, target.manager, &account.runtime_directory) {
+        (Scope::System, Manager::Systemd, _) => Path::new("/run"),
+        (Scope::System, Manager::Launchd, _) => Path::new("/var/run"),
+        (Scope::User, _, Some(base)) => base,
+        (Scope::User, _, None) => return Vec::new(),
     };
     ["horus", "horus-notify"].map(|name| base.join(name)).into()
 }

@@ -121,12 +121,13 @@ mod tests {
     fn a_descriptor_arrives_as_a_copy() {
         use std::io::{Read as _, Write as _};
         use std::os::fd::AsFd as _;
-        use std::os::linux::net::SocketAddrExt as _;
 
-        let name = format!("horus-notify-fd-{}", std::process::id());
-        let listener = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        let folder = std::env::temp_dir().join(format!("horus-notify-fd-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("notify");
+        let listener = UnixDatagram::bind(&path).unwrap();
         let (mut reader, mut writer) = std::io::pipe().unwrap();
-        let socket = NotifySocket::open(OsStr::new(&format!("@{name}"))).unwrap();
+        let socket = NotifySocket::open(path.as_os_str()).unwrap();
         socket.send_with("FDSTORE=1\nFDNAME=fifo.bot\nFDPOLL=0", writer.as_fd()).unwrap();
         writer.write_all(b"last words").unwrap();
         drop(writer);
@@ -135,5 +136,6 @@ mod tests {
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "last words");
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

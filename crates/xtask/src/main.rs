@@ -3,7 +3,7 @@
 //! ```text
 //!   run     build, then become Horus with the shipped watchdog.toml
 //!   test    what tests need, all of them, what was skipped and why, one closing line
-//!   check   everything that can be judged without running the programs
+//!   check   everything that can be judged without running the programs; with --cross, for macOS
 //!   bench   whole processes against a bare fork+exec supervisor, in one run
 //!   fuzz    the targets of horus-fuzz, for as long as one likes
 //!   planted deliberate faults in a copy of the judge: does a test notice each?
@@ -48,7 +48,7 @@ enum Verb {
     /// Install what the tests need where that is allowed, run all of them, say what was skipped
     Test(test::Options),
     /// Everything that can be judged without running the programs
-    Check,
+    Check(check::Options),
     /// Measure whole processes against a bare fork+exec supervisor
     Bench(bench::Options),
     /// Try the parsers and the judge with inputs that nobody thought of
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().verb {
         Verb::Run => run::run(),
         Verb::Test(options) => test::test(&options),
-        Verb::Check => check::check(),
+        Verb::Check(options) => check::check(&options),
         Verb::Bench(options) => bench::bench(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
         Verb::Package(options) => package::package(&options),

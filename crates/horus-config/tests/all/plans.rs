@@ -182,6 +182,8 @@ fn directories_depend_on_who_runs() {
     };
     let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
     assert_eq!(places(&Machine::new(0)), pair("/var/lib/horus", "/run/horus"));
+    let mac = Machine { run_base: "/var/run".into(), ..Machine::new(0) };
+    assert_eq!(places(&mac), pair("/var/lib/horus", "/var/run/horus"));
     let mut machine = Machine::new(1000);
     let home = "/home/horus/.local/state/horus";
     assert_eq!(places(&machine), pair(home, &format!("{home}/run")));

@@ -7,6 +7,8 @@
 mod bench;
 mod capture;
 mod http;
+#[cfg(target_os = "linux")]
+mod kernel;
 mod local;
 mod monitors;
 mod notify;

@@ -12,7 +12,7 @@ const TEXT: &str = "HORUS_TEST_TEXT";
 const COUNT: &str = "HORUS_TEST_COUNT";
 
 pub(crate) struct Subject {
-    child: Child,
+    pub(crate) child: Child,
     output: BufReader<ChildStdout>,
 }
 
@@ -24,7 +24,7 @@ impl Drop for Subject {
 }
 
 impl Subject {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         Self { child, output }
@@ -41,22 +41,6 @@ impl Subject {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "subject::as_a_sender", "--nocapture", "--test-threads=1"]);
         Self::start(command.env(TARGET, socket).env(TEXT, text).env(COUNT, count.to_string()))
-    }
-
-    /// A shell that runs this script in its own (main) thread.
-    #[expect(clippy::disallowed_methods, reason = "a test makes its own subjects")]
-    fn shell(script: &str) -> Self {
-        Self::start(Command::new("/bin/bash").args(["-c", script]))
-    }
-
-    /// Connects and blocks in a read without a timeout.
-    pub(crate) fn receiver(host: &str, port: u16) -> Self {
-        Self::shell(&format!("exec 3<>/dev/tcp/{host}/{port}; echo connected; read -r line <&3"))
-    }
-
-    /// Uses one CPU.
-    pub(crate) fn spinner() -> Self {
-        Self::shell("echo spinning; while :; do :; done")
     }
 
     pub(crate) fn id(&self) -> ProcessId {
@@ -76,13 +60,6 @@ impl Subject {
                 "the subject ended before it said {word}"
             );
         }
-    }
-
-    pub(crate) fn signal(&self, name: &str) {
-        #[expect(clippy::disallowed_methods, reason = "a test makes its own subjects")]
-        let sent =
-            Command::new("/bin/kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
-        assert!(sent.unwrap().success());
     }
 }
 

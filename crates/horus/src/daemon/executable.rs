@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// The path of this program, absolute, as it was typed: a link that a package moves on is followed when it is used.
-pub(super) fn own_path() -> io::Result<PathBuf> {
+pub(crate) fn own_path() -> io::Result<PathBuf> {
     let current = std::env::current_exe();
     let typed = std::env::args_os().next().and_then(|word| typed_path(&word));
     choose(typed, current)

@@ -7,7 +7,7 @@ mod digest;
 mod directories;
 mod evidence;
 mod exclusive;
-mod executable;
+pub(crate) mod executable;
 mod fd_store;
 pub(crate) mod handover;
 mod host;

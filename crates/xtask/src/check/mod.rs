@@ -1,9 +1,10 @@
 //! `cargo xtask check`: everything that can be judged without running the programs.
 //!
 //! All checks run, whatever the first ones say; the table at the end names each with its outcome. One that needs a tool
-//! which is not there is skipped by name: silence would read as a pass.
+//! which is not there is skipped by name: silence would read as a pass. `--cross` is another list, about macOS.
 
 mod crates;
+mod cross;
 mod licences;
 mod spdx;
 mod spelling;
@@ -13,6 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::Args;
 
 use crate::shell::{self, cargo};
 
@@ -49,11 +51,20 @@ const CHECKS: [(&str, Check); 10] = [
     ("documentation", documentation),
 ];
 
+/// What is to be looked at.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Instead of all this: type-check and link the workspace for macOS, from here
+    #[arg(long)]
+    cross: bool,
+}
+
 /// Runs all checks.
-pub(crate) fn check() -> Result<ExitCode> {
+pub(crate) fn check(options: &Options) -> Result<ExitCode> {
     let root = shell::root()?;
+    let checks: &[_] = if options.cross { &cross::CHECKS } else { &CHECKS };
     let mut findings = Vec::new();
-    for (name, check) in CHECKS {
+    for (name, check) in checks {
         let finding = check(&root).unwrap_or_else(|error| Finding::Bad(vec![format!("{error:#}")]));
         findings.push((name, finding));
     }

@@ -15,7 +15,7 @@ pub(super) fn check(root: &Path) -> Result<Finding> {
     let program = if installed {
         "typos".into()
     } else {
-        match setup::from_pypi(&shell::target_directory(root)?, "typos", VERSION) {
+        match setup::from_pypi(&shell::target_directory(root)?, ("typos", VERSION), &[]) {
             Ok(program) => program,
             Err(why) => return Ok(Finding::Skipped(why)),
         }

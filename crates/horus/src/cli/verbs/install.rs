@@ -20,6 +20,7 @@ use crate::cli::exit::ExitStatus;
 use crate::cli::fault::Fault;
 use crate::cli::output::Output;
 use crate::cli::render::text::clean;
+use crate::daemon::executable::own_path;
 
 /// Version of what `horus install --json` prints.
 const PLAN_SCHEMA: u32 = 1;
@@ -47,7 +48,7 @@ pub(super) fn install(place: &Place, args: &InstallArgs, output: &Output) -> Res
     let config = config_file(place, target.scope, &account)?;
     let wanted = Wanted {
         stop_within: time_to_stop(&config)?,
-        executable: followed(&std::env::current_exe().map_err(|error| unknown_self(&error))?)?,
+        executable: followed(&own_path().map_err(|error| unknown_self(&error))?)?,
         config: followed(&config)?,
         linger: args.linger,
     };
