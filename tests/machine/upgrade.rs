@@ -105,3 +105,44 @@ fn invariant_g6_a_broken_program_at_the_path_harms_nobody_and_its_cure_is_enough
     replaced(&machine, &first);
     assert_eq!(running(&machine), programs, "a program was doubled or ended");
 }
+
+/// A program that answers as `next` does, but has `next` die at each start as a daemon.
+const DIES: &str = "#!/bin/sh\nif [ \"$1\" = run ]; then mkdir -p /root/trouble; echo die >/root/trouble/upgrade.arrived; fi\n\
+                    exec /opt/next \"$@\"\n";
+
+#[test]
+fn invariant_g6_a_program_that_dies_at_each_start_gives_way_to_the_former_one() {
+    let name = "invariant_g6_a_program_that_dies_at_each_start_gives_way_to_the_former_one";
+    let Some(machine) = installed(name) else { return };
+    let programs = running(&machine);
+    machine.put_build(5, "/opt/next");
+    machine.write("/opt/dies", DIES);
+    machine.sh(&format!("chmod 755 /opt/dies && cp {PROGRAM} {SPARE} && mv /opt/dies {PROGRAM}"));
+    let said = machine.run(&[SPARE, "upgrade"]);
+    assert_ne!(said.code, 0, "{}", said.text);
+    let former = "p=$(systemctl show horus --property=MainPID --value); test $p -gt 0 && cmp -s /proc/$p/exe /root/horus";
+    machine.wait_for("the former program runs", &format!("{former} && {SPARE} status"));
+    assert_eq!(running(&machine), programs, "a program ended with an upgrade that failed");
+    let restarts: u32 = machine.shows("NRestarts").parse().unwrap();
+    assert_eq!(restarts, 2, "one more try, then the former one");
+    let told = format!("(build 050505050505) ({PROGRAM}) died twice before it was ready; 0.1.0");
+    let events = machine.sh(&format!("{SPARE} events --service horus"));
+    assert!(events.contains(&told), "{events}");
+    let incidents = machine.sh(&format!("{SPARE} incidents"));
+    assert!(incidents.contains("it could not be started"), "{incidents}");
+
+    // The next death finds the same file at the path: one try, then the former one again.
+    let old = machine.shows("MainPID");
+    machine.sh(&format!("kill -KILL {old} $(pgrep -f '[h]orus keep')"));
+    replaced(&machine, &old);
+    machine.wait_for("the former program runs", &format!("{former} && {SPARE} status"));
+    machine.wait_for("its keeper runs", "pgrep -f '[h]orus keep'");
+    assert_eq!(running(&machine), programs);
+    // A good one at the path is what the next upgrade takes, and the trial is over.
+    machine.put_build(6, PROGRAM);
+    let said = machine.sh("horus upgrade");
+    assert!(said.contains("(build 060606060606); 2 services kept"), "{said}");
+    runs_what_is_there(&machine);
+    machine.sh("test ! -e /var/lib/horus/upgrade.pending");
+    assert_eq!(running(&machine), programs);
+}

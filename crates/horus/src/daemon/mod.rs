@@ -89,6 +89,9 @@ fn try_run(arguments: &RunArgs) -> Result<(), RunError> {
     let directories =
         Directories::take(&config.plan.daemon, arrival.as_ref().map(Arrival::locks).unwrap_or_default())?;
     last_words::keep_in(&directories.evidence);
+    if arrival.is_none() {
+        handover::give_way_if_it_dies_again(&config.plan.daemon.state_directory);
+    }
     let _ = horus_sys::subreaper::become_one();
     let _ = horus_sys::limits::raise_open_files();
     // One thread: what blocks goes to the blocking pool, and a beat that wakes a second thread costs more than its judgement.

@@ -10,7 +10,7 @@ use horus_core::observation::Input;
 use horus_core::plan::{CgroupPlan, DaemonPlan};
 use horus_keeper::Home;
 use horus_probe::{EvidenceRoom, HostWatch, Senses};
-use horus_store::{Store, StoreOptions, Transaction};
+use horus_store::{Restored, Store, StoreOptions, Transaction};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, mpsc, watch};
 
@@ -30,7 +30,7 @@ use super::run_error::RunError;
 use super::signals::{Signals, obey_signals, spawn_reaper};
 use super::sinks::{Sinks, StoreOutbox};
 use super::systemd::Manager;
-use super::waking::{about_horus, believed_alive, tell_of_last_words, wake_engine};
+use super::waking::{Past, about_horus, believed_alive, tell_of_last_words, wake_engine};
 use super::watchman::{self, Pulse};
 use super::{backend, journal, reload, self_limits, test_hook};
 use crate::cli::RunArgs;
@@ -83,7 +83,10 @@ pub(super) async fn serve(
     let listener = Arc::new(listener);
 
     // What an upgrade executes if nobody names another.
-    let usual = arrival.as_ref().map_or_else(|| executable.clone(), |arrival| arrival.home().to_owned());
+    let usual = match &arrival {
+        Some(arrival) => arrival.home().to_owned(),
+        None => handover::home_of_other().unwrap_or_else(|| executable.clone()),
+    };
     let place = KeeperPlace {
         run_directory: daemon.run_directory.clone(),
         executable: executable.clone(),
@@ -95,7 +98,13 @@ pub(super) async fn serve(
     let unaccounted = believed_alive(&restored);
     let chain = Chain { pulse: Arc::clone(&pulse), store: store.clone(), looks, calls: calls.clone() };
     let parts = Parts {
-        engine: wake_engine(&restored, &store, &config.plan, beginning(arrival.as_ref())),
+        engine: wake_engine(
+            &restored,
+            &store,
+            &config.plan,
+            beginning(arrival.as_ref()),
+            &already_over(&restored, arrival.is_some()),
+        ),
         config,
         config_path: config_path.clone(),
         keeper: KeeperLink::new(place),
@@ -167,6 +176,13 @@ pub(super) async fn serve(
     owner.finish().await;
     let _ = api.await;
     Ok(())
+}
+
+/// What a person is to be told of, although nothing lasts of it.
+fn already_over(restored: &Restored, arrived: bool) -> Vec<Past> {
+    let store = restored.note.clone().map(Past::fresh_start);
+    let former = handover::tell_of_other().filter(|_| !arrived).map(Past::former_program);
+    store.into_iter().chain(former).collect()
 }
 
 /// How this life begins, for the journal.

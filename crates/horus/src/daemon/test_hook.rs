@@ -12,7 +12,7 @@ use std::time::Duration;
 use horus_sys::process;
 
 /// The environment variable that names the folder.
-const FOLDER: &str = "HORUS_TEST_TROUBLE";
+pub(super) const FOLDER: &str = "HORUS_TEST_TROUBLE";
 
 /// The environment variable that says after how many milliseconds a loop that stands still is given up.
 const HUNG_AFTER: &str = "HORUS_TEST_HUNG_AFTER_MS";

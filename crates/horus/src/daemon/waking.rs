@@ -19,7 +19,14 @@ use super::last_words;
 
 /// The engine with what an earlier life remembered. Open incidents go on where their subject does; the others end here,
 /// and whoever was told of them is told of that. `beginning`: how this life begins, for the journal.
-pub(super) fn wake_engine(restored: &Restored, store: &Store, plan: &Plan, beginning: String) -> Engine {
+/// `past`: what was over before it could be told.
+pub(super) fn wake_engine(
+    restored: &Restored,
+    store: &Store,
+    plan: &Plan,
+    beginning: String,
+    past: &[Past],
+) -> Engine {
     let remembered = restored.memories.iter().map(|memory| Remembered {
         service: memory.service.clone(),
         memory: memory.memory.clone(),
@@ -37,8 +44,8 @@ pub(super) fn wake_engine(restored: &Restored, store: &Store, plan: &Plan, begin
     let mut transaction =
         Transaction { at: Timestamp::now(), events: vec![about_horus(beginning)], ..Transaction::default() };
     let mut next_incident = restored.next_incident_number;
-    if let Some(note) = &restored.note {
-        tell_of_fresh_start(IncidentId::nth(next_incident), note, plan, &mut transaction);
+    for past in past {
+        tell_of_past(IncidentId::nth(next_incident), past, plan, &mut transaction);
         next_incident += 1;
     }
     let mut orphans: BTreeMap<String, Vec<MemoryIncident>> = BTreeMap::new();
@@ -70,18 +77,41 @@ fn remembered_incident(record: &IncidentRecord, age: Duration) -> MemoryIncident
     }
 }
 
-/// The database was put aside and a fresh one started. That is over before anybody could be told, and worth an incident all the
-/// same: a history has ended, and its file is kept until a person looks at it.
-fn tell_of_fresh_start(incident: IncidentId, note: &str, plan: &Plan, transaction: &mut Transaction) {
-    let (kind, severity) = (IncidentKind::Store, Severity::Critical);
+/// Something that is over before anybody could be told, and worth an incident all the same.
+#[derive(Debug)]
+pub(super) struct Past {
+    kind: IncidentKind,
+    rule: Rule,
+    /// In full, for the journal.
+    note: String,
+    /// One short line.
+    how: String,
+}
+
+impl Past {
+    /// The database was put aside and a fresh one started: a history has ended, and its file is kept until a person looks at it.
+    pub(super) fn fresh_start(note: String) -> Self {
+        let how = "records begin anew; the old ones are kept".to_owned();
+        Self { kind: IncidentKind::Store, rule: Rule::Store, note, how }
+    }
+
+    /// The program that was to run dies at its start, and another one stands in for it.
+    pub(super) fn former_program(note: String) -> Self {
+        let (kind, rule) = (IncidentKind::StartFailed, Rule::StartFailed);
+        Self { kind, rule, how: note.clone(), note }
+    }
+}
+
+fn tell_of_past(incident: IncidentId, past: &Past, plan: &Plan, transaction: &mut Transaction) {
+    let (kind, note, severity) = (past.kind, &past.note, Severity::Critical);
     let event = |what| Event { subject: "horus".into(), generation: None, incident: Some(incident), what };
-    let reason = Reason::new(Rule::Store, note);
+    let reason = Reason::new(past.rule, note);
     let (outcome, lasted) = (Outcome::CameBackAlone, Duration::ZERO);
     transaction.events.push(event(What::IncidentOpened { kind, severity, reason }));
-    transaction.events.push(event(What::Horus { text: note.to_owned() }));
+    transaction.events.push(event(What::Horus { text: note.clone() }));
     transaction.events.push(event(What::IncidentClosed { outcome, lasted }));
     // One short line: what the note says in full is in the journal, under the incident's name.
-    let story = Story::Over { lasted, how: "records begin anew; the old ones are kept".to_owned() };
+    let story = Story::Over { lasted, how: past.how.clone() };
     for sink in plan.sinks.iter().filter(|(_, sink)| sink.severity <= severity).map(|(name, _)| name) {
         let notice = Notice {
             incident,

@@ -158,6 +158,7 @@ pub(in crate::daemon) fn identity(hello: &Hello) -> (ProcessId, u32) {
 /// The keeper was heard, and what it has is known: this program is ready, and there is no way back.
 pub(in crate::daemon) fn attached(owner: &mut Owner, keeper: (ProcessId, u32)) {
     no_way_back();
+    pending::proven(&owner.plan.daemon.state_directory);
     let Some(mut arrived) = owner.arrived.take() else { return };
     if arrived.kept.is_none() {
         pending::end(&owner.plan.daemon.state_directory);

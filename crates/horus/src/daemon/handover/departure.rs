@@ -35,6 +35,8 @@ pub(super) const HALF_DONE_MAX: Duration = Duration::from_secs(5);
 pub(in crate::daemon) struct Ticket {
     pub(super) found: Found,
     pub(super) to: Program,
+    /// There is a copy of this program to go back to.
+    pub(super) former: bool,
     /// Why it did not come about. Nothing is sent if it does.
     pub(super) reply: oneshot::Sender<String>,
     /// By the clock of this process: what is half done is not waited for any longer.
@@ -125,7 +127,7 @@ fn change(owner: &Owner, ship: &Ship<'_>, ticket: &Ticket) -> String {
         .collect();
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let state_directory = &owner.plan.daemon.state_directory;
-    pending::begin(state_directory, Program::of_process().to_string(), ticket.to.to_string(), path);
+    pending::begin(state_directory, &ticket.to, path, ticket.former);
     Manager::of_process().reloading();
     tracing::info!("becoming {}: {}", ticket.to, path.display());
     LogSink::of_process().flush();
@@ -193,7 +195,7 @@ pub(super) fn lower_open_files() {
 
 /// Ours, with the number of the handover.
 pub(super) fn environment(file: &File) -> Vec<(OsString, OsString)> {
-    let others = std::env::vars_os().filter(|(name, _)| name != VARIABLE);
+    let others = std::env::vars_os().filter(|(name, _)| name != VARIABLE && name != pending::FELL_BACK);
     others.chain([(VARIABLE.into(), file.as_raw_fd().to_string().into())]).collect()
 }
 

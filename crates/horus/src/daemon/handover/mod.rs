@@ -40,7 +40,7 @@ pub(super) mod upgrader;
 
 pub(crate) use rehearsal::rehearse;
 
-pub(super) use pending::tell_of_a_death;
+pub(super) use pending::{give_way_if_it_dies_again, home_of_other, tell_of_a_death, tell_of_other};
 pub(super) use program::Program;
 
 use horus_sys::signal::Signal;

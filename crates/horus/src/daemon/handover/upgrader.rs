@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use super::Program;
 use super::departure::{HALF_DONE_MAX, Ticket};
 use super::door::Door;
+use super::pending;
 use super::rehearsal::{self, Place};
 use super::trust::{self, Found};
 use crate::daemon::owner::Call;
@@ -48,6 +49,8 @@ impl Refusal {
 struct Prepared {
     found: Found,
     to: Program,
+    /// See [`Ticket::former`].
+    former: bool,
 }
 
 impl Upgrader {
@@ -85,7 +88,12 @@ impl Upgrader {
         let (named, prepared) = match self.call(Call::Plan).await {
             Ok(plan) => {
                 let named = self.which(executable, &plan.daemon);
-                let prepared = self.prepare(&named, &plan.daemon, &steps).await;
+                let mut prepared = self.prepare(&named, &plan.daemon, &steps).await;
+                if !dry_run && let Ok(prepared) = &mut prepared {
+                    let state_directory = plan.daemon.state_directory.clone();
+                    let keeping = move || pending::keep_former(&state_directory);
+                    prepared.former = tokio::task::spawn_blocking(keeping).await.unwrap_or(false);
+                }
                 (named, prepared)
             }
             Err(refusal) => (self.home.clone(), Err(refusal)),
@@ -146,15 +154,15 @@ impl Upgrader {
         let path = found.path.clone();
         let to = blocking(move || rehearsal::try_out(&path, &place)).await?;
         tell(steps, format!("{to} can take over")).await;
-        Ok(Prepared { found, to })
+        Ok(Prepared { found, to, former: false })
     }
 
     /// Shuts the door and has the loop become the program. Returns only if that did not come about, with the reason.
     async fn hand_over(&self, prepared: Prepared) -> String {
         self.door.shut().await;
         let (reply, failed) = oneshot::channel();
-        let Prepared { found, to } = prepared;
-        let ticket = Ticket { found, to, reply, latest: clock::monotonic() + HALF_DONE_MAX };
+        let Prepared { found, to, former } = prepared;
+        let ticket = Ticket { found, to, former, reply, latest: clock::monotonic() + HALF_DONE_MAX };
         let ending = || "Horus is ending".to_owned();
         let why = match self.calls.send(Call::HandOver(Box::new(ticket))).await {
             Ok(()) => failed.await.unwrap_or_else(|_| ending()),
