@@ -131,12 +131,17 @@ fn other_build(of: &Path, number: u8, to: &Path) {
     // Every linker here writes one.
     let at = bytes.windows(HEAD.len()).position(|window| window == HEAD);
     bytes[at.unwrap() + HEAD.len()..][..20].fill(number);
-    horus_sys::files::write_atomic(to, &bytes, horus_sys::files::Durability::ThisBoot).unwrap();
+    put_program(to, &bytes);
+}
+
+fn put_program(to: &Path, bytes: &[u8]) {
+    horus_sys::files::write_atomic(to, bytes, horus_sys::files::Durability::ThisBoot).unwrap();
     std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Two packages of different builds, made as `cargo xtask package` makes them; `None` where that is not possible, which is said.
-pub(crate) fn packages(test: &str, folder: &Path, versions: [&str; 2]) -> Option<[PathBuf; 2]> {
+/// Packages of different builds, made as `cargo xtask package` makes them, and one whose program does not run; `None` where that
+/// is not possible, which is said.
+pub(crate) fn packages(test: &str, folder: &Path, versions: [&str; 2], broken: &str) -> Option<[PathBuf; 3]> {
     let packaging = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging"));
     if command(&["/usr/bin/dpkg-deb".into(), "--version".into()]).is_none() {
         skipped(test, "dpkg-deb is not installed");
@@ -152,15 +157,18 @@ pub(crate) fn packages(test: &str, folder: &Path, versions: [&str; 2]) -> Option
     let program = laid_out.join("usr/bin/horus");
     // Symbols are most of a program that is made for tests, and take long to pack.
     command(&["strip".into(), program.clone().into()]);
-    let mut number = 0;
-    Some(versions.map(|version| {
-        number += 1;
-        other_build(&program, number, &program);
+    let deb = |version: &str| {
         let file = folder.join(format!("horus_{version}.deb"));
         let script = packaging.join("deb");
         made(&[script.as_os_str(), laid_out.as_os_str(), version.as_ref(), file.as_os_str()]);
         file
-    }))
+    };
+    let [old, new] = [1, 2].map(|number| {
+        other_build(&program, number, &program);
+        deb(versions[usize::from(number) - 1])
+    });
+    put_program(&program, b"#!/bin/sh\nkill -SEGV $$\n");
+    Some([old, new, deb(broken)])
 }
 
 fn script(words: &[OsString]) -> Said {

@@ -8,9 +8,10 @@ fn invariant_g6_a_package_is_upgraded_under_its_programs_and_removed_with_them()
     let name = "invariant_g6_a_package_is_upgraded_under_its_programs_and_removed_with_them";
     let Some(machine) = Machine::boot(name) else { return };
     let folder = tempfile::tempdir().unwrap();
-    let Some([old, new]) = packages(name, folder.path(), ["1.0", "1.1"]) else { return };
-    machine.put(&old, "/root/1.0.deb");
-    machine.put(&new, "/root/1.1.deb");
+    let Some(made) = packages(name, folder.path(), ["1.0", "1.1"], "1.2") else { return };
+    for (deb, version) in made.iter().zip(["1.0", "1.1", "1.2"]) {
+        machine.put(deb, &format!("/root/{version}.deb"));
+    }
     // Of this machine's other packages some index manual pages for seconds after each change.
     let dpkg = "dpkg --no-triggers --force-depends --force-confold";
     let install = format!("{dpkg} --install");
@@ -29,7 +30,12 @@ fn invariant_g6_a_package_is_upgraded_under_its_programs_and_removed_with_them()
     assert_eq!(machine.sh("dpkg-query --show --showformat='${Version}' horus"), "1.1");
     machine.sh("test /proc/$(systemctl show horus --property=MainPID --value)/exe -ef /usr/bin/horus");
     assert_eq!((machine.sh(life), running(&machine)), (before.clone(), programs.clone()));
-    // Installed again: nothing happens, and nothing fails.
+    // One whose program does not run changes nothing but its files, and the one before is the cure.
+    let said = machine.sh(&format!("{install} /root/1.2.deb 2>&1"));
+    assert!(said.contains("horus was not upgraded and goes on as it was"), "{said}");
+    assert_eq!((machine.sh(life), running(&machine)), (before.clone(), programs.clone()));
+    machine.sh(&format!("{install} /root/1.1.deb"));
+    // Installed again: nothing ends, and nothing fails.
     machine.sh(&format!("{install} /root/1.1.deb"));
     assert_eq!((machine.sh(life), running(&machine)), (before, programs.clone()));
 
