@@ -9,6 +9,7 @@
 //!   planted deliberate faults in a copy of the judge: does a test notice each?
 //!   package .deb, .rpm, tarballs, Homebrew formula, checksums
 //!   chaos   Horus and its keeper are killed again and again, and nobody may notice: --kills N, --seed S
+//!   powercut  a machine under emulation loses its power, and what its disk had not promised: --cuts N, --seed S
 //!   sim     a swarm of simulated worlds: --days N, --seeds N, --seed S, --jobs J
 //! ```
 //!
@@ -23,6 +24,7 @@ mod check;
 mod fuzz;
 mod package;
 mod planted;
+mod powercut;
 mod run;
 mod setup;
 mod shell;
@@ -59,6 +61,8 @@ enum Verb {
     Planted(planted::Options),
     /// Kill Horus and its keeper again and again while fifty programs work, and count what was lost
     Chaos(chaos::Options),
+    /// Cut the power of a machine under emulation again and again, and look for what was promised
+    Powercut(powercut::Options),
     /// Let the judge live through simulated worlds in which everything fails, and check every guarantee after every step
     Sim(sim::Options),
 }
@@ -73,6 +77,7 @@ fn main() -> ExitCode {
         Verb::Package(options) => package::package(&options),
         Verb::Planted(options) => planted::planted(&options),
         Verb::Chaos(options) => chaos::chaos(&options),
+        Verb::Powercut(options) => powercut::powercut(&options),
         Verb::Sim(options) => sim::sim(&options),
     };
     match outcome {
