@@ -24,7 +24,7 @@ use horus_core::ids::{IncidentId, SinkName};
 use horus_core::record::Recorded;
 use horus_sys::reap::peek_any;
 use horus_sys::subreaper::become_one;
-use horus_tests::{FAILSAFE, Options, Rig, name};
+use horus_tests::{FAILSAFE, Options, Rig, measured, name};
 use killer::Killer;
 use tokio::process::Child;
 use tokio::time::Instant;
@@ -91,8 +91,8 @@ async fn chaos_nobody_dies_nobody_doubles_nothing_is_lost() {
     tally.count_lines(&rig, &Book::of(&rig), &members);
 
     let done = &killer.done;
-    eprintln!(
-        "chaos: seed {seed}: {} kills in {:.0} s ({} of Horus, {} of the keeper, {} times both; {} at a named place, {} panics, {} \
+    let figures = format!(
+        "seed {seed}: {} kills in {:.0} s ({} of Horus, {} of the keeper, {} times both; {} at a named place, {} panics, {} \
          upgrades, {} keepers stopped); {} programs lived {} lives; {} ends, {} of them seen by nobody; {} lines; {} alerts, {} of them \
          repeated; {} faults",
         done.kills(),
@@ -113,6 +113,7 @@ async fn chaos_nobody_dies_nobody_doubles_nothing_is_lost() {
         tally.repeated_alerts,
         tally.faults.len()
     );
+    measured("chaos", &figures);
     assert_eq!(done.refused, [""; 0], "seed {seed}: upgrades that did not come about");
     assert_eq!(done.missed, [""; 0], "seed {seed}: places that nobody passed");
     assert!(tally.faults.is_empty(), "seed {seed}: {:#?}", &tally.faults[..tally.faults.len().min(40)]);

@@ -1,6 +1,8 @@
 //! Units that are not as `horus install` writes them: somebody else's, and an older one of ours.
 
 use super::{CONFIG, CONFIG_FILE, UNIT, installed, replaced, running};
+use horus_tests::measured;
+
 use crate::machine::Machine;
 
 /// What somebody wrote who wanted no more than that it runs.
@@ -48,7 +50,10 @@ fn a_unit_of_somebody_s_hand_is_not_overwritten_and_what_it_lacks_is_said() {
         "{doctor}"
     );
     let security = machine.sh("systemd-analyze security horus --no-pager | tail -1");
-    eprintln!("{security}");
+    measured(
+        "systemd-analyze security horus",
+        security.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()),
+    );
     assert!(security.contains("Overall exposure level"), "{security}");
 }
 

@@ -43,3 +43,8 @@ pub const FAILSAFE: Duration = Duration::from_secs(60);
 pub fn skipped(name: &str, reason: &str) {
     eprintln!("SKIPPED: {name}: {reason}");
 }
+
+/// Says a figure that whoever runs the tests may want to read; nothing is asserted of it.
+pub fn measured(name: &str, figure: &str) {
+    eprintln!("MEASURED: {name}: {figure}");
+}

@@ -111,6 +111,9 @@ fn close(counts: &Counts, missing: &[String]) {
     for skipped in &counts.reasons {
         println!("skipped: {skipped}");
     }
+    for figure in &counts.figures {
+        println!("measured: {figure}");
+    }
     for failure in &counts.failures {
         println!("FAILED: {failure}");
     }

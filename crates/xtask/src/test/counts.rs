@@ -3,6 +3,9 @@
 /// What a test prints that cannot run here.
 const SKIPPED: &str = "SKIPPED: ";
 
+/// What a test prints that has found a figure worth reading.
+const MEASURED: &str = "MEASURED: ";
+
 /// Most reasons and failures that are kept for the end.
 const NAMED_MAX: usize = 200;
 
@@ -16,6 +19,8 @@ pub(super) struct Counts {
     pub(super) reasons: Vec<String>,
     /// Names of those that failed.
     pub(super) failures: Vec<String>,
+    /// `name: figure` that tests have found.
+    pub(super) figures: Vec<String>,
 }
 
 impl Counts {
@@ -25,7 +30,9 @@ impl Counts {
         for case in text.split("<testcase ").skip(1) {
             let case = case.split("</testcase>").next().unwrap_or(case);
             let name = format!("{} {}", attribute(case, "classname"), attribute(case, "name"));
-            let reasons = skip_reasons(&unescaped(case));
+            let said = unescaped(case);
+            let reasons = said_after(SKIPPED, &said);
+            said_after(MEASURED, &said).into_iter().for_each(|figure| note(&mut counts.figures, figure));
             if case.contains("<failure") || case.contains("<error") {
                 counts.failed += 1;
                 note(&mut counts.failures, name);
@@ -60,6 +67,7 @@ impl Counts {
         self.skipped += other.skipped;
         other.reasons.into_iter().for_each(|reason| note(&mut self.reasons, reason));
         other.failures.into_iter().for_each(|failure| note(&mut self.failures, failure));
+        other.figures.into_iter().for_each(|figure| note(&mut self.figures, figure));
     }
 }
 
@@ -83,8 +91,8 @@ fn unescaped(text: &str) -> String {
     plain.replace("&amp;", "&")
 }
 
-fn skip_reasons(text: &str) -> Vec<String> {
-    let found = text.lines().filter_map(|line| line.split_once(SKIPPED));
+fn said_after(word: &str, text: &str) -> Vec<String> {
+    let found = text.lines().filter_map(|line| line.split_once(word));
     found
         .map(|(_, reason)| reason.split("</system-").next().unwrap_or(reason).trim().to_owned())
         .filter(|reason| !reason.is_empty())
@@ -164,7 +172,8 @@ mod tests {
         let report = r#"<testsuites name="ci" tests="3">
 <testsuite name="horus-tests::hang">
   <testcase name="passes" classname="horus-tests::hang" time="0.1">
-    <system-err>all is well: 3 &lt; 4</system-err>
+    <system-err>all is well: 3 &lt; 4
+MEASURED: chaos: 100 kills</system-err>
   </testcase>
   <testcase name="needs_python" classname="horus-tests::hang" time="0.1">
     <system-err>SKIPPED: needs_python: python3 &gt;= 3.9 is not installed</system-err>
@@ -177,6 +186,7 @@ mod tests {
         assert_eq!((counts.passed, counts.failed, counts.skipped), (1, 1, 1));
         assert_eq!(counts.reasons, ["needs_python: python3 >= 3.9 is not installed"]);
         assert_eq!(counts.failures, ["horus-tests::hang fails"]);
+        assert_eq!(counts.figures, ["chaos: 100 kills"]);
     }
 
     #[test]
