@@ -223,7 +223,7 @@ impl Progress {
             What::Delayed { delay, reason } => within(format!("start delayed: {reason}"), *delay),
             What::Signalled { signal, tree: false, .. } => within(format!("{signal} sent"), grace),
             What::Signalled { signal, tree: true, .. } => plain(format!("{signal} sent to the whole tree")),
-            What::Exited { exit, .. } => plain(format!("ended with {exit}")),
+            What::Exited { exit, .. } => plain(exit.verb()),
             What::StraysKilled { count } => plain(format!("{count} left-over processes killed")),
             What::VerifiedGone { .. } => plain("verified gone".into()),
             What::HoldSet { .. } => plain("held".into()),

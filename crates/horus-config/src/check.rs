@@ -3,6 +3,7 @@
 //! ```text
 //!  RawFile --+-- daemon      where things live
 //!            +-- launch      command, environment, user, limits      \
+//!            +-- tree        limits of all that comes from it         |
 //!            +-- policy      deadline, stop, restart, kills           } one service each, over [defaults]
 //!            +-- beats       where signs of life come from            |
 //!            +-- calendar    jobs, maintenance                        |
@@ -26,6 +27,7 @@ mod policy;
 mod products;
 mod switches;
 mod timing;
+mod tree;
 mod watch;
 mod work;
 
@@ -193,6 +195,7 @@ impl Check<'_> {
         let name_value = self.name("service", name, parsed)?;
         let subject = Subject { name: name_value, span: name.span.clone(), raw, defaults };
         let launch = self.launch(&subject);
+        let tree = self.tree_limits(&subject, daemon);
         let faults_before = self.findings.faults();
         let policy = self.policy(&subject, daemon);
         let beats = self.beats(&subject, &policy.deadline);
@@ -216,6 +219,7 @@ impl Check<'_> {
         self.timing_places.insert(subject.name.clone(), places);
         let plan = ServicePlan {
             launch,
+            tree,
             after,
             ready,
             beats: beats.into_iter().map(|beat| beat.plan).collect(),

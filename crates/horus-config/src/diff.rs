@@ -25,7 +25,7 @@ pub struct PlanDiff {
     pub removed: Vec<ServiceName>,
     /// Services of which something changed that is fixed while an instance lives; all their changed keys.
     pub restart_needed: Vec<Changed<ServiceName>>,
-    /// Services of which only the judging changed: it takes effect at once, the process is not touched.
+    /// Services of which only the judging or the limits of the tree changed: it takes effect at once, in place.
     pub policy_only: Vec<Changed<ServiceName>>,
     /// Monitors that are new, changed or gone.
     pub monitors: Vec<MonitorName>,
@@ -119,6 +119,7 @@ fn policy_changes(before: &ServicePlan, after: &ServicePlan) -> Vec<&'static str
         plan.beats.iter().filter(|beat| **beat != BeatPlan::Notify).cloned().collect()
     };
     changed(&[
+        ("limits.tree", before.tree == after.tree),
         ("after", before.after == after.after),
         ("ready", before.ready == after.ready),
         ("heartbeat", polled(before) == polled(after)),

@@ -76,6 +76,8 @@ codes! {
         BadName = "config::bad-name",
         /// Not a duration, or one that makes no sense here.
         BadDuration = "config::bad-duration",
+        /// Not a share.
+        BadPercent = "config::bad-percent",
         /// Not a size.
         BadSize = "config::bad-size",
         /// A number out of bounds.
@@ -150,6 +152,8 @@ codes! {
         NoTick = "config::no-tick",
         /// A limit that is less than its name says.
         MemoryIsAddressSpace = "config::memory-is-address-space",
+        /// A limit of a tree that nobody can keep.
+        LimitNotEnforced = "config::limit-not-enforced",
         /// Two services that are always wanted and may not run at once.
         SharedExclusive = "config::shared-exclusive",
         /// A TCP connect as a sign of life.

@@ -22,11 +22,11 @@ use crate::at::At;
 use crate::defaults as built_in;
 use crate::words::duration_text as text;
 
-pub(crate) use policy::{RawDefaults, RawKills, RawLimits, RawLog, RawRestart, RawStop};
+pub(crate) use policy::{RawDefaults, RawKills, RawLimits, RawLog, RawRestart, RawStop, RawTreeLimits};
 pub(crate) use products::{RawExpect, RawFunnel, RawProgress, RawValue};
 pub(crate) use texts::{
-    AccountText, CommandText, CronText, DurationText, PathText, RetryText, SecretText, SizeText, Text,
-    ZoneText,
+    AccountText, CommandText, CronText, DurationText, PathText, PercentText, RetryText, SecretText, SizeText,
+    Text, ZoneText,
 };
 pub(crate) use times::{RawMaintenance, RawSchedule};
 
@@ -131,7 +131,7 @@ pub(crate) struct RawService {
     pub(crate) user: Option<At<AccountText>>,
     /// Run as this group. Needs Horus to be root. Default: the user's own.
     pub(crate) group: Option<At<AccountText>>,
-    /// Resource limits of the process. Default: inherited.
+    /// Resource limits. Default: inherited.
     pub(crate) limits: Option<RawLimits>,
     /// What only one service of the machine may use at a time: `"repo:FOLDER"` (a git repository with all its work
     /// trees), `"path:FILE"` (a file, folder or device), `"name:WORD"` (anything else). It is started when nobody of this

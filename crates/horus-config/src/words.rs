@@ -96,6 +96,15 @@ pub(crate) fn size_text(bytes: u64) -> String {
     format!("{bytes}B")
 }
 
+/// Reads `"150%"`.
+pub(crate) fn parse_percent(text: &str) -> Result<u32, String> {
+    let number = text.trim().strip_suffix('%').ok_or("has no `%` at its end")?.trim_end();
+    if number.contains(['.', ',']) {
+        return Err("is no whole number of per cent".into());
+    }
+    number.parse().map_err(|_| "is no number of per cent".into())
+}
+
 /// Splits a command line at blanks. `'...'` is taken as it stands, in `"..."` a backslash escapes `"` and `\`, outside
 /// it escapes anything. What only a shell could carry out is refused rather than passed on as a strange argument.
 pub(crate) fn split_command(line: &str) -> Result<Vec<String>, String> {

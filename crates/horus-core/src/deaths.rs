@@ -39,7 +39,7 @@ impl Service {
             return;
         }
         self.exits.record(turn.now, lifetime);
-        let ended = format!("{} ended with {exit} after {}", self.name, Human(lifetime));
+        let ended = format!("{} {} after {}", self.name, exit.verb(), Human(lifetime));
         self.answer(turn, Goal::Up, &Answer::Failed(ended));
         self.close_stuck_by_exit(turn);
         if matches!(self.wanted, Wanted::Down(_)) {

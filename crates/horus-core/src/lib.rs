@@ -58,6 +58,7 @@ pub mod stalls;
 pub mod status;
 pub mod time;
 pub mod transition;
+pub mod tree;
 mod turn;
 mod usefulness;
 mod value;

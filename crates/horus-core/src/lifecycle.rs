@@ -391,7 +391,7 @@ impl Service {
     }
 
     pub(crate) fn open_exit(&mut self, turn: &mut Turn<'_>, exit: Exit, lifetime: Duration) -> IncidentId {
-        let reason = Reason::new(Rule::Exit, format!("ended with {exit} after {}", Human(lifetime)));
+        let reason = Reason::new(Rule::Exit, format!("{} after {}", exit.verb(), Human(lifetime)));
         let generation = Some(self.generation);
         let kind = IncidentKind::Exit;
         let id = match self.incidents.find(IncidentKind::CrashLoop) {

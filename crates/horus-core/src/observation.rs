@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Generation, IncidentId, Instance, MonitorName, ServiceName};
 use crate::plan::{BeatKind, Plan};
+use crate::tree::Bytes;
 
 /// Everything that can be told to `Engine::step`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -204,6 +205,12 @@ pub enum Exit {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
+    /// The kernel killed it, because there was no memory left.
+    OutOfMemory {
+        /// What its whole tree may use, bytes, if that was too little. `None`: the machine had no more, or a group of
+        /// programs that it is part of.
+        limit_bytes: Option<u64>,
+    },
     /// It is gone, and nobody saw how.
     Unknown,
 }
@@ -213,6 +220,14 @@ impl Exit {
     pub fn is_clean(self) -> bool {
         self == Self::Code(0)
     }
+
+    /// What can be said of a program that ended so: "ended with exit code 1".
+    pub fn verb(self) -> String {
+        match self {
+            Self::OutOfMemory { .. } => format!("was {self}"),
+            Self::Code(_) | Self::Signal(_) | Self::Unknown => format!("ended with {self}"),
+        }
+    }
 }
 
 impl std::fmt::Display for Exit {
@@ -220,6 +235,15 @@ impl std::fmt::Display for Exit {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(number) => write!(f, "signal {number}"),
+            Self::OutOfMemory { limit_bytes: Some(limit) } => {
+                write!(f, "killed by the kernel for want of memory (limit {})", Bytes(*limit))
+            }
+            Self::OutOfMemory { limit_bytes: None } => {
+                write!(
+                    f,
+                    "killed by the kernel for want of memory (the machine's, not by a limit of its own)"
+                )
+            }
             Self::Unknown => write!(f, "an unknown exit status"),
         }
     }

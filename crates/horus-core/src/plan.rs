@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::calendar::Calendar;
 use crate::exclusive::Exclusive;
 use crate::ids::{MonitorName, ServiceName, SinkName};
+use crate::tree::TreeLimits;
 
 /// Everything that Horus was asked to do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -92,6 +93,9 @@ impl Default for DaemonPlan {
 pub struct ServicePlan {
     /// What is started, and how. A change here takes effect by a restart.
     pub launch: LaunchPlan,
+    /// What its whole tree may use. A change here takes effect at once.
+    #[serde(default, skip_serializing_if = "TreeLimits::is_none")]
+    pub tree: TreeLimits,
     /// Services that must be ready before this one is started.
     pub after: Vec<ServiceName>,
     /// What "ready" means.
@@ -142,6 +146,7 @@ impl ServicePlan {
                 exclusive: Vec::new(),
                 log: LogPlan::default(),
             },
+            tree: TreeLimits::default(),
             after: Vec::new(),
             ready: Ready::Process,
             beats: Vec::new(),
@@ -216,7 +221,7 @@ pub struct LaunchPlan {
     pub user: Option<String>,
     /// Run as this group. `None`: the user's own.
     pub group: Option<String>,
-    /// Resource limits of the process.
+    /// Resource limits of each process.
     pub limits: Limits,
     /// What no other service may use while it runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -235,7 +240,7 @@ fn without_values<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BTreeMap<
     Ok(names.into_iter().map(|name| (name, Secret::new(String::new()))).collect())
 }
 
-/// Resource limits (`setrlimit`). `None`: inherited.
+/// Resource limits of each process (`setrlimit`). `None`: inherited. Those of the whole tree are [`TreeLimits`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Address space of each process, bytes.

@@ -9,7 +9,7 @@ use crate::notice::IncidentKind;
 use crate::observation::Declared;
 use crate::reason::{Reason, Rule};
 use crate::service::{Phase, Service, StopCause, Wanted, Why};
-use crate::status::{AxisStatus, BeatStatus, HoldStatus, ServiceStatus};
+use crate::status::{AxisStatus, BeatStatus, HoldStatus, LimitStatus, ServiceStatus};
 use crate::time::{Human, Mono};
 use crate::verdict::{LoopAxis, ProcessAxis, ProgressAxis, Verdict};
 
@@ -203,7 +203,7 @@ impl Service {
         let is = self.process_is();
         let because = match (self.alive(), &self.last_death) {
             (Some(alive), _) => format!("{} for {}", alive.process, Human(now.since(alive.since))),
-            (None, Some(last)) => format!("ended with {} {} ago", last.exit, Human(now.since(last.at))),
+            (None, Some(last)) => format!("{} {} ago", last.exit.verb(), Human(now.since(last.at))),
             (None, None) => "no process".into(),
         };
         AxisStatus { is, because }
@@ -279,6 +279,7 @@ impl Service {
             breaker_open: self.kills.is_open(),
             exits_recent: self.exits.recent(now, self.plan.restart.within),
             beats: self.beat_status(now),
+            tree_limits: self.plan.tree.told().map(LimitStatus::unknown).collect(),
             said: self.said.clone(),
             incidents: self.incidents.ids(),
         }

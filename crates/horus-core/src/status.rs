@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{IncidentId, MonitorName, ServiceName};
 use crate::plan::{BeatKind, Mode};
+use crate::tree::TreeLimit;
 use crate::verdict::{LoopAxis, ProcessAxis, ProgressAxis, ValueAxis, Verdict};
 
 /// Version of [`StatusReport`].
@@ -88,6 +89,9 @@ pub struct ServiceStatus {
     pub exits_recent: u32,
     /// Its beat sources.
     pub beats: Vec<BeatStatus>,
+    /// What its whole tree may use, as far as that is limited.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tree_limits: Vec<LimitStatus>,
     /// Its own status line.
     pub said: Option<String>,
     /// Open incidents.
@@ -120,6 +124,27 @@ pub struct BeatStatus {
     pub loop_lag_ms: Option<f64>,
     /// What the last probe heard instead of a beat, if so.
     pub fault: Option<String>,
+}
+
+/// One limit of a whole tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitStatus {
+    /// Which.
+    pub limit: TreeLimit,
+    /// What is allowed, for people: "512 MiB".
+    pub value: String,
+    /// Whether the kernel keeps it for the program that runs. `None`: nothing runs, or it is not known yet.
+    pub enforced: Option<bool>,
+    /// Why it is not enforced, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+}
+
+impl LimitStatus {
+    /// A limit of which nobody has said yet whether it is enforced.
+    pub fn unknown((limit, value): (TreeLimit, String)) -> Self {
+        Self { limit, value, enforced: None, because: None }
+    }
 }
 
 /// One monitor.

@@ -70,6 +70,7 @@ fn service(text: &str) -> ServiceStatus {
         breaker_open: false,
         exits_recent: 0,
         beats: Vec::new(),
+        tree_limits: Vec::new(),
         said: None,
         incidents: Vec::new(),
     }

@@ -63,7 +63,7 @@ impl Check<'_> {
         match at.value.0.as_str() {
             "auto" => CgroupPlan::Auto,
             "none" => CgroupPlan::None,
-            _ => self.path(at, "cgroup").map_or(CgroupPlan::None, CgroupPlan::At),
+            _ => self.path(at, "cgroup").map_or(CgroupPlan::Auto, CgroupPlan::At),
         }
     }
 

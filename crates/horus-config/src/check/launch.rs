@@ -321,18 +321,18 @@ impl Check<'_> {
             self.findings
                 .report(Code::MemoryIsAddressSpace, &old.span, message)
                 .label("what is only reserved counts as well")
-                .help("write `address_space`, if that is meant; nothing in Horus limits the memory of a whole tree yet");
+                .help("write `address_space`, if that is meant, or `tree = { memory = \"...\" }` to limit what the whole tree uses");
         }
         Some((old, "memory"))
     }
 
-    fn limit<T>(&mut self, fine: bool, at: &At<T>, message: String) {
+    pub(super) fn limit<T>(&mut self, fine: bool, at: &At<T>, message: String) {
         if !fine && !self.findings.has(Code::BadLimit, &at.span) {
             self.findings.report(Code::BadLimit, &at.span, message).label("too small");
         }
     }
 
-    fn size(&mut self, at: &At<SizeText>, key: &str) -> Option<u64> {
+    pub(super) fn size(&mut self, at: &At<SizeText>, key: &str) -> Option<u64> {
         parse_size(&at.value.0)
             .inspect_err(|why| {
                 if !self.findings.has(Code::BadSize, &at.span) {

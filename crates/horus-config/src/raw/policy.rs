@@ -6,7 +6,9 @@ use horus_core::plan::{Mode, RestartOn};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{AccountText, DurationText, ModeWord, PathText, RetryText, SecretText, SizeText, Text, words};
+use super::{
+    AccountText, DurationText, ModeWord, PathText, PercentText, RetryText, SecretText, SizeText, Text, words,
+};
 use crate::at::At;
 use crate::defaults as built_in;
 use crate::words::{duration_text as text, size_text};
@@ -63,7 +65,7 @@ pub(crate) struct RawPolling {
     pub(crate) timeout: Option<At<DurationText>>,
 }
 
-/// Resource limits of the process (`setrlimit`).
+/// Resource limits: those of each process (`setrlimit`), and below `tree` those of all that came from the service together.
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(
     default,
@@ -75,7 +77,7 @@ pub(crate) struct RawLimits {
     /// far more than they use.
     pub(crate) address_space: Option<At<SizeText>>,
     /// The older name of `address_space`, which is all that it limits: not the memory in use, and not that of the whole
-    /// tree. `horus check` warns of it.
+    /// tree, for which there is `tree.memory`. `horus check` warns of it.
     pub(crate) memory: Option<At<SizeText>>,
     /// Open files.
     pub(crate) open_files: Option<At<u64>>,
@@ -83,6 +85,28 @@ pub(crate) struct RawLimits {
     pub(crate) processes: Option<At<u64>>,
     /// Size of a core dump; `"0"` for none.
     pub(crate) core: Option<At<SizeText>>,
+    /// Limits of the whole tree.
+    pub(crate) tree: Option<RawTreeLimits>,
+}
+
+/// Limits of all that came from the service, together, wherever it hides. The kernel keeps them in the control group of
+/// the service, so they need one, with the controller: as a service of systemd Horus has that. Where it is not there,
+/// nothing is limited, the service is started all the same, and `horus status` says so. A change takes effect at once,
+/// without a restart.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table such as { memory = \"512MiB\", tasks = 200, cpu = \"150%\" }"
+)]
+pub(crate) struct RawTreeLimits {
+    /// Memory in use by all of them, file cache included. When no cache is left to give back, the kernel kills the whole
+    /// tree, which is told as what it is and counts as a crash. Default: none.
+    pub(crate) memory: Option<At<SizeText>>,
+    /// Processes and threads at a time; one more is refused (`EAGAIN`). Default: none.
+    pub(crate) tasks: Option<At<u64>>,
+    /// Processor time in per cent of one processor: `"150%"` is one and a half. Who wants more waits. Default: none.
+    pub(crate) cpu: Option<At<PercentText>>,
 }
 
 /// Output files: `NAME.log`, `NAME.log.1` ...

@@ -61,6 +61,11 @@ text! {
     json_schema!({ "type": "string", "format": "size text", "pattern": r"^\s*[0-9]+\s*([KMGT]?i?B?)\s*$" })
 }
 text! {
+    /// `"150%"`
+    PercentText, "a share such as \"150%\"",
+    json_schema!({ "type": "string", "format": "per cent", "pattern": r"^\s*[0-9]+\s*%\s*$" })
+}
+text! {
     /// `"0 6 * * *"`
     CronText, "a cron pattern such as \"0 6 * * *\"",
     json_schema!({ "type": "string", "format": "cron pattern", "minLength": 1 })

@@ -13,6 +13,7 @@ use horus_core::plan::{
     BeatPlan, ExpectPlan, Mode, MonitorCheck, Plan, ProgressPlan, Ready, RestartOn, SecretSource,
     ServicePlan, When,
 };
+use horus_core::tree::TreeLimits;
 
 use crate::machine::{Machine, configs, parse, parse_fixture};
 
@@ -47,6 +48,11 @@ fn every_key_reaches_the_plan() {
     assert_eq!((bot.restart.on, bot.restart.crash_loop), (RestartOn::Failure, 6));
     assert_eq!((bot.kills.retry, bot.kills.daily), (None, 12));
     assert_eq!((bot.launch.limits.memory_bytes, bot.launch.limits.core_bytes), (Some(1 << 30), Some(0)));
+    let tree =
+        |share| TreeLimits { memory_bytes: Some(512 << 20), tasks: Some(200), cpu_percent: Some(share) };
+    assert_eq!((bot.tree, service(&plan, "worker").tree), (tree(150), TreeLimits::default()));
+    let shared = fixture("warns-of-tree-limits-without-groups").plan;
+    assert_eq!(service(&shared, "feed").tree, tree(50), "its own, and those of all");
     assert_eq!((service(&plan, "worker").observe, bot.autostart), (true, false));
     let BeatPlan::Http(http) = &bot.beats[0] else { panic!("{:?}", bot.beats) };
     assert_eq!((http.every, http.timeout), (Duration::from_millis(500), seconds(2)));
@@ -323,6 +329,12 @@ fn the_difference_of_two_plans_is_what_has_to_be_done() {
     let judged_anew = diff(&old, &plan(&base.replacen("true", "true\ndeadline = '40s'", 1)));
     assert_eq!(judged_anew.to_string(), "~ bot: takes effect at once (deadline, kills)");
     assert!(judged_anew.restart_needed.is_empty());
+    let limited = |limits: &str| plan(&base.replacen("true", &format!("true\n{limits}"), 1));
+    let tree = limited("limits.tree = { memory = '1GiB', tasks = 9 }");
+    assert_eq!(diff(&old, &tree).to_string(), "~ bot: takes effect at once (limits.tree)");
+    assert_eq!(diff(&tree, &old).to_string(), "~ bot: takes effect at once (limits.tree)");
+    let both = limited("limits = { address_space = '1GiB', tree.memory = '2GiB' }");
+    assert_eq!(diff(&tree, &both).to_string(), "! bot: takes effect by a restart (limits, limits.tree)");
     let work = "true\nprogress.x = { counter = 'c', stalled = '5m' }\nexpect.x.gauge = 'g'\n\
                 schedule = { every = '1h', finish = '5m' }\n[maintenance.night]\ncron = '0 3 * * *'\nlasts = '1h'";
     insta::assert_snapshot!(diff(&old, &plan(&base.replacen("true", work, 1))), @r"

@@ -10,6 +10,7 @@ use horus_core::plan::{
     BeatPlan, HttpBeat, KillPlan, LaunchPlan, Limits, LogPlan, MonitorCheck, MonitorPlan, Ready, RestartOn,
     RestartPlan, Secret, ServicePlan, StopPlan,
 };
+use horus_core::tree::TreeLimits;
 use horus_probe::Senses;
 use tokio::sync::mpsc;
 
@@ -131,6 +132,7 @@ pub(crate) fn service_plan(directory: &Path, beats: Vec<BeatPlan>) -> ServicePla
             exclusive: Vec::new(),
             log: LogPlan::default(),
         },
+        tree: TreeLimits::default(),
         after: vec![],
         ready: Ready::Tick,
         beats,

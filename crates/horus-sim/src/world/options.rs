@@ -13,6 +13,7 @@ use horus_core::plan::{
     BeatPlan, DaemonPlan, FileBeat, FileTick, FunnelPlan, HttpBeat, KillPlan, LaunchPlan, Limits, LogBeat,
     LogPlan, Mode, Plan, Ready, RestartOn, RestartPlan, ServicePlan, StopPlan, ValuePlan,
 };
+use horus_core::tree::TreeLimits;
 
 use super::queue::{HOUR, MINUTE, MS, Nanos, SECOND};
 use super::random::Random;
@@ -339,6 +340,7 @@ pub(crate) fn service(
     let after = before.iter().filter(|_| random.chance(0.15)).cloned().collect();
     ServicePlan {
         launch: launch(name),
+        tree: TreeLimits::default(),
         after,
         ready: match random.below(5) {
             0 => Ready::Process,

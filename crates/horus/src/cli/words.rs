@@ -25,7 +25,7 @@ pub(crate) fn sentence(what: &What) -> String {
         What::BecameReady { took, by } => format!("ready after {} ({by})", Human(*took)),
         What::Judged { from, to, reason } => format!("judged {} (was {}): {reason}", to.word(), from.word()),
         What::Exited { exit: how, lifetime, cause } => {
-            format!("ended with {} after {}, {}", exit(*how), Human(*lifetime), cause_words(*cause))
+            format!("{} after {}{}", ended(*how), Human(*lifetime), doing(*how, *cause))
         }
         What::StraysKilled { count } => format!("{} left over from it killed", processes(*count)),
         What::Delayed { delay, reason } => format!("next start in {}: {reason}", Human(*delay)),
@@ -95,11 +95,21 @@ fn guard_closed(reason: &Reason, services: &[ServiceName]) -> String {
     format!("no restarts for now: {reason}{who}")
 }
 
-fn cause_words(cause: DeathCause) -> &'static str {
-    match cause {
-        DeathCause::Itself => "by itself",
-        DeathCause::Kill => "restarted by horus",
-        DeathCause::Planned => "as planned",
+/// "ended with SIGKILL", "was killed by the kernel for want of memory".
+fn ended(how: Exit) -> String {
+    match how {
+        Exit::OutOfMemory { .. } => how.verb(),
+        Exit::Code(_) | Exit::Signal(_) | Exit::Unknown => format!("ended with {}", exit(how)),
+    }
+}
+
+/// Whose doing it was, where that is not said yet.
+fn doing(how: Exit, cause: DeathCause) -> &'static str {
+    match (cause, how) {
+        (DeathCause::Itself, Exit::OutOfMemory { .. }) => "",
+        (DeathCause::Itself, _) => ", by itself",
+        (DeathCause::Kill, _) => ", restarted by horus",
+        (DeathCause::Planned, _) => ", as planned",
     }
 }
 
@@ -140,7 +150,7 @@ pub(crate) fn exit(exit: Exit) -> String {
             Some(name) => name.into(),
             None => format!("signal {number}"),
         },
-        Exit::Unknown => "an unknown exit status".into(),
+        Exit::OutOfMemory { .. } | Exit::Unknown => exit.to_string(),
     }
 }
 
@@ -486,6 +496,17 @@ mod tests {
         assert_eq!(exit(Exit::Signal(9)), "SIGKILL");
         assert_eq!(exit(Exit::Signal(64)), "signal 64");
         assert_eq!(exit(Exit::Unknown), "an unknown exit status");
+        let killed = |limit_bytes| {
+            let (how, cause) = (Exit::OutOfMemory { limit_bytes }, DeathCause::Itself);
+            sentence(&What::Exited { exit: how, lifetime: SECONDS_12, cause })
+        };
+        assert_eq!(
+            [killed(Some(512 << 20)), killed(None)],
+            [
+                "was killed by the kernel for want of memory (limit 512 MiB) after 12.4 s",
+                "was killed by the kernel for want of memory (the machine's, not by a limit of its own) after 12.4 s",
+            ]
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `horus status NAME`: everything about one service, with the reason for each word.
 
-use horus_core::status::{AxisStatus, BeatStatus, ServiceStatus};
+use horus_core::status::{AxisStatus, BeatStatus, LimitStatus, ServiceStatus};
 
 use super::status::Urgency;
 use super::style::{Paint, Style};
@@ -98,6 +98,19 @@ fn facts(service: &ServiceStatus, sheet: &mut Sheet) {
     };
     sheet.line("breaker", &breaker);
     sheet.line("exits", &format!("{} lately", service.exits_recent));
+    for limit in &service.tree_limits {
+        sheet.line(&format!("tree {}", limit.limit.word()), &limit_words(limit, service.pid.is_some()));
+    }
+}
+
+fn limit_words(limit: &LimitStatus, runs: bool) -> String {
+    let because = limit.because.as_ref().map(|because| format!(": {because}")).unwrap_or_default();
+    match limit.enforced {
+        Some(true) => limit.value.clone(),
+        Some(false) => format!("{}, NOT enforced{because}", limit.value),
+        None if runs => format!("{}, not known yet whether it is enforced", limit.value),
+        None => format!("{}, from its next start on", limit.value),
+    }
 }
 
 fn beat_words(beat: &BeatStatus) -> String {

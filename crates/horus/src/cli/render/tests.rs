@@ -13,8 +13,10 @@ use horus_core::plan::{BeatKind, Mode, Severity};
 use horus_core::reason::{Reason, Rule};
 use horus_core::record::{IncidentRecord, Recorded};
 use horus_core::status::{
-    AxisStatus, BeatStatus, HoldStatus, MonitorStatus, STATUS_SCHEMA, ServiceStatus, SinkStatus, StatusReport,
+    AxisStatus, BeatStatus, HoldStatus, LimitStatus, MonitorStatus, STATUS_SCHEMA, ServiceStatus, SinkStatus,
+    StatusReport,
 };
+use horus_core::tree::TreeLimit;
 use horus_core::verdict::{LoopAxis, ProcessAxis, ProgressAxis, ValueAxis, Verdict};
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
@@ -65,6 +67,7 @@ fn healthy(name: &str) -> ServiceStatus {
             loop_lag_ms: Some(3.2),
             fault: None,
         }],
+        tree_limits: Vec::new(),
         said: Some("replaying bar 812".into()),
         incidents: Vec::new(),
     }
@@ -131,6 +134,16 @@ fn crashing() -> ServiceStatus {
         kills_unproven: 3,
         breaker_open: true,
         beats: Vec::new(),
+        tree_limits: vec![
+            LimitStatus {
+                limit: TreeLimit::Memory,
+                value: "512 MiB".into(),
+                enforced: Some(false),
+                because: Some("no memory controller in /sys/fs/cgroup/mine/slot-mailer".into()),
+            },
+            LimitStatus { limit: TreeLimit::Tasks, value: "200".into(), enforced: Some(true), because: None },
+            LimitStatus::unknown((TreeLimit::Cpu, "150 % of a processor".into())),
+        ],
         // A program must not be able to draw on the terminal.
         said: Some("\u{1b}[2Jhello\u{7}".into()),
         incidents: vec![IncidentId::nth(8), IncidentId::nth(9)],
