@@ -118,3 +118,22 @@ fn without_a_scope_the_unit_s_own_group_serves() {
     assert_eq!(pid_of(&machine, 1_000_001), one);
     machine.sh("horus stop hider && ! pgrep -x -f '/bin/sleep 100000[23]'");
 }
+
+/// What the kernel keeps is shown by a script, so that it runs in any machine that has the controllers; a box has none as
+/// long as the machine around it binds them to the old hierarchies, and shows what is told then.
+#[test]
+fn limits_of_a_tree_are_kept_or_told_as_not_kept() {
+    let name = "limits_of_a_tree_are_kept_or_told_as_not_kept";
+    let Some(machine) = Machine::boot(name) else { return };
+    machine.put(
+        std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/machine/limits.sh")),
+        "/root/limits.sh",
+    );
+    let said = machine.run(&["sh", "/root/limits.sh"]);
+    assert_eq!(said.code, 0, "{}\n{}", said.text, machine.journal());
+    match said.text.lines().last().unwrap_or_default().split_once("limits: ") {
+        Some(("", "passed")) => {}
+        Some(("", skipped)) => horus_tests::skipped(&format!("{name}: enforcement"), skipped),
+        other => panic!("{other:?} in {}", said.text),
+    }
+}

@@ -18,6 +18,7 @@ mod isolation;
 mod jobs;
 mod kill_loops;
 mod life;
+mod limits;
 mod monitors;
 mod order;
 mod reloading;

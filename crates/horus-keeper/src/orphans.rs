@@ -34,6 +34,8 @@ pub fn reap_orphans(run_dir: &Path) -> io::Result<usize> {
             process: state.process,
             status: status.into(),
             witness: Witness::Subreaper,
+            // The next keeper looks at the group.
+            out_of_memory: None,
         };
         // Unrecorded it stays a zombie, and the next call tries again.
         directory.write_exit(&record).is_ok()
@@ -57,7 +59,9 @@ pub fn record_exit(
         return Ok(false);
     }
     let (process, status) = (state.process, status.into());
-    directory.write_exit(&ExitRecord { generation: run, process, status, witness: Witness::Pidfd })?;
+    let record =
+        ExitRecord { generation: run, process, status, witness: Witness::Pidfd, out_of_memory: None };
+    directory.write_exit(&record)?;
     Ok(true)
 }
 

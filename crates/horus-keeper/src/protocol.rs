@@ -11,6 +11,7 @@
 //! oldest is always the one before the newest at least. The keeper greets in its oldest, so the head of Hello (`event`,
 //! `protocol`, `protocols`, `process`, `keeper_version`) can be read by whoever ever spoke to a keeper.
 
+use horus_sys::cgroup_limits::{GroupLimits, Limited};
 use horus_sys::launch::{Identity, Step};
 use horus_sys::process::ProcessId;
 use horus_sys::reap::WaitStatus;
@@ -68,6 +69,13 @@ pub enum Request {
         slot: SlotName,
         /// Its newest run.
         generation: Generation,
+    },
+    /// Other limits for the whole tree of a slot, at once. Answered by `Limited`. For a keeper that says [`CAN_LIMIT`].
+    Adjust {
+        /// The slot.
+        slot: SlotName,
+        /// All of them; what is `None` is lifted.
+        tree: GroupLimits,
     },
     /// Forget a slot whose program has ended: its records and its FIFO are removed. Answered by `Forgotten`.
     Forget {
@@ -133,9 +141,13 @@ pub struct StartSpec {
     /// Run as somebody else; only root may.
     #[serde(default)]
     pub user: Option<Identity>,
-    /// Resource limits.
+    /// Resource limits of each process.
     #[serde(default)]
     pub limits: Limits,
+    /// Limits of the whole tree, which hold before the program runs where they can be kept at all; `Limited` tells. A
+    /// keeper that does not say [`CAN_LIMIT`] in its Hello skips them.
+    #[serde(default, skip_serializing_if = "GroupLimits::is_none")]
+    pub tree: GroupLimits,
     /// Where the output goes.
     pub log: LogSpec,
     /// What nobody else may hold while anything of the slot lives, at most [`MAX_EXCLUSIVE`]. A keeper that does not say
@@ -218,6 +230,18 @@ pub enum Event {
         /// Some of them, at most [`MAX_NAMED_SURVIVORS`].
         processes: Vec<LeftBehind>,
     },
+    /// What is in force of the limits of the whole tree: after a start that asked for some, and as the answer to `Adjust`.
+    Limited {
+        /// Where.
+        slot: SlotName,
+        /// Which run.
+        generation: Generation,
+        /// What was asked.
+        tree: GroupLimits,
+        /// What holds and what does not.
+        #[serde(flatten)]
+        limited: Limited,
+    },
     /// Nothing was started, because somebody holds what the slot wants for itself. The run number is still free.
     Blocked {
         /// Where.
@@ -241,6 +265,9 @@ pub enum Event {
         status: ExitStatus,
         /// How many processes that came from this slot still live.
         strays: u32,
+        /// The kernel killed it for want of memory; `None` also if nobody can know.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        out_of_memory: Option<OutOfMemory>,
     },
     /// The answer to `KillTree`: nothing of the slot lives.
     Gone {
@@ -339,6 +366,8 @@ pub enum Event {
     Unknown,
 }
 
+/// In [`Hello::can`]: the keeper sets the limits of a tree.
+pub const CAN_LIMIT: &str = "limit-trees";
 /// In [`Hello::can`]: the keeper takes the locks of a start.
 pub const CAN_LOCK: &str = "exclusive";
 /// Most locks of one slot.
@@ -377,7 +406,7 @@ pub struct Hello {
     /// The controllers that are enabled there.
     #[serde(default)]
     pub controllers: Vec<String>,
-    /// What it does that its predecessors did not, where a client has to know: [`CAN_LOCK`].
+    /// What it does that its predecessors did not, where a client has to know: [`CAN_LOCK`], [`CAN_LIMIT`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub can: Vec<String>,
     /// Every slot it knows.
@@ -439,7 +468,18 @@ pub enum SlotState {
         process: Option<ProcessId>,
         /// How.
         status: ExitStatus,
+        /// The kernel killed it for want of memory; `None` also if nobody can know.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        out_of_memory: Option<OutOfMemory>,
     },
+}
+
+/// The kernel killed a program for want of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutOfMemory {
+    /// What its tree was allowed, in bytes, if that was too little. `None`: the machine had no more, or a group above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
 }
 
 /// How a run ended.
@@ -505,6 +545,7 @@ impl fmt::Debug for StartSpec {
             .field("directory", &self.directory)
             .field("user", &self.user)
             .field("limits", &self.limits)
+            .field("tree", &self.tree)
             .field("log", &self.log)
             .field("exclusive", &self.exclusive)
             .finish()

@@ -18,7 +18,8 @@
 //! second is JSON. A record that cannot be read is not taken as absent, since its program may live: see
 //! `keeper/unreadable.rs`. Records of an earlier boot speak of nobody who lives, readable or not.
 
-use crate::protocol::{Exclusive, ExitStatus, FormatVersions, Generation, LogSpec, Versions};
+use crate::protocol::{Exclusive, ExitStatus, FormatVersions, Generation, LogSpec, OutOfMemory, Versions};
+use horus_sys::cgroup_limits::GroupCounts;
 use horus_sys::files::{self, Durability, PrivateDirError};
 use horus_sys::process::ProcessId;
 use serde::de::DeserializeOwned;
@@ -212,6 +213,9 @@ pub struct GenerationRecord {
     /// What it holds: the next keeper takes these locks again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclusive: Vec<Exclusive>,
+    /// What its group had counted before it was started: the next keeper tells by it what became of this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<GroupCounts>,
 }
 
 /// `state`: who runs.
@@ -236,6 +240,9 @@ pub struct ExitRecord {
     pub status: ExitStatus,
     /// Who saw it.
     pub witness: Witness,
+    /// The kernel killed it for want of memory; `None` also if nobody knew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_memory: Option<OutOfMemory>,
 }
 
 /// Who learned how a run ended.
@@ -427,8 +434,8 @@ mod tests {
         slot.remove_state().unwrap();
         for generation in 1..=20 {
             let status = ExitStatus::Code(0);
-            let record =
-                ExitRecord { generation: Generation(generation), process, status, witness: Witness::Keeper };
+            let (generation, witness) = (Generation(generation), Witness::Keeper);
+            let record = ExitRecord { generation, process, status, witness, out_of_memory: None };
             slot.write_exit(&record).unwrap();
         }
         assert_eq!(slot.exit(Generation(4)).unwrap(), None);

@@ -4,6 +4,7 @@
 use crate::files::read_limited;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Longest control file that is read: `cgroup.procs` of some 100,000 processes.
@@ -93,13 +94,17 @@ impl Cgroup {
         &self.path
     }
 
-    fn read(&self, file: &str) -> io::Result<String> {
+    pub(crate) fn read(&self, file: &str) -> io::Result<String> {
         let bytes = read_limited(&self.path.join(file), MAX_CONTROL_FILE)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    fn control(&self, file: &str, text: &str) -> io::Result<()> {
-        OpenOptions::new().write(true).open(self.path.join(file))?.write_all(text.as_bytes())
+    /// One value into a control file, in one write. Never waits where the kernel knows how not to: a smaller limit of
+    /// memory is then reached in time, and not before the write ends.
+    pub(crate) fn control(&self, file: &str, text: &str) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).custom_flags(libc::O_NONBLOCK);
+        options.open(self.path.join(file))?.write_all(text.as_bytes())
     }
 }
 

@@ -21,6 +21,7 @@
 
 pub mod cgroup;
 pub mod cgroup_home;
+pub mod cgroup_limits;
 pub mod clock;
 pub mod descriptors;
 pub mod disk;

@@ -5,6 +5,7 @@ use horus_keeper::protocol::{
     Event, Generation, Limits, LogSpec, Request, SlotName, SlotState, StartSpec, Text,
 };
 use horus_keeper::{attach, hold_fifos, reap_orphans};
+use horus_sys::cgroup_limits::GroupLimits;
 use horus_sys::limits::{self, Limit, Resource};
 use horus_sys::poll::{Interest, Poller, SignalPipe};
 use horus_sys::process;
@@ -236,6 +237,7 @@ fn restart(
         directory: "/".into(),
         user: None,
         limits: Limits::default(),
+        tree: GroupLimits::default(),
         log: LogSpec {
             path: ledger.with_file_name(format!("{slot}.log")),
             max_bytes: 1024 * 1024,

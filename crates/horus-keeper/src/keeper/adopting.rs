@@ -93,6 +93,7 @@ impl Keeper {
         let mut locks = Vec::new();
         if let Some(record) = settings {
             locks = record.exclusive;
+            slot.counts = record.counts;
             slot.sink = Some(Sink::new(record.log));
             if slot.fifo.is_none()
                 && let Ok(Some(state)) = &state
@@ -126,6 +127,7 @@ impl Keeper {
             log: LogSpec { path, max_bytes: RESCUED_LOG_BYTES, keep: 1 },
             cgroup: None,
             exclusive: Vec::new(),
+            counts: None,
         }
     }
 
@@ -162,7 +164,9 @@ impl Keeper {
             return Ok(());
         };
         slot.directory.remove_state()?;
-        slot.phase = Phase::Ended { process: Some(state.process), status: record.status };
+        // Whoever recorded it without a keeper could not look at its group.
+        let out_of_memory = record.out_of_memory.or_else(|| slot.out_of_memory(record.status));
+        slot.phase = Phase::Ended { process: Some(state.process), status: record.status, out_of_memory };
         Ok(())
     }
 
@@ -180,7 +184,8 @@ impl Keeper {
         if let Ok(Some(record)) = slot.directory.exit(slot.generation) {
             slot.adopted = true;
             slot.last_main = Some(record.process);
-            slot.phase = Phase::Ended { process: Some(record.process), status: record.status };
+            let (process, status) = (Some(record.process), record.status);
+            slot.phase = Phase::Ended { process, status, out_of_memory: record.out_of_memory };
         }
     }
 }

@@ -4,7 +4,7 @@
 use crate::crash_point::crash_point;
 use crate::keeper::Keeper;
 use crate::keeper::slot::Phase;
-use crate::protocol::{Event, ExitStatus, StartStep};
+use crate::protocol::{Event, ExitStatus, OutOfMemory, StartStep};
 use crate::slots::{ExitRecord, Witness};
 use horus_sys::process::{self, ProcessId, Table};
 use horus_sys::reap::{self, Peek, WaitStatus};
@@ -45,13 +45,14 @@ impl Keeper {
         self.drain(index);
         let strays = self.count_strays(index, table);
         crash_point("exit.before-record");
-        self.record(index, main, status, Witness::Keeper);
+        let out_of_memory = self.slot(index).and_then(|slot| slot.out_of_memory(status));
+        self.record(index, main, status, out_of_memory, Witness::Keeper);
         crash_point("exit.after-record");
         if let Err(error) = reap::reap(main.pid) {
             self.complain(&format!("cannot reap {main}: {error}"));
         }
         crash_point("exit.after-reap");
-        self.conclude(index, main, status, strays);
+        self.conclude(index, main, status, out_of_memory, strays);
     }
 
     /// Not our child (adopted from a dead keeper): somebody else reaps it and learns the status.
@@ -83,6 +84,7 @@ impl Keeper {
             Ok(Some(present)) if present == id => PATIENCE_ZOMBIE,
             _ => PATIENCE_GONE,
         };
+        let told = recorded.as_ref().and_then(|record| record.out_of_memory);
         let (status, witness) = match (recorded, from_kernel) {
             (Some(record), _) => (record.status, None),
             (None, Some(status)) => (status.into(), Some(Witness::Pidfd)),
@@ -97,10 +99,11 @@ impl Keeper {
         };
         self.drain(index);
         let strays = self.count_strays(index, &mut None);
+        let out_of_memory = told.or_else(|| self.slot(index)?.out_of_memory(status));
         if let Some(witness) = witness {
-            self.record(index, id, status, witness);
+            self.record(index, id, status, out_of_memory, witness);
         }
-        self.conclude(index, id, status, strays);
+        self.conclude(index, id, status, out_of_memory, strays);
     }
 
     /// Everything the process wrote before its end is in the pipe by now: move exactly that much, so that a stray that
@@ -131,21 +134,36 @@ impl Keeper {
         u32::try_from(members.iter().filter(|row| Some(row.id) != main).count()).unwrap_or(u32::MAX)
     }
 
-    fn record(&mut self, index: usize, process: ProcessId, status: ExitStatus, witness: Witness) {
+    fn record(
+        &mut self,
+        index: usize,
+        process: ProcessId,
+        status: ExitStatus,
+        out_of_memory: Option<OutOfMemory>,
+        witness: Witness,
+    ) {
         let Some(slot) = self.slot(index) else { return };
-        let record = ExitRecord { generation: slot.generation, process, status, witness };
+        let record = ExitRecord { generation: slot.generation, process, status, witness, out_of_memory };
         if let Err(error) = slot.directory.write_exit(&record) {
             // The client is told all the same; only a keeper that dies now would lose it.
             self.degraded(index, &format!("its exit could not be recorded: {error}"));
         }
     }
 
-    fn conclude(&mut self, index: usize, process: ProcessId, status: ExitStatus, strays: u32) {
+    fn conclude(
+        &mut self,
+        index: usize,
+        process: ProcessId,
+        status: ExitStatus,
+        out_of_memory: Option<OutOfMemory>,
+        strays: u32,
+    ) {
         let poller = &self.poller;
         let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return };
         let removed = slot.directory.remove_state();
         crash_point("exit.after-remove");
-        match std::mem::replace(&mut slot.phase, Phase::Ended { process: Some(process), status }) {
+        let ended = Phase::Ended { process: Some(process), status, out_of_memory };
+        match std::mem::replace(&mut slot.phase, ended) {
             Phase::Starting { main, report, .. } => {
                 let _ = poller.remove(report.as_fd());
                 let _ = poller.unwatch(&main);
@@ -165,8 +183,9 @@ impl Keeper {
                 let error = horus_sys::launch::Failed { step, errno }.to_string();
                 Event::StartFailed { slot, generation, step: StartStep::Child(step), error }
             }
-            _ => Event::Exited { slot, generation, process, status, strays },
+            _ => Event::Exited { slot, generation, process, status, strays, out_of_memory },
         });
+        self.tell_refused_tasks(index);
         // A kill in progress waited for this: look again in this turn, after the orphans were reaped.
         if let Some(kill) = self.slot_mut(index).and_then(|slot| slot.kill.as_mut()) {
             kill.next = clock::monotonic();

@@ -3,17 +3,24 @@
 //! In a scope of our own the keeper lives in `HOME/keeper` and enables the controllers that limits need; nobody may be in
 //! the scope's own group then. In a group where others live (the unit's, the root) nothing is enabled: groups there serve
 //! to find and to kill. See `home.rs` for where HOME is.
+//!
+//! Limits are written before the program enters, so there is no moment without them. They are in no record: the kernel
+//! keeps them as long as the group is there, whoever dies, and the client says them again to each keeper that it meets.
 
 use crate::keeper::Keeper;
 use crate::keeper::slot::Slot;
-use crate::protocol::SlotName;
+use crate::protocol::{Event, ExitStatus, OutOfMemory, SlotName};
 use horus_sys::cgroup::Cgroup;
 use horus_sys::cgroup_home::{Place, place_of};
+use horus_sys::cgroup_limits::{GroupCounts, GroupLimits, Limited, Moment};
+use horus_sys::signal::Signal;
 use std::io;
 use std::path::Path;
 
 /// What limits need.
 const WANTED_CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+/// Why nothing is limited where there are no groups.
+const NO_GROUP: &str = "it has no control group";
 /// Our own place in a scope.
 const OWN_GROUP: &str = "keeper";
 
@@ -71,7 +78,70 @@ impl Keeper {
     }
 }
 
+impl Keeper {
+    /// Sets the limits of a slot whose program does not run yet, and notes where the counts of its group stand.
+    pub(crate) fn limit_before_start(&mut self, index: usize, limits: &GroupLimits) {
+        let Some(slot) = self.slot_mut(index) else { return };
+        let group = slot.cgroup.as_ref();
+        let limited = group.map_or_else(
+            || Limited::refused(limits, NO_GROUP),
+            |group| group.limit(limits, Moment::BeforeStart),
+        );
+        slot.counts = group.map(Cgroup::counts);
+        slot.limits = (*limits, limited);
+    }
+
+    /// Sets other limits. Nobody is killed by them at this moment.
+    pub(crate) fn limit_while_running(&mut self, index: usize, limits: &GroupLimits) {
+        let Some(slot) = self.slot_mut(index) else { return };
+        // A program that was adopted may have been started where there were no groups.
+        let inside = |group: &&Cgroup| {
+            let main = slot.main();
+            main.is_none_or(|main| group.members().is_ok_and(|pids| pids.contains(&main.pid)))
+        };
+        let limited = slot.cgroup.as_ref().filter(inside).map_or_else(
+            || Limited::refused(limits, NO_GROUP),
+            |group| group.limit(limits, Moment::WhileRunning),
+        );
+        slot.limits = (*limits, limited);
+    }
+
+    /// Says what is in force.
+    pub(crate) fn tell_limits(&mut self, index: usize) {
+        let Some(slot) = self.slot(index) else { return };
+        let (tree, limited) = slot.limits.clone();
+        let (slot, generation) = (slot.name.clone(), slot.generation);
+        self.tell(Event::Limited { slot, generation, tree, limited });
+    }
+
+    /// A run ended whose tree could not make all the processes and threads that it wanted.
+    pub(crate) fn tell_refused_tasks(&mut self, index: usize) {
+        let Some((group, before)) = self.slot(index).and_then(Slot::counted) else { return };
+        let refused = group.counts().since(before).tasks_refused;
+        if let (Some(limit), 1..) = (group.tasks_limit(), refused) {
+            let text = format!(
+                "its tree may have {limit} tasks (limits.tree.tasks); {refused} more were refused in this run"
+            );
+            self.degraded(index, &text);
+        }
+    }
+}
+
 impl Slot {
+    fn counted(&self) -> Option<(&Cgroup, GroupCounts)> {
+        Some((self.cgroup.as_ref()?, self.counts?))
+    }
+
+    /// Whether the kernel ended it for want of memory. SIGKILL says little by itself: it also counts what was killed in the
+    /// group in this run, and a kill of ours is none of that.
+    pub(crate) fn out_of_memory(&self, status: ExitStatus) -> Option<OutOfMemory> {
+        let killed = matches!(status, ExitStatus::Signal { number, .. } if number == Signal::KILL.number());
+        let (group, before) = self.counted().filter(|_| killed && self.kill.is_none())?;
+        let since = group.counts().since(before);
+        let own = || group.memory_limit().filter(|_| since.at_memory_limit > 0);
+        (since.memory_kills > 0).then(|| OutOfMemory { limit: own() })
+    }
+
     /// Whether anybody is in its group or below; `false` without one.
     pub(crate) fn has_inhabited_group(&self) -> bool {
         self.cgroup.as_ref().is_some_and(|group| group.is_populated().unwrap_or(false))

@@ -4,6 +4,7 @@ use crate::keeper::killing::Kill;
 use crate::keeper::slot::{Phase, Slot};
 use crate::keeper::{Keeper, REQUESTS_A_TURN};
 use crate::protocol::{Event, Generation, Request, Scope, ShutdownMode, SlotName};
+use horus_sys::cgroup_limits::{GroupLimits, Limited};
 use horus_sys::signal::Signal;
 
 /// What to do after a request.
@@ -46,6 +47,7 @@ impl Keeper {
                 self.on_signal(slot, generation, signal, scope)
             }
             Request::KillTree { slot, generation } => return self.on_kill_tree(&slot, generation),
+            Request::Adjust { slot, tree } => self.on_adjust(slot, &tree),
             Request::Forget { slot } => return self.on_forget(slot),
             Request::Shutdown { mode } => return self.on_shutdown(mode),
             Request::Upgrade { executable } => self.upgrade(&executable),
@@ -93,6 +95,20 @@ impl Keeper {
             }
             Err(error) => self.reject(&error),
         }
+    }
+
+    /// Answered in any case: the client has to know what is in force.
+    fn on_adjust(&mut self, slot: SlotName, tree: &GroupLimits) {
+        let Some(index) = self.find(&slot) else {
+            let limited = Limited::refused(tree, "it was never started");
+            self.tell(Event::Limited { slot, generation: Generation(0), tree: *tree, limited });
+            return;
+        };
+        if let Some(pending) = self.slot_mut(index).and_then(|slot| slot.pending.as_mut()) {
+            pending.tree = *tree;
+        }
+        self.limit_while_running(index, tree);
+        self.tell_limits(index);
     }
 
     fn on_forget(&mut self, slot: SlotName) -> Next {

@@ -81,10 +81,13 @@ impl Slot {
             log,
             cgroup: self.cgroup.as_ref().map(|group| group.path().to_owned()),
             exclusive: self.exclusive(),
+            counts: self.counts,
         })?;
-        if let Phase::Ended { process: Some(process), status } = &self.phase {
-            let (process, status, witness) = (*process, *status, Witness::Keeper);
-            self.directory.write_exit(&ExitRecord { generation, process, status, witness })?;
+        if let Phase::Ended { process: Some(process), status, out_of_memory } = &self.phase {
+            let (process, status, out_of_memory) = (*process, *status, *out_of_memory);
+            let witness = Witness::Keeper;
+            let record = ExitRecord { generation, process, status, witness, out_of_memory };
+            self.directory.write_exit(&record)?;
         }
         match self.main() {
             Some(process) => {

@@ -3,9 +3,12 @@
 use crate::keeper::exclusive::{Lock, Owed};
 use crate::keeper::killing::Kill;
 use crate::keeper::sink::Sink;
-use crate::protocol::{ExitStatus, Generation, SlotName, SlotState, SlotView, StartSpec, UnreadableSlot};
+use crate::protocol::{
+    ExitStatus, Generation, OutOfMemory, SlotName, SlotState, SlotView, StartSpec, UnreadableSlot,
+};
 use crate::slots::SlotDirectory;
 use horus_sys::cgroup::Cgroup;
+use horus_sys::cgroup_limits::{GroupCounts, GroupLimits, Limited};
 use horus_sys::launch::{Failed, Report};
 use horus_sys::process::{Handle, ProcessId};
 use std::os::fd::OwnedFd;
@@ -25,6 +28,10 @@ pub(crate) struct Slot {
     pub(crate) fifo_watched: bool,
     pub(crate) sink: Option<Sink>,
     pub(crate) cgroup: Option<Cgroup>,
+    /// The limits that were last asked for, and what is in force of them.
+    pub(crate) limits: (GroupLimits, Limited),
+    /// What its group had counted before the newest run.
+    pub(crate) counts: Option<GroupCounts>,
     pub(crate) kill: Option<Kill>,
     /// What it holds for itself, from before its program runs until nobody of its tree lives.
     pub(crate) locks: Vec<Lock>,
@@ -53,7 +60,7 @@ pub(crate) enum Phase {
     /// What is on disk about it cannot be read: its program may well live. Nothing is started in it blindly.
     Unreadable { why: String },
     /// It ended.
-    Ended { process: Option<ProcessId>, status: ExitStatus },
+    Ended { process: Option<ProcessId>, status: ExitStatus, out_of_memory: Option<OutOfMemory> },
 }
 
 impl Slot {
@@ -68,6 +75,8 @@ impl Slot {
             fifo_watched: false,
             sink: None,
             cgroup: None,
+            limits: (GroupLimits::default(), Limited::default()),
+            counts: None,
             kill: None,
             locks: Vec::new(),
             owed: None,
@@ -124,7 +133,9 @@ impl Slot {
             Phase::Starting { main, .. } => SlotState::Starting(main.id()),
             Phase::Running { main } => SlotState::Running(main.id()),
             Phase::Ending { main, .. } => SlotState::Ending(main.id()),
-            Phase::Ended { process, status } => SlotState::Ended { process: *process, status: *status },
+            Phase::Ended { process, status, out_of_memory } => {
+                SlotState::Ended { process: *process, status: *status, out_of_memory: *out_of_memory }
+            }
         };
         let (slot, generation) = (self.name.clone(), self.generation);
         Some(SlotView { slot, generation, state, adopted: self.adopted })

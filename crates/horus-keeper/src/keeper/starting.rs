@@ -7,6 +7,7 @@ use crate::keeper::{Keeper, Kind};
 use crate::orphans::is_at;
 use crate::protocol::{Event, Limits, MAX_SLOTS, StartSpec, StartStep, Text};
 use crate::slots::{GenerationRecord, RUN_VARIABLE, SLOT_VARIABLE, StateRecord};
+use horus_sys::cgroup_limits::Limited;
 use horus_sys::descriptors;
 use horus_sys::files;
 use horus_sys::launch::{self, Plan, Report, Told, Waiting};
@@ -65,7 +66,11 @@ impl Keeper {
         }
         self.take_locks(index, &spec.exclusive)?;
         // What fails from here on has left nobody behind.
-        self.launch(index, spec, &program).inspect_err(|_| self.release_locks(index))
+        self.launch(index, spec, &program).inspect_err(|_| self.release_locks(index))?;
+        if !spec.tree.is_none() {
+            self.tell_limits(index);
+        }
+        Ok(())
     }
 
     fn launch(&mut self, index: usize, spec: &StartSpec, program: &Path) -> Result<(), Refusal> {
@@ -124,6 +129,7 @@ impl Keeper {
     /// FIFO, log, cgroup and the `gen` record; the descriptor for the child's output.
     fn prepare_slot(&mut self, index: usize, spec: &StartSpec) -> Result<OwnedFd, Refusal> {
         self.make_group(index);
+        self.limit_before_start(index, &spec.tree);
         let poller = &self.poller;
         let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else {
             return Err(Refusal::new(StartStep::Busy, "the slot vanished"));
@@ -140,6 +146,7 @@ impl Keeper {
             log: spec.log.clone(),
             cgroup: slot.cgroup.as_ref().map(|group| group.path().to_owned()),
             exclusive: spec.exclusive.clone(),
+            counts: slot.counts,
         };
         at(StartStep::Record, "generation record", slot.directory.write_generation(&record))?;
         slot.generation = spec.generation;
@@ -187,9 +194,11 @@ impl Keeper {
         if let Some(cgroup) = self.slot(index).and_then(|slot| slot.cgroup.as_ref())
             && let Err(error) = cgroup.add(pid)
         {
-            self.degraded(index, &format!("it is not in its cgroup: {error}"));
+            let why = format!("it is not in its cgroup: {error}");
+            self.degraded(index, &why);
             if let Some(slot) = self.slot_mut(index) {
-                slot.cgroup = None;
+                (slot.cgroup, slot.counts) = (None, None);
+                slot.limits = (spec.tree, Limited::refused(&spec.tree, &why));
             }
         }
         let record =

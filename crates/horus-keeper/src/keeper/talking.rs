@@ -3,7 +3,7 @@
 use crate::keeper::client::{Client, ClientError};
 use crate::keeper::slot::Slot;
 use crate::keeper::{ACCEPTS_A_TURN, Keeper, MAX_COMPLAINTS, TOKEN_CLIENT, killing};
-use crate::protocol::{CAN_LOCK, Event, Hello, MAX_REMARKS, PROTOCOLS};
+use crate::protocol::{CAN_LIMIT, CAN_LOCK, Event, Hello, MAX_REMARKS, PROTOCOLS};
 use crate::slots;
 use horus_sys::poll::Interest;
 use horus_sys::{peer, user};
@@ -51,7 +51,7 @@ impl Keeper {
             cgroup: self.cgroup.is_some(),
             home: self.cgroup.as_ref().map(|root| root.path().display().to_string()),
             controllers: self.controllers.clone(),
-            can: vec![CAN_LOCK.to_owned()],
+            can: [CAN_LOCK, CAN_LIMIT].map(str::to_owned).to_vec(),
             slots: slots().filter_map(Slot::view).collect(),
             unreadable: slots().filter_map(Slot::unreadable).collect(),
             remarks: self.remarks.clone(),

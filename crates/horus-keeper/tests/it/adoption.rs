@@ -63,7 +63,7 @@ fn last_words_and_status_survive_when_horus_is_there() {
     let client = place.attach();
     assert_eq!(
         client.state("bot"),
-        SlotState::Ended { process: Some(process), status: ExitStatus::Code(17) }
+        SlotState::Ended { process: Some(process), status: ExitStatus::Code(17), out_of_memory: None }
     );
     assert_eq!(place.log_text("bot"), "last words\n");
     reaper.kill().unwrap();
@@ -102,9 +102,9 @@ fn a_record_of_another_boot_or_of_a_reused_pid_is_not_adopted() {
         horus_sys::files::ensure_private_dir(directory.path()).unwrap();
         let generation = Generation(4);
         let log = place.spec(slot, 4, &[]).log;
-        directory
-            .write_generation(&GenerationRecord { generation, log, cgroup: None, exclusive: Vec::new() })
-            .unwrap();
+        let settings =
+            GenerationRecord { generation, log, cgroup: None, exclusive: Vec::new(), counts: None };
+        directory.write_generation(&settings).unwrap();
         directory.write_state(&StateRecord { generation, process, boot_id: boot_id.to_owned() }).unwrap();
     }
     let mut client = place.attach();

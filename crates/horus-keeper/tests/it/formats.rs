@@ -2,8 +2,9 @@
 //! unnoticed. A file here is never edited; a new version of a record gets a new file beside the old one.
 
 use crate::support::{Place, name};
-use horus_keeper::protocol::{ExitStatus, Generation, LogSpec};
+use horus_keeper::protocol::{Exclusive, ExitStatus, Generation, LogSpec, OutOfMemory};
 use horus_keeper::slots::{ExitRecord, GenerationRecord, StateRecord, Witness};
+use horus_sys::cgroup_limits::GroupCounts;
 use horus_sys::launch::Step;
 use horus_sys::process::ProcessId;
 use std::path::{Path, PathBuf};
@@ -40,10 +41,20 @@ fn every_record_of_every_version_is_read_and_the_newest_written_so() {
     horus_sys::files::ensure_private_dir(slot.path()).unwrap();
     let at = put("gen.1", slot.path().join("gen"));
     let log = LogSpec { path: "/var/lib/horus/logs/bot.log".into(), max_bytes: 16_777_216, keep: 5 };
-    let record = GenerationRecord { generation: RUN, log, cgroup: None, exclusive: Vec::new() };
+    let record = GenerationRecord { generation: RUN, log, cgroup: None, exclusive: Vec::new(), counts: None };
     assert_eq!(slot.generation().unwrap(), Some(record.clone()));
     slot.write_generation(&record).unwrap();
     assert_written_as("gen.1", &at);
+
+    // With all that a later build has added: who skips it reads the rest.
+    let at = put("gen.1.limited", slot.path().join("gen"));
+    let lock = Exclusive { key: "repo:/srv/app".to_owned(), lock: "/run/lock/horus/repo-1".into() };
+    let counts = GroupCounts { at_memory_limit: 1, memory_kills: 2, tasks_refused: 3 };
+    let cgroup = Some("/sys/fs/cgroup/system.slice/horus-services.scope/slot-bot".into());
+    let record = GenerationRecord { cgroup, exclusive: vec![lock], counts: Some(counts), ..record };
+    assert_eq!(slot.generation().unwrap(), Some(record.clone()));
+    slot.write_generation(&record).unwrap();
+    assert_written_as("gen.1.limited", &at);
 
     let at = put("state.1", slot.path().join("state"));
     let record = StateRecord { generation: RUN, process: PROCESS, boot_id: BOOT_ID.to_owned() };
@@ -59,14 +70,17 @@ fn every_way_to_end_is_read_and_written_so() {
     horus_sys::files::ensure_private_dir(slot.path()).unwrap();
     let signal = ExitStatus::Signal { number: 9, core_dumped: false };
     let not_executed = ExitStatus::NotExecuted { step: Step::Execute, errno: 2 };
-    for (file, status, witness) in [
-        ("exit.1.code", ExitStatus::Code(3), Witness::Keeper),
-        ("exit.1.signal", signal, Witness::Subreaper),
-        ("exit.1.not_executed", not_executed, Witness::Pidfd),
-        ("exit.1.unknown", ExitStatus::Unknown, Witness::Nobody),
+    let limit = Some(OutOfMemory { limit: Some(536_870_912) });
+    for (file, status, witness, out_of_memory) in [
+        ("exit.1.code", ExitStatus::Code(3), Witness::Keeper, None),
+        ("exit.1.signal", signal, Witness::Subreaper, None),
+        ("exit.1.not_executed", not_executed, Witness::Pidfd, None),
+        ("exit.1.unknown", ExitStatus::Unknown, Witness::Nobody, None),
+        ("exit.1.out_of_memory", signal, Witness::Keeper, limit),
+        ("exit.1.out_of_memory_machine", signal, Witness::Keeper, Some(OutOfMemory { limit: None })),
     ] {
         let at = put(file, slot.path().join("exit.41"));
-        let record = ExitRecord { generation: RUN, process: PROCESS, status, witness };
+        let record = ExitRecord { generation: RUN, process: PROCESS, status, witness, out_of_memory };
         assert_eq!(slot.exit(RUN).unwrap(), Some(record.clone()));
         slot.write_exit(&record).unwrap();
         assert_written_as(file, &at);

@@ -13,6 +13,7 @@ mod crash_windows;
 mod exclusive;
 mod formats;
 mod hung;
+mod limits;
 mod measures;
 mod output;
 mod protocol;

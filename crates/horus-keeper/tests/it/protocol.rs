@@ -94,8 +94,11 @@ fn an_end_that_nobody_heard_is_in_the_next_hello() {
     until("its end", || (!process::is_alive(&process)).then_some(()));
     until("its record", || place.exit_record("bot", 1));
     let client = place.attach();
-    let ended =
-        SlotState::Ended { process: Some(process), status: horus_keeper::protocol::ExitStatus::Code(9) };
+    let ended = SlotState::Ended {
+        process: Some(process),
+        status: horus_keeper::protocol::ExitStatus::Code(9),
+        out_of_memory: None,
+    };
     assert_eq!(client.state("bot"), ended);
     assert!(!client.hello.slots[0].adopted);
 }

@@ -25,6 +25,7 @@ fn a_program_runs_and_its_code_and_output_arrive() {
         process,
         status: ExitStatus::Code(42),
         strays: 0,
+        out_of_memory: None,
     };
     assert_eq!(event, expected);
     assert_eq!(place.log_text("bot"), "out\nerr\n", "all output is in the log when the exit is told");

@@ -4,6 +4,7 @@ use horus_keeper::protocol::{
     Event, Generation, Hello, LogSpec, Request, Scope, SlotName, SlotState, StartSpec, Text,
 };
 use horus_keeper::slots::{ExitRecord, RUN_VARIABLE, RunDirectory};
+use horus_sys::cgroup_limits::GroupLimits;
 use horus_sys::process::{self, ProcessId, Table};
 use horus_sys::signal::{self, Signal};
 use horus_sys::{clock, poll};
@@ -109,6 +110,7 @@ impl Place {
             directory: "/".into(),
             user: None,
             limits: horus_keeper::protocol::Limits::default(),
+            tree: GroupLimits::default(),
             log: LogSpec { path: self.log(slot), max_bytes: 10 << 20, keep: 3 },
             exclusive: Vec::new(),
         }

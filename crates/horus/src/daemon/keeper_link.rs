@@ -115,10 +115,11 @@ impl KeeperLink {
     }
 
     /// There is no keeper at the moment. Starts that wait are forgotten: the engine will ask again when it knows what
-    /// the next keeper has, and a start of its earlier wish would run unseen beside that.
+    /// the next keeper has, and a start of its earlier wish would run unseen beside that. So are limits, which every
+    /// keeper is told that has the program.
     pub(super) fn lost(&mut self) {
         self.writer = None;
-        self.waiting.retain(|request| !matches!(request, Request::Start(_)));
+        self.waiting.retain(|request| !matches!(request, Request::Start(_) | Request::Adjust { .. }));
     }
 
     /// Gives this connection up; the next one begins with a Hello that tells how things really are.

@@ -9,13 +9,14 @@ use horus_core::event::What;
 use horus_core::ids::{Generation, Instance, ProcessId, ServiceName};
 use horus_core::observation::{Exit, Input, Observation};
 use horus_keeper::protocol::{
-    Event, ExitStatus, Hello, Request, Scope, SlotName, SlotState, SlotView, StartStep,
+    Event, ExitStatus, Hello, OutOfMemory, Request, Scope, SlotName, SlotState, SlotView, StartStep,
 };
 use horus_sys::launch::Step;
 use horus_sys::signal::Signal;
 
 use super::handover::arrival;
 use super::owner::{Owner, Stranger, slot_of};
+use super::tree_limits;
 
 /// A process of a service that the plan no longer has may end by itself for so long.
 const STRANGER_GRACE: Duration = Duration::from_secs(10);
@@ -24,12 +25,13 @@ fn process(id: horus_sys::process::ProcessId) -> ProcessId {
     ProcessId { pid: id.pid, start_time: id.start_time }
 }
 
-fn exit(status: ExitStatus) -> Exit {
-    match status {
-        ExitStatus::Code(code) => Exit::Code(code),
-        ExitStatus::Signal { number, .. } => Exit::Signal(number),
-        ExitStatus::NotExecuted { .. } => Exit::Code(horus_sys::launch::EXIT_NOT_EXECUTED),
-        ExitStatus::Unknown => Exit::Unknown,
+fn exit(status: ExitStatus, out_of_memory: Option<OutOfMemory>) -> Exit {
+    match (status, out_of_memory) {
+        (_, Some(OutOfMemory { limit })) => Exit::OutOfMemory { limit_bytes: limit },
+        (ExitStatus::Code(code), None) => Exit::Code(code),
+        (ExitStatus::Signal { number, .. }, None) => Exit::Signal(number),
+        (ExitStatus::NotExecuted { .. }, None) => Exit::Code(horus_sys::launch::EXIT_NOT_EXECUTED),
+        (ExitStatus::Unknown, None) => Exit::Unknown,
     }
 }
 
@@ -97,8 +99,9 @@ fn reconcile_slot(
             let instance = Instance { generation, process: process(id) };
             owner.processes.insert(service.clone(), instance);
             owner.observe(service, Observation::Adopted(instance));
+            tree_limits::say(owner, service);
         }
-        SlotState::Ended { process: id, status } => {
+        SlotState::Ended { process: id, status, out_of_memory } => {
             // It ended while nobody listened. Whoever believed it alive has to be told, whether that is this
             // engine or an earlier life of Horus.
             let unaccounted = owner.unaccounted.get(service) == Some(&generation);
@@ -107,7 +110,8 @@ fn reconcile_slot(
                 owner.observe(service, Observation::Adopted(instance));
             }
             if believed || unaccounted {
-                owner.observe(service, Observation::Exited { generation, exit: exit(status), strays: 0 });
+                let exit = exit(status, out_of_memory);
+                owner.observe(service, Observation::Exited { generation, exit, strays: 0 });
             }
         }
     }
@@ -185,13 +189,14 @@ pub(super) fn heard(owner: &mut Owner, event: Event) {
             let named = named.join(", ");
             note(owner, format!("{slot}: left over from an earlier life, ended before its start: {named}"));
         }
+        Event::Limited { slot, tree, limited, .. } => tree_limits::heard(owner, &slot, &tree, limited),
         Event::Blocked { slot, generation, key, holder } => {
             let by = format!("waits for {key}, held by {holder}");
             tell(owner, &slot, |_| Observation::Blocked { generation: Generation(generation.0), by });
         }
-        Event::Exited { slot, generation, status, strays, .. } => {
+        Event::Exited { slot, generation, status, strays, out_of_memory, .. } => {
             stranger_ended(owner, &slot, strays);
-            let (generation, exit) = (Generation(generation.0), exit(status));
+            let (generation, exit) = (Generation(generation.0), exit(status, out_of_memory));
             tell(owner, &slot, |_| Observation::Exited { generation, exit, strays });
         }
         Event::Gone { slot, generation, killed } => {

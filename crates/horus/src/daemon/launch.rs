@@ -7,8 +7,8 @@ use horus_keeper::protocol::{CAN_LOCK, Limits, LogSpec, Request, StartSpec, Text
 use horus_sys::launch::Identity;
 use horus_sys::user;
 
-use super::exclusive;
 use super::owner::{Owner, log_path, slot_of, to_keeper};
+use super::{exclusive, tree_limits};
 
 /// Starts one run. What cannot be started is reported like any failed start.
 pub(super) fn start(owner: &mut Owner, service: &ServiceName, generation: Generation) {
@@ -23,6 +23,7 @@ fn prepare(owner: &mut Owner, service: &ServiceName, generation: Generation) -> 
     let slot = slot_of(service).ok_or("its name cannot be a slot")?;
     let user = identity(&plan.launch)?;
     let environment = environment(owner, service, generation, &plan, user.as_ref().map(|user| user.uid));
+    let tree = tree_limits::for_start(owner, service, plan.tree);
     let launch = plan.launch;
     let exclusive = launch.exclusive.iter().map(exclusive::resolve).collect::<Result<Vec<_>, _>>()?;
     if !exclusive.is_empty() && !owner.keeper_can(CAN_LOCK) {
@@ -44,6 +45,7 @@ fn prepare(owner: &mut Owner, service: &ServiceName, generation: Generation) -> 
             core: launch.limits.core_bytes,
             ..Limits::default()
         },
+        tree,
         log: LogSpec {
             path: log_path(&owner.plan, service),
             max_bytes: launch.log.max_bytes,

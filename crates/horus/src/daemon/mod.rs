@@ -28,6 +28,7 @@ mod signals;
 mod sinks;
 mod systemd;
 mod test_hook;
+mod tree_limits;
 mod waking;
 mod watchman;
 

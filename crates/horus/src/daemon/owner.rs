@@ -37,6 +37,7 @@ use super::host::Clocks;
 use super::keeper_link::{KeeperLink, News};
 use super::sinks::Sinks;
 use super::systemd::{Duties, Manager};
+use super::tree_limits::{self, TreeLimitsKnown};
 use super::watchman::Pulse;
 use super::{evidence, keeper_news, launch, test_hook};
 
@@ -150,6 +151,8 @@ pub(super) struct Owner {
     pub(super) strangers: BTreeMap<SlotName, Stranger>,
     /// What the keeper does that an older one does not.
     pub(super) keeper_abilities: Vec<String>,
+    /// What is in force of the limits of trees.
+    pub(super) tree_limits: TreeLimitsKnown,
     /// Why there is no keeper.
     keeper_fault: Option<String>,
     /// The process is this program since an upgrade that is not over yet.
@@ -205,6 +208,7 @@ impl Owner {
             next_ticket: 1,
             strangers: BTreeMap::new(),
             keeper_abilities: Vec::new(),
+            tree_limits: TreeLimitsKnown::default(),
             keeper_fault: None,
             arrived: None,
             departing: None,
@@ -463,7 +467,7 @@ impl Owner {
 
     fn answer_call(&mut self, call: Call) {
         match call {
-            Call::Status(reply) => drop(reply.send(self.engine.status(self.now()))),
+            Call::Status(reply) => drop(reply.send(self.status())),
             Call::Plan(reply) => drop(reply.send(Arc::clone(&self.plan))),
             Call::Ask(request, reply) => self.ask(request, reply),
             Call::Apply { config, dry_run, reply } => {
@@ -489,6 +493,12 @@ impl Owner {
                 self.step(Input::ShutDown);
             }
         }
+    }
+
+    fn status(&self) -> StatusReport {
+        let mut report = self.engine.status(self.now());
+        self.tree_limits.tell(&mut report);
+        report
     }
 
     fn own_faults(&self) -> Vec<String> {
@@ -562,6 +572,7 @@ impl Owner {
         self.note(What::PlanLoaded { summary });
         let plan = self.plan.as_ref().clone();
         self.step(Input::PlanChanged(Box::new(plan)));
+        tree_limits::changed(self, &old);
         applied
     }
 
