@@ -12,6 +12,8 @@
 //!
 //! What it does not show: a disk that promises and does not keep, and a processor that stumbles while the power falls.
 //!
+//! The same machine has all controllers of cgroup v2: the limits of a tree are tried in it as well.
+//!
 //! `cargo xtask powercut --cuts N [--seed S]`; `cargo test` does none, for it takes minutes.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
@@ -39,6 +41,9 @@ const DRIVE_MAX: Duration = Duration::from_secs(15);
 
 /// Longest time between the boot and an early cut.
 const BOOT_MAX: Duration = Duration::from_secs(12);
+
+/// Longest time for the limits of a tree, on a busy machine.
+const LIMITS_MAX: Duration = Duration::from_secs(900);
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -127,6 +132,31 @@ fn nothing_that_was_answered_is_lost_in_a_power_cut() {
         ready_s.iter().copied().fold(0.0, f64::max),
     );
     assert!(cuts == 0 || !books.answered.is_empty() && fate.unpromised > 0, "nothing was at stake");
+}
+
+#[test]
+fn limits_of_a_tree_are_kept_where_the_kernel_has_the_controllers() {
+    let test = "limits_of_a_tree_are_kept_where_the_kernel_has_the_controllers";
+    if number("HORUS_POWER_CUTS").is_none() {
+        horus_tests::skipped(test, "it takes minutes: cargo xtask powercut");
+        return;
+    }
+    let (target, binaries) = target();
+    let Some(machine) = Machine::new(test, &target) else { return };
+    let horus = binaries.path("horus");
+    let run = "sh /run/machine/limits.sh; echo \"%% end $?\"\n";
+    let payload = [
+        ("before", Content::Text(include_str!("before"))),
+        ("run", Content::Text(run)),
+        ("watchdog.toml", Content::Text("version = 1\n")),
+        ("limits.sh", Content::Text(include_str!("../machine/limits.sh"))),
+        ("horus", Content::Program(&horus)),
+    ];
+    let mut on = machine.on(&payload);
+    let end = on.next(Some(LIMITS_MAX));
+    assert_eq!(end.as_deref(), Some("end 0"), "{}\n{}", on.said.join("\n"), machine.console());
+    // Skipping is for machines without the controllers: this one has them.
+    assert!(on.said.iter().any(|line| line == "limits: passed"), "{}", on.said.join("\n"));
 }
 
 impl PowerCuts {

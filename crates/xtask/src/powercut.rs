@@ -22,7 +22,17 @@ pub(crate) struct Options {
 pub(crate) fn powercut(options: &Options) -> Result<ExitCode> {
     let root = shell::root()?;
     let mut cargo = shell::cargo(&root);
-    cargo.args(["test", "--package", "horus-tests", "--test", "powercut", "--", "--nocapture"]);
+    // One machine at a time: each takes a processor.
+    cargo.args([
+        "test",
+        "--package",
+        "horus-tests",
+        "--test",
+        "powercut",
+        "--",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
     cargo.env("HORUS_POWER_CUTS", options.cuts.to_string());
     if let Some(seed) = options.seed {
         cargo.env("HORUS_SEED", seed.to_string());
