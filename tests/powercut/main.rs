@@ -30,7 +30,7 @@ use std::time::Duration;
 use books::{Books, SERVICES};
 use dice::Dice;
 use disk::Fate;
-use horus_tests::Binaries;
+use horus_tests::{Binaries, measured};
 use machine::{Content, Machine, On};
 
 /// One cut in so many comes before Horus is ready.
@@ -119,8 +119,8 @@ fn nothing_that_was_answered_is_lost_in_a_power_cut() {
     }
     run.last_boot(seed);
     let PowerCuts { books, fate, early, boots, ready_s, .. } = &run;
-    eprintln!(
-        "powercut: seed {seed}: {cuts} cuts ({early} before Horus was ready), {boots} boots; {} orders asked, {} of them answered with a \
+    let figures = format!(
+        "seed {seed}: {cuts} cuts ({early} before Horus was ready), {boots} boots; {} orders asked, {} of them answered with a \
          reason, 0 of these lost; {} writes, {} flushes, {} writes unpromised at a cut, {} of them lost; Horus ready {:.1} s after \
          the kernel's start (slowest)",
         books.asked,
@@ -131,6 +131,9 @@ fn nothing_that_was_answered_is_lost_in_a_power_cut() {
         fate.lost,
         ready_s.iter().copied().fold(0.0, f64::max),
     );
+    if cuts > 0 {
+        measured("power cuts", &figures);
+    }
     assert!(cuts == 0 || !books.answered.is_empty() && fate.unpromised > 0, "nothing was at stake");
 }
 

@@ -139,8 +139,9 @@ fn refused(client: &mut Client, place: &Place, generation: u64) -> String {
 fn invariant_g6_a_torn_record_of_a_living_program_never_starts_a_second() {
     for tear in ["", "horus-state 1\n{\"gener", "horus-state 99\n{}\n"] {
         let place = Place::new();
-        // A second session of the slot: which of the two is the program, nobody can tell.
-        let script = format!("setsid sleep 1000 & touch {}; exec sleep 1000", place.path("ready").display());
+        // A second session of the slot: which of the two is the program, nobody can tell. It says itself that it has begun.
+        let ready = place.path("ready");
+        let script = format!("setsid sh -c 'touch {}; exec sleep 1000' & exec sleep 1000", ready.display());
         let process = torn(&place, &script, tear);
         let mut client = place.attach();
         assert_eq!(client.hello.slots, []);
