@@ -9,8 +9,8 @@
 //!
 //! Two things are shown: that all targets of the workspace type-check for it without a warning, and that every program
 //! links. It is not shown that one of them *runs*. And what is linked against Apple's two frameworks is linked against a
-//! list of names: [`FRAMEWORKS`] was written by hand from Apple's manuals, so that a name beyond it fails here and has to be
-//! looked up there; what is on it is believed to be exported. Programs from here are for looking at, not for shipping.
+//! list of names: [`FRAMEWORKS`] is what one link has asked for, so that a new name fails here and has to be looked up in
+//! Apple's manuals; that these are exported is believed, not shown. Programs from here are for looking at, not for shipping.
 //!
 //! Not a part of the plain check: it builds everything a second time.
 
