@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
 
 mod fd_store;
+mod foreign;
 mod groups;
 mod machine;
 mod package;

@@ -14,6 +14,7 @@
 //!            +-- loops       "would it go round in circles?"
 //!            +-- switches    "do these two contradict each other?"
 //!            +-- watch       monitors and sinks
+//!            +-- units       monitors that are units of a service manager: services that others start
 //! ```
 
 mod beats;
@@ -28,6 +29,7 @@ mod products;
 mod switches;
 mod timing;
 mod tree;
+mod units;
 mod watch;
 mod work;
 
@@ -35,6 +37,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use horus_core::foreign::Owner;
 use horus_core::ids::{NAME_LENGTH_MAX, NameError, ServiceName, SinkName};
 use horus_core::plan::{Plan, ServicePlan};
 
@@ -126,6 +129,7 @@ pub(crate) fn check(
         }
     }
     check.graph(raw);
+    check.units(raw, &daemon, &mut services);
     let monitors = check.monitors(&raw.monitor);
     let (sinks, secret_places) = check.sinks(&raw.sink);
     let maintenance = check.maintenance(raw);
@@ -153,6 +157,8 @@ struct Check<'a> {
 /// A service while it is judged.
 struct Subject<'a> {
     name: ServiceName,
+    /// `service`, or `monitor` for a foreign unit.
+    table: &'static str,
     /// Where the name stands.
     span: Span,
     raw: &'a RawService,
@@ -193,7 +199,7 @@ impl Check<'_> {
     ) -> Option<(ServiceName, ServicePlan)> {
         let parsed = ServiceName::parse(&name.value);
         let name_value = self.name("service", name, parsed)?;
-        let subject = Subject { name: name_value, span: name.span.clone(), raw, defaults };
+        let subject = Subject { name: name_value, table: "service", span: name.span.clone(), raw, defaults };
         let launch = self.launch(&subject);
         let tree = self.tree_limits(&subject, daemon);
         let faults_before = self.findings.faults();
@@ -218,6 +224,7 @@ impl Check<'_> {
             TimingPlaces { startup: place(&policy.startup.span), deadline: place(&policy.deadline.span) };
         self.timing_places.insert(subject.name.clone(), places);
         let plan = ServicePlan {
+            owner: Owner::Keeper,
             launch,
             tree,
             after,

@@ -20,6 +20,8 @@ pub(crate) const EXEC_POLL_MIN: Duration = Duration::from_secs(1);
 pub(crate) const DETECTION_SLACK: Duration = Duration::from_secs(1);
 
 pub(crate) const STOP_SIGNAL: &str = "SIGTERM";
+/// The manager's own patience is 90 s unless the unit says otherwise; ours begins after that.
+pub(crate) const UNIT_GRACE: Duration = Duration::from_secs(100);
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(10);
 
 pub(crate) const RESTART_FIRST: Duration = Duration::ZERO;

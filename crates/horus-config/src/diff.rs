@@ -109,6 +109,7 @@ fn launch_changes(before: &ServicePlan, after: &ServicePlan) -> Vec<&'static str
         ("group", old.group == new.group),
         ("limits", old.limits == new.limits),
         ("exclusive", old.exclusive == new.exclusive),
+        ("unit", before.owner == after.owner),
         ("log", old.log == new.log),
         ("heartbeat.notify", notified(before) == notified(after)),
     ])

@@ -98,6 +98,8 @@ codes! {
         UnknownAccount = "config::unknown-account",
         /// Changing the user needs root.
         NeedsRoot = "config::needs-root",
+        /// Not a unit that can be watched.
+        BadUnit = "config::bad-unit",
         /// Not a key of `exclusive`.
         BadExclusive = "config::bad-exclusive",
         /// A resource limit under which nothing runs.

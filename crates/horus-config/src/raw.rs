@@ -14,6 +14,7 @@ mod times;
 
 use std::collections::BTreeMap;
 
+use horus_core::foreign::UnitScope;
 use horus_core::plan::{FileTick, Mode, Ready, Severity};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -296,11 +297,60 @@ pub(crate) struct RawExecBeat {
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a table [monitor.NAME]")]
 pub(crate) struct RawMonitor {
-    /// How it is asked: exactly one of `http`, `tcp`, `file`, `exec`.
-    #[schemars(extend("x-required" = true))]
+    /// How it is asked: exactly one of `http`, `tcp`, `file`, `exec`. Exactly one of `check`, `unit` and `label` has to be
+    /// there.
     pub(crate) check: Option<At<RawCheck>>,
     /// Bad for so long is worth an alert. Default: four polls, so that one lost answer wakes nobody.
     pub(crate) down_after: Option<At<DurationText>>,
+    /// Makes it a *foreign unit*: a program that systemd runs (`"postgresql.service"`), judged like a service. The keys
+    /// below are for those only; `[defaults]` does not hold for them. Default: none.
+    pub(crate) unit: Option<At<Text>>,
+    /// The same for launchd: `"com.example.agent"`. Default: none.
+    pub(crate) label: Option<At<Text>>,
+    /// Whose systemd: the machine's (`"system"`) or that of the user who runs Horus (`"user"`).
+    #[schemars(with = "Option<UnitScopeWord>", extend("default" = "system"))]
+    pub(crate) scope: Option<At<UnitScope>>,
+    /// Which domain of launchd: the machine's (`"system"`) or that of the user who runs Horus (`"gui"`).
+    #[schemars(with = "Option<UnitDomainWord>", extend("default" = "system"))]
+    pub(crate) domain: Option<At<UnitDomain>>,
+    /// `false`: it is watched, and what is wrong with it is told. `true`: one that hangs is restarted and one that failed is
+    /// started, by its own manager, within the limits of `kills` and `restart`.
+    #[schemars(extend("default" = false))]
+    pub(crate) heal: Option<At<bool>>,
+    /// Where its signs of life come from, as for a service. `notify` is its manager's; `log` is for systemd, and looks at
+    /// its journal. Default: none, then a hang is not seen.
+    pub(crate) heartbeat: Option<RawHeartbeat>,
+    /// No fresh tick for so long is a fault.
+    #[schemars(extend("default" = text(built_in::DEADLINE)))]
+    pub(crate) deadline: Option<At<DurationText>>,
+    /// Cap on waiting for the first fresh tick of a run.
+    #[schemars(extend("default" = text(built_in::STARTUP)))]
+    pub(crate) startup: Option<At<DurationText>>,
+    /// How long its manager may take to end it, before it is asked to kill the whole unit. Longer than what the unit itself
+    /// allows (systemd: `TimeoutStopSec`, 90 s if nothing else was said).
+    #[schemars(extend("default" = text(built_in::UNIT_GRACE)))]
+    pub(crate) grace: Option<At<DurationText>>,
+    /// Delays before one that failed is started, and what is called a crash loop. `on` is its manager's.
+    pub(crate) restart: Option<RawRestart>,
+    /// Limits on restarts that Horus decides on.
+    pub(crate) kills: Option<RawKills>,
+}
+
+impl RawMonitor {
+    /// It is a program that a service manager runs.
+    pub(crate) fn is_unit(&self) -> bool {
+        self.unit.is_some() || self.label.is_some()
+    }
+}
+
+/// A domain of launchd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UnitDomain {
+    /// The machine's.
+    System,
+    /// The user's.
+    Gui,
 }
 
 /// How a monitor is asked.
@@ -436,6 +486,8 @@ pub(crate) use words;
 words!(ModeWord: Enforce = "enforce", Observe = "observe");
 words!(ReadyWord: Tick = "tick", Notify = "notify", Process = "process");
 words!(FileTickWord: Mtime = "mtime", Content = "content");
+words!(UnitScopeWord: System = "system", User = "user");
+words!(UnitDomainWord: System = "system", Gui = "gui");
 words!(SeverityWord: Info = "info", Warning = "warning", Critical = "critical");
 
 #[cfg(test)]
@@ -455,6 +507,8 @@ mod tests {
         accepts::<Mode>(ModeWord::ALL);
         accepts::<Ready>(ReadyWord::ALL);
         accepts::<FileTick>(FileTickWord::ALL);
+        accepts::<UnitScope>(UnitScopeWord::ALL);
+        accepts::<UnitDomain>(UnitDomainWord::ALL);
         accepts::<Severity>(SeverityWord::ALL);
         accepts::<horus_core::plan::RestartOn>(policy::RestartWord::ALL);
     }

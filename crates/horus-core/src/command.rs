@@ -32,7 +32,7 @@ pub enum Command {
         service: ServiceName,
         /// Which run.
         generation: Generation,
-        /// Name of the signal.
+        /// Name of the signal; for a foreign unit the word of a [`crate::foreign::UnitOrder`].
         signal: String,
         /// Why.
         reason: Reason,
@@ -179,6 +179,9 @@ pub struct Memory {
     /// Stalls that ended by themselves, newest first.
     #[serde(default)]
     pub stalls: Vec<MemoryStall>,
+    /// A foreign unit: what is needed to know it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<crate::foreign::MemoryUnit>,
     /// A job: how long ago its last run was begun.
     #[serde(rename = "job_started_ms", with = "crate::time::millis::option", default)]
     pub job_started: Option<Duration>,

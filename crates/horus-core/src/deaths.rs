@@ -32,6 +32,10 @@ const ENDED_BY_PROOF: [IncidentKind; 4] =
 impl Service {
     /// The exits ledger and the restart policy.
     pub(crate) fn count_exit(&mut self, turn: &mut Turn<'_>, exit: Exit, lifetime: Duration) {
+        if self.unit().is_some() {
+            self.count_unit_exit(turn, exit, lifetime);
+            return;
+        }
         // Who says that it stopped itself on purpose has not finished, however well it ends.
         if self.ends_well(exit) && self.declared != Declared::Halted {
             self.finish_run(turn, lifetime);
@@ -65,7 +69,7 @@ impl Service {
     }
 
     /// A hang that was not acted on has ended with the instance.
-    fn close_stuck_by_exit(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn close_stuck_by_exit(&mut self, turn: &mut Turn<'_>) {
         if self.last_hang.is_none() && self.incidents.find(IncidentKind::Stuck).is_some_and(|i| !i.needs_you)
         {
             let how = "the process ended";
@@ -74,7 +78,7 @@ impl Service {
         self.incidents.close_kind(turn, IncidentKind::ProbePath, Outcome::Superseded, "the process ended");
     }
 
-    fn halt(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn halt(&mut self, turn: &mut Turn<'_>) {
         self.wanted = Wanted::Down(Why::Halted);
         let reason = Reason::new(Rule::Halted, "it said that it stopped itself on purpose, and ended");
         let (generation, severity) = (Some(self.generation), Severity::Critical);
@@ -115,7 +119,7 @@ impl Service {
         self.dirty = true;
     }
 
-    fn name_crash_loop(&mut self, turn: &mut Turn<'_>, exit: Exit, next_in: Duration) {
+    pub(crate) fn name_crash_loop(&mut self, turn: &mut Turn<'_>, exit: Exit, next_in: Duration) {
         let within = self.plan.restart.within;
         let exits = self.exits.recent(turn.now, within);
         if exits < self.plan.restart.crash_loop || self.incidents.find(IncidentKind::CrashLoop).is_some() {
@@ -138,7 +142,7 @@ impl Service {
         self.incidents.close_kind(turn, IncidentKind::Exit, Outcome::Superseded, "part of a crash loop");
     }
 
-    fn name_same_age(&mut self, turn: &mut Turn<'_>, exit: Exit) {
+    pub(crate) fn name_same_age(&mut self, turn: &mut Turn<'_>, exit: Exit) {
         let Some(every) = self.exits.same_age() else { return };
         if self.incidents.find(IncidentKind::SameAge).is_some() {
             return;

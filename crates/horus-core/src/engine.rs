@@ -14,7 +14,7 @@ use crate::incidents::Incidents;
 use crate::monitors::Monitor;
 use crate::notice::{IncidentKind, Story};
 use crate::observation::{Input, Observation, OperatorRequest};
-use crate::plan::{Mode, Plan, Severity};
+use crate::plan::{Mode, Plan, ServicePlan, Severity};
 use crate::reason::{Reason, Rule};
 use crate::service::{Facts, Phase, Service, StopCause, TICKETS_MAX, Wanted, Why};
 use crate::status::{STATUS_SCHEMA, SinkStatus, StatusReport};
@@ -57,6 +57,8 @@ pub struct Engine {
     orphans: BTreeMap<String, Vec<MemoryIncident>>,
     /// Runs that the keeper knows of, of services that are not in the plan.
     floors: BTreeMap<ServiceName, Generation>,
+    /// What takes the place of a service of that name as soon as it has left: somebody else is to start it.
+    successors: BTreeMap<ServiceName, ServicePlan>,
     /// Incidents about Horus itself.
     pub(crate) own: Incidents,
     /// Limits are stretched to so many per cent, because the whole machine is short of something.
@@ -100,6 +102,7 @@ impl Engine {
             remembered,
             orphans,
             floors: BTreeMap::new(),
+            successors: BTreeMap::new(),
             own: Incidents::new("horus"),
             slow_percent: 100,
             store_fault: None,
@@ -144,11 +147,22 @@ impl Engine {
         services.chain(monitors).chain(self.common_due).min()
     }
 
-    /// Services that have (or are about to have) a process, with its run. The shell compares this with what the keeper
+    /// Services of the keeper that have (or are about to have) a process, with its run. The shell compares this with what the keeper
     /// has, after the keeper was lost.
     pub fn living(&self) -> Vec<(ServiceName, Generation)> {
-        let living = self.services.values().filter(|service| !service.is_at_rest());
+        let services = self.services.values().filter(|service| service.unit().is_none());
+        let living = services.filter(|service| !service.is_at_rest());
         living.map(|service| (service.name.clone(), service.generation)).collect()
+    }
+
+    /// Whether it is a unit of somebody else, as far as the engine is: one that takes a name over waits for the other to end.
+    pub fn is_unit(&self, service: &ServiceName) -> bool {
+        self.services.get(service).is_some_and(|service| service.unit().is_some())
+    }
+
+    /// The number of the next run of a service that this engine did not start.
+    pub fn next_generation(&self, service: &ServiceName) -> Generation {
+        self.services.get(service).map(Service::highest).unwrap_or_default().next()
     }
 
     /// What every service must not forget, at this instant: for a Horus that is about to become another program.
@@ -260,7 +274,7 @@ impl Engine {
                 monitor.look(turn);
             }
         }
-        self.drop_the_left(turn.now);
+        self.drop_the_left(turn);
     }
 
     /// A look that leaves its own due time behind would make the loop spin, and the spinning would be taken for
@@ -277,7 +291,8 @@ impl Engine {
         }
     }
 
-    fn drop_the_left(&mut self, now: Mono) {
+    fn drop_the_left(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
         let gone: Vec<ServiceName> = self
             .leaving
             .iter()
@@ -292,8 +307,11 @@ impl Engine {
                 if self.remembered.len() < LEFT_KEPT_MAX {
                     self.floors.insert(name.clone(), service.highest());
                     let item = Remembered { service: name.clone(), memory, elapsed: Duration::ZERO };
-                    self.remembered.insert(name, (item, Some(now)));
+                    self.remembered.insert(name.clone(), (item, Some(now)));
                 }
+            }
+            if let Some(plan) = self.successors.remove(&name) {
+                self.add_service(turn, name, plan);
             }
         }
     }
@@ -325,12 +343,19 @@ impl Engine {
                 self.leaving.insert(name.clone());
             }
         }
+        self.successors.clear();
         for (name, service_plan) in plan.services {
             if self.leaving.remove(&name) {
                 self.services.entry(name.clone()).and_modify(Service::rejoin);
             }
             match self.services.get_mut(&name) {
                 Some(service) if service.plan == service_plan => {}
+                Some(service) if service.plan.owner != service_plan.owner => {
+                    service.remove(turn);
+                    service.due = Some(turn.now);
+                    self.leaving.insert(name.clone());
+                    self.successors.insert(name, service_plan);
+                }
                 Some(service) => {
                     service.retune(turn, service_plan);
                     service.due = Some(turn.now);
@@ -349,7 +374,7 @@ impl Engine {
         turn.shared.ready_changed = true;
     }
 
-    fn add_service(&mut self, turn: &mut Turn<'_>, name: ServiceName, plan: crate::plan::ServicePlan) {
+    fn add_service(&mut self, turn: &mut Turn<'_>, name: ServiceName, plan: ServicePlan) {
         let mut service = Service::new(name.clone(), plan, turn.now);
         (service.slow_percent, service.slow_target) = (self.slow_percent, self.slow_percent);
         if let Some((item, left_at)) = self.remembered.remove(&name) {
@@ -388,6 +413,10 @@ impl Engine {
     fn reconciled(&mut self, turn: &mut Turn<'_>) {
         turn.shared.reconciled = true;
         for service in self.services.values_mut() {
+            if service.unit().is_some() {
+                // The keeper knows nothing of it.
+                continue;
+            }
             service.miss_the_run(turn.now);
             service.remembered_instance = None;
             service.remembered_start = false;
@@ -482,17 +511,19 @@ impl Engine {
             return;
         }
         // Before the keeper has answered nobody knows what still lives from an earlier life of Horus.
-        if !turn.shared.reconciled && self.services.values().any(Service::is_remembered) {
+        let ours = |service: &&Service| service.unit().is_none();
+        if !turn.shared.reconciled && self.services.values().filter(ours).any(Service::is_remembered) {
             return;
         }
         let holding_on: BTreeSet<ServiceName> = self
             .services
             .values()
-            .filter(|service| !service.is_at_rest())
+            .filter(|service| service.unit().is_none() && !service.is_at_rest())
             .flat_map(|service| service.plan.after.iter().cloned())
             .collect();
         for (name, service) in &mut self.services {
-            if holding_on.contains(name) {
+            // What others have started goes on.
+            if holding_on.contains(name) || service.unit().is_some() {
                 continue;
             }
             if service.wanted == Wanted::Up {
@@ -505,7 +536,7 @@ impl Engine {
             service.react(turn, Trigger::WantDown, facts);
             service.look(turn);
         }
-        if self.services.values().all(Service::is_at_rest) {
+        if self.services.values().filter(ours).all(Service::is_at_rest) {
             turn.push(Command::Finished);
         }
     }

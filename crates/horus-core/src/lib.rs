@@ -29,6 +29,7 @@ pub mod digest;
 pub mod engine;
 pub mod event;
 pub mod exclusive;
+pub mod foreign;
 pub mod guard;
 pub mod host;
 pub mod ids;

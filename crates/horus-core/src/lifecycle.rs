@@ -72,8 +72,11 @@ impl Service {
             return;
         }
         self.answer(turn, Goal::Down, &Answer::Failed("overtaken by a start".into()));
-        if !turn.shared.reconciled {
+        if !turn.shared.reconciled && self.unit().is_none() {
             self.phase = Phase::Waiting;
+            return;
+        }
+        if self.is_left_to_its_manager(turn) {
             return;
         }
         if let Some((until, _)) = self.delay.as_ref().filter(|(until, _)| *until > turn.now) {
@@ -89,7 +92,7 @@ impl Service {
 
     /// An earlier life of Horus had a run of it, and the keeper has not said yet what became of that.
     pub(crate) fn is_unknown(&self, turn: &Turn<'_>) -> bool {
-        !turn.shared.reconciled && self.is_remembered()
+        (!turn.shared.reconciled || self.unit().is_some()) && self.is_remembered()
     }
 
     /// A run of an earlier life of Horus may live.
@@ -103,6 +106,7 @@ impl Service {
             self.launch_reason.take().or(self.delay.take().map(|(_, why)| why)).unwrap_or_else(default);
         self.delay = None;
         self.launched_in_this_life = true;
+        self.foreign.summoned = false;
         self.relaunch_pending = false;
         self.phase = Phase::Launching { overdue_at: Some(turn.now + LAUNCH_WAIT_MAX) };
         if !self.is_another_try() {
@@ -122,9 +126,9 @@ impl Service {
         let (generation, severity) = (Some(self.generation), Severity::Critical);
         let id = self.incidents.open(turn, generation, IncidentKind::StartFailed, "", severity, &reason);
         self.record(turn, Some(id), What::StartFailed { error: error.clone() });
-        let next_in = self.delay_next_start(turn, &reason);
+        let next_in = self.is_tried_again(turn).then(|| self.delay_next_start(turn, &reason));
         if self.incidents.find(IncidentKind::StartFailed).is_some_and(|incident| incident.version == 0) {
-            let story = Story::StartFailed { error: error.clone(), next_in: Some(next_in) };
+            let story = Story::StartFailed { error: error.clone(), next_in };
             self.incidents.tell(turn, id, severity, true, true, story);
         }
         self.answer(turn, Goal::Up, &Answer::Failed(error));
@@ -147,6 +151,7 @@ impl Service {
         self.record(turn, self.fault_incident(), What::Started { process: instance.process });
         // It was about the path to another run.
         self.incidents.close_kind(turn, IncidentKind::ProbePath, Outcome::Superseded, "it was started anew");
+        self.note_unit_runs(turn);
         self.begin_instance(turn, instance, turn.now);
         self.adopted = false;
         if self.plan.ready == Ready::Process {
@@ -166,6 +171,11 @@ impl Service {
         self.raise_generation(instance.generation);
         self.remembered_start = false;
         let remembered = self.remembered_instance.take().filter(|_| same);
+        match remembered {
+            None => self.welcome(turn),
+            // What was wanted of this very run still is.
+            Some(_) => self.note_unit_runs(turn),
+        }
         let (since, was_ready, moved) = remembered.unwrap_or((turn.now, false, Vec::new()));
         self.launched_in_this_life = true;
         // What lives and was not stopped is wanted, whoever started it.
@@ -218,7 +228,7 @@ impl Service {
     pub(crate) fn enforce_wish(&mut self, turn: &mut Turn<'_>) {
         let words = match self.wanted {
             Wanted::Down(why) => why.words(),
-            Wanted::Up if turn.shared.shutting_down => Why::ShutDown.words(),
+            Wanted::Up if turn.shared.shutting_down && self.unit().is_none() => Why::ShutDown.words(),
             Wanted::Up if self.tickets.iter().any(|(_, goal, _)| *goal == Goal::Down) => {
                 Why::Operator.words()
             }
@@ -261,13 +271,13 @@ impl Service {
         let Some(alive) = self.alive() else { return };
         let incident = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id);
         let incident = incident.filter(|_| cause == StopCause::Kill);
+        let signal = self.soft_signal(cause);
         turn.push(Command::Signal {
             service: self.name.clone(),
             generation: self.generation,
-            signal: self.plan.stop.signal.clone(),
+            signal: signal.clone(),
             reason: reason.clone(),
         });
-        let signal = self.plan.stop.signal.clone();
         self.record(turn, incident, What::Signalled { signal, tree: false, reason: reason.clone() });
         self.phase = Phase::Stopping { alive, cause, hard: false, until: turn.now + self.plan.stop.grace };
         turn.shared.ready.remove(self.name.as_str());
@@ -333,7 +343,7 @@ impl Service {
         let incident = match cause {
             DeathCause::Kill => self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id),
             DeathCause::Planned => None,
-            DeathCause::Itself if self.ends_well(exit) => None,
+            DeathCause::Itself if self.ends_well(exit) || self.is_orderly(exit) => None,
             DeathCause::Itself => Some(self.open_exit(turn, exit, lifetime)),
         };
         self.record(turn, incident, What::Exited { exit, lifetime, cause });
@@ -344,7 +354,7 @@ impl Service {
         self.ended = self.ended.max(self.generation);
         self.dirty = true;
         turn.shared.guard.green(&self.name);
-        if cause == DeathCause::Itself && !self.ends_well(exit) {
+        if cause == DeathCause::Itself && !self.ends_well(exit) && !self.is_orderly(exit) {
             turn.shared.guard.failed(&self.name, turn.now);
         }
         if let Some(lasted) =
@@ -356,7 +366,10 @@ impl Service {
         if cause == DeathCause::Itself {
             self.count_exit(turn, exit, lifetime);
         } else if cause == DeathCause::Kill {
+            self.foreign.summoned = true;
             self.launch_reason = Some(Reason::new(Rule::Silent, "restart after a hang"));
+        } else {
+            self.foreign.stopped = true;
         }
         if strays > 0 {
             let text = format!("{strays} processes outlived their parent");

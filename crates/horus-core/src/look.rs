@@ -49,6 +49,8 @@ impl Service {
         match observation {
             O::Adopted(instance) => self.adopted(turn, instance),
             O::Spawned(instance) if instance.generation == self.generation => self.spawned(turn, instance),
+            // Nobody disowns what another manager runs: the next look of ours at it tells how it stands.
+            O::Spawned(_) if self.unit().is_some() => {}
             O::Spawned(instance) => self.disown(turn, instance),
             O::StartLost { generation } if generation == self.generation => self.lose_start(turn),
             O::Blocked { generation, by } if generation == self.generation => {
@@ -68,6 +70,12 @@ impl Service {
                 self.react(turn, trigger, Facts::Death { exit, strays });
             }
             O::Gone { generation, killed } if generation == self.generation => self.gone(turn, killed),
+            O::Unit { state } => self.hear_unit(turn, state),
+            O::SignalFailed { generation, error }
+                if generation == self.generation && self.unit().is_some() =>
+            {
+                self.react(turn, Trigger::Refused, Facts::Failure(error));
+            }
             O::SignalFailed { generation, error } if generation == self.generation => {
                 self.react(turn, Trigger::Undead, Facts::Failure(error));
             }
@@ -317,7 +325,10 @@ impl Service {
     /// be one too many.
     fn miss_the_keeper(&mut self, turn: &mut Turn<'_>) {
         self.phase = Phase::Launching { overdue_at: None };
-        let heard = "the keeper has not answered".to_owned();
+        let heard = match self.unit() {
+            None => "the keeper has not answered".to_owned(),
+            Some(unit) => format!("{unit} has no main process yet"),
+        };
         self.tell_overdue(turn, crate::service::LAUNCH_WAIT_MAX, heard);
     }
 

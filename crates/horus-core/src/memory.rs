@@ -71,6 +71,7 @@ impl Service {
             moved,
             stalled_work: self.stalled_work.clone(),
             stalls: self.stalls.remember(now),
+            unit: self.remember_unit(),
             job_started: self.job.started.map(|at| now.since(at)),
             job_running: began.map(|at| now.since(at)),
             job_slot: self.job.slot,
@@ -103,6 +104,7 @@ impl Service {
             memory.started.map(|age| (written.before(age), memory.was_ready, memory.moved.clone()));
         self.remembered_instance = instance;
         self.remembered_start = memory.starting;
+        self.foreign.stopped = memory.unit.as_ref().is_some_and(|unit| unit.stopped);
         self.stalls = Stalls::restore(&memory.stalls, written);
         self.job.started = memory.job_started.map(|age| written.before(age));
         self.job.began = memory.job_running.map(|age| written.before(age));

@@ -136,6 +136,11 @@ pub enum Observation {
         /// How many had to be killed.
         killed: u32,
     },
+    /// A foreign unit has no run, and why. Whatever its last run was, its end was told before.
+    Unit {
+        /// What its manager shows.
+        state: UnitState,
+    },
     /// A signal could not be delivered, or the tree would not die.
     SignalFailed {
         /// Which run.
@@ -194,6 +199,26 @@ pub enum Observation {
         stage: CaptureStage,
         /// What was found.
         finding: Finding,
+    },
+}
+
+/// Why a foreign unit has no main process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitState {
+    /// It is inactive: nobody wants it to run.
+    Stopped,
+    /// Its manager has given it up.
+    Failed {
+        /// What the manager says of that.
+        how: String,
+    },
+    /// Its manager is about to start it, or is at it.
+    Returning,
+    /// There is no such unit, none with a main process, or no way to ask.
+    Absent {
+        /// For people.
+        why: String,
     },
 }
 

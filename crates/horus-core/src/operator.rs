@@ -49,6 +49,7 @@ impl Service {
             turn.push(Command::Answer { ticket, answer: Answer::Done(done) });
             return;
         }
+        self.foreign.summoned = self.unit().is_some();
         self.wait_for(turn.now, ticket, Goal::Up);
         self.ask_for_lock_again(turn.now);
         if again {

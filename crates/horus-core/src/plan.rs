@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::calendar::Calendar;
 use crate::exclusive::Exclusive;
+use crate::foreign::Owner;
 use crate::ids::{MonitorName, ServiceName, SinkName};
 use crate::tree::TreeLimits;
 
@@ -91,6 +92,9 @@ impl Default for DaemonPlan {
 /// One service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServicePlan {
+    /// Who starts it.
+    #[serde(default, skip_serializing_if = "Owner::is_keeper")]
+    pub owner: Owner,
     /// What is started, and how. A change here takes effect by a restart.
     pub launch: LaunchPlan,
     /// What its whole tree may use. A change here takes effect at once.
@@ -136,6 +140,7 @@ impl ServicePlan {
     pub fn plain(command: Vec<String>) -> Self {
         let seconds = Duration::from_secs;
         Self {
+            owner: Owner::Keeper,
             launch: LaunchPlan {
                 command,
                 directory: PathBuf::from("/"),

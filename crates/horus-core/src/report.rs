@@ -45,12 +45,17 @@ impl Service {
         }
         match &self.phase {
             Phase::Down => {
-                let mut reason = self.stays_down().unwrap_or_else(|| wanted("not started yet".into()));
+                let otherwise = || match self.unit() {
+                    None => wanted("not started yet".into()),
+                    Some(_) => Reason::new(Rule::MonitorDown, self.unit_words()),
+                };
+                let mut reason = self.stays_down().unwrap_or_else(otherwise);
                 if let Some(next) = self.job.next.filter(|_| reason.rule == Rule::Schedule) {
                     reason.text = format!("{}: next in {}", reason.text, Human(next.since(now)));
                 }
                 reason
             }
+            Phase::Waiting if self.unit().is_some() => wanted(self.unit_words()),
             Phase::Waiting => {
                 let waits = self.waits_for(ready).map_or("the keeper", |name| name.as_str());
                 Reason::new(Rule::After, format!("waits for {waits} to be ready"))
@@ -60,6 +65,7 @@ impl Service {
                 let why = self.delay.as_ref().map_or("restart", |(_, reason)| reason.text.as_str());
                 Reason::new(Rule::Exit, format!("next start in {left}; {why}"))
             }
+            Phase::Launching { .. } if self.unit().is_some() => wanted("its manager is starting it".into()),
             Phase::Launching { .. } => wanted("the keeper is starting it".into()),
             Phase::Starting { alive, .. } => {
                 if self.crashing().is_some() {
@@ -70,6 +76,10 @@ impl Service {
                 Reason::new(Rule::StartOverdue, text)
             }
             Phase::Running(_) | Phase::Condemned { .. } => self.reason_running(now),
+            Phase::Stopping { hard: false, until, cause, .. } if self.unit().is_some() => {
+                let text = format!("its manager was asked to end it, {} left", Human(until.since(now)));
+                Reason::new(self.stop_rule(*cause), text)
+            }
             Phase::Stopping { hard, until, cause, .. } => {
                 let left = Human(until.since(now));
                 let text = if *hard {

@@ -104,6 +104,12 @@ impl Service {
         self.before_removal = Some(self.wanted);
         turn.shared.guard.end_trial(&self.name);
         self.wanted = Wanted::Down(Why::Removed);
+        if self.unit().is_some() {
+            // It was never ours to stop.
+            self.phase = Phase::Down;
+            turn.shared.ready.remove(self.name.as_str());
+            turn.push(Command::Unwatch { service: self.name.clone() });
+        }
         let reason = Reason::new(Rule::Reload, Why::Removed.words());
         self.react(turn, Trigger::WantDown, Facts::Because(StopCause::Planned, reason));
         for id in self.incidents.ids() {

@@ -10,6 +10,7 @@ use crate::beats::Beats;
 use crate::command::{Answer, Command};
 use crate::event::What;
 use crate::exclusive::Blocked;
+use crate::foreign::Foreign;
 use crate::ids::{Generation, IncidentId, Instance, ProcessId, ServiceName};
 use crate::incidents::Incidents;
 use crate::jobs::Job;
@@ -282,6 +283,8 @@ pub(crate) struct Service {
     /// Its start was refused because of a lock.
     pub(crate) blocked: Option<Blocked>,
     pub(crate) launch_reason: Option<Reason>,
+    /// What is known of it if it is a unit of somebody else.
+    pub(crate) foreign: Foreign,
     /// No run up to this one can live again.
     pub(crate) ended: Generation,
     /// What was wanted before it left the plan; it may come back while it stops.
@@ -357,6 +360,7 @@ impl Service {
             delay: None,
             blocked: None,
             launch_reason: None,
+            foreign: Foreign::default(),
             ended: Generation::default(),
             before_removal: None,
             relaunch_pending: false,
@@ -441,6 +445,7 @@ impl Service {
             (Step::StopSoftly, Facts::Because(cause, reason)) => self.stop_softly(turn, cause, &reason),
             (Step::StopHard, _) => self.stop_hard(turn),
             (Step::Bury | Step::Sweep, Facts::Death { exit, strays }) => self.bury(turn, exit, strays),
+            (Step::TakeBack, Facts::Failure(error)) => self.take_back(turn, error),
             (Step::ReportUndead, facts) => self.report_undead(turn, facts),
             // The remaining pairs cannot be built: each trigger is made with its own facts in this crate.
             (
@@ -448,6 +453,7 @@ impl Service {
                 | Step::AwaitTick
                 | Step::CountFailure
                 | Step::AwaitLock
+                | Step::TakeBack
                 | Step::BecomeReady
                 | Step::StopSoftly
                 | Step::Bury

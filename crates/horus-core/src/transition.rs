@@ -107,11 +107,13 @@ pub enum Trigger {
     GraceOver,
     /// A signal could not be delivered, or had no effect in time.
     Undead,
+    /// The manager of a foreign unit refused what was asked of it.
+    Refused,
 }
 
 impl Trigger {
     /// All triggers.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Reconsider,
         Self::WantUp,
         Self::WantDown,
@@ -130,6 +132,7 @@ impl Trigger {
         Self::Gone,
         Self::GraceOver,
         Self::Undead,
+        Self::Refused,
     ];
 
     /// The trigger's words in docs.
@@ -153,6 +156,7 @@ impl Trigger {
             Self::Gone => "gone",
             Self::GraceOver => "grace over",
             Self::Undead => "undead",
+            Self::Refused => "refused",
         }
     }
 }
@@ -189,6 +193,8 @@ pub enum Step {
     Sweep,
     /// Say that it will not die, and try again.
     ReportUndead,
+    /// Nothing was touched: it goes on as it was.
+    TakeBack,
 }
 
 impl Step {
@@ -209,6 +215,7 @@ impl Step {
             Self::Bury => "bury",
             Self::Sweep => "sweep",
             Self::ReportUndead => "report undead",
+            Self::TakeBack => "take back",
         }
     }
 }
@@ -237,7 +244,8 @@ pub fn next_step(phase: PhaseKind, trigger: Trigger) -> Step {
             | T::ExitedWithStrays
             | T::Gone
             | T::GraceOver
-            | T::Undead,
+            | T::Undead
+            | T::Refused,
         ) => Step::Nothing,
 
         // The keeper is at work. Wishes wait for its answer.
@@ -260,7 +268,8 @@ pub fn next_step(phase: PhaseKind, trigger: Trigger) -> Step {
             | T::EvidenceStored
             | T::Gone
             | T::GraceOver
-            | T::Undead,
+            | T::Undead
+            | T::Refused,
         ) => Step::Nothing,
 
         // A process lives.
@@ -286,7 +295,8 @@ pub fn next_step(phase: PhaseKind, trigger: Trigger) -> Step {
             | T::Blocked
             | T::Gone
             | T::GraceOver
-            | T::Undead,
+            | T::Undead
+            | T::Refused,
         ) => Step::Nothing,
 
         // It is on its way out. Wishes are remembered and met when it is gone.
@@ -294,6 +304,7 @@ pub fn next_step(phase: PhaseKind, trigger: Trigger) -> Step {
         (P::Stopping, T::ExitedWithStrays) => Step::Sweep,
         (P::Stopping, T::GraceOver) => Step::StopHard,
         (P::Stopping, T::Undead) => Step::ReportUndead,
+        (P::Stopping, T::Refused) => Step::TakeBack,
         (
             P::Stopping,
             T::Reconsider
@@ -332,7 +343,8 @@ pub fn next_step(phase: PhaseKind, trigger: Trigger) -> Step {
             | T::EvidenceStored
             | T::Exited
             | T::ExitedWithStrays
-            | T::GraceOver,
+            | T::GraceOver
+            | T::Refused,
         ) => Step::Nothing,
     }
 }

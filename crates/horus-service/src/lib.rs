@@ -17,6 +17,7 @@
 
 mod execute;
 mod facts;
+pub mod foreign;
 mod job;
 mod launchd;
 mod plan;

@@ -24,7 +24,7 @@ impl Manager {
 }
 
 /// Whose service it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// The machine's: runs as root, from boot on.

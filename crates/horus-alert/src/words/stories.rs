@@ -211,7 +211,12 @@ fn crash_loop(
     let details = vec![
         format!("The last one: {}", sentence(exit)),
         quote("Its last line", last_line),
-        format!("I try again {}, then ever more slowly.", soon(next_in)),
+        if next_in.is_zero() {
+            // A unit that is only watched.
+            "What started it starts it again each time; I do not.".to_owned()
+        } else {
+            format!("I try again {}, then ever more slowly.", soon(next_in))
+        },
     ];
     let fact = format!(" keeps crashing: {} in {}.", times(exits, "time"), Human(within));
     Telling::new("🛑", fact, LOOK, details)
@@ -288,7 +293,7 @@ fn will_not_die(waited: Duration, detail: &str) -> Telling {
 fn monitor_down(since: Duration, heard: &str) -> Telling {
     let details = vec![
         quote("When I ask it, I hear", Some(heard)),
-        "I only watch it and did not start it, so I cannot restart it.".into(),
+        "I only watch it and did not start it, so I do not start it again.".into(),
     ];
     Telling::new("🔴", format!(" has been down for {}.", Human(since)), LOOK, details)
 }

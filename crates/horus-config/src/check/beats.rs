@@ -62,7 +62,7 @@ impl Check<'_> {
 
     fn no_beats(&mut self, subject: &Subject<'_>) {
         // A job that hangs is told by its `finish`.
-        if self.was_cut(&["service", subject.name.as_str(), "heartbeat"]) || self.is_job(subject) {
+        if self.was_cut(&[subject.table, subject.name.as_str(), "heartbeat"]) || self.is_job(subject) {
             return;
         }
         self.findings
@@ -90,16 +90,20 @@ impl Check<'_> {
                 || raw.log.is_some()
                 || raw.tcp.is_some()
                 || raw.exec.is_some()
-        }) || self.was_cut(&["service", subject.name.as_str(), "heartbeat"]);
+        }) || self.was_cut(&[subject.table, subject.name.as_str(), "heartbeat"]);
         let (message, help) = match at.value {
             Ready::Tick if beats.is_empty() && !broken => (
                 format!("`{}` would never be ready: it has no heartbeat that could tick", subject.name),
                 "add a `heartbeat`, or write `ready = \"process\"`",
             ),
-            Ready::Notify if !notify && !self.was_cut(&["service", subject.name.as_str(), "heartbeat"]) => (
-                format!("`{}` would never be ready: it has no notify socket for `READY=1`", subject.name),
-                "add `heartbeat.notify = true`, or write `ready = \"tick\"`",
-            ),
+            Ready::Notify
+                if !notify && !self.was_cut(&[subject.table, subject.name.as_str(), "heartbeat"]) =>
+            {
+                (
+                    format!("`{}` would never be ready: it has no notify socket for `READY=1`", subject.name),
+                    "add `heartbeat.notify = true`, or write `ready = \"tick\"`",
+                )
+            }
             ready => return ready,
         };
         self.findings.report(Code::NeverReady, &at.span, message).label("waits for ever").help(help);
@@ -120,7 +124,7 @@ impl Check<'_> {
         let state = self.pointer(raw.state.as_ref(), "state");
         let lag = self.pointer(raw.lag.as_ref(), "lag");
         let gauges = self.pointer(raw.gauges.as_ref(), "gauges");
-        let seq_was_cut = self.was_cut(&["service", subject.name.as_str(), "heartbeat", "http", "seq"]);
+        let seq_was_cut = self.was_cut(&[subject.table, subject.name.as_str(), "heartbeat", "http", "seq"]);
         if raw.seq.is_none() && !seq_was_cut {
             self.findings
                 .report(Code::NoTick, &at.span, format!("a 200 from `{}` proves little", subject.name))
@@ -130,7 +134,7 @@ impl Check<'_> {
                      that only this loop moves, `seq = \"/seq\"`",
                 );
         }
-        let path = ["service", subject.name.as_str(), "heartbeat", "http", "url"];
+        let path = [subject.table, subject.name.as_str(), "heartbeat", "http", "url"];
         let Some(url) = &raw.url else {
             self.missing(&path, &at.span, "write `url = \"http://127.0.0.1:7801/heartbeat\"`");
             return None;
@@ -158,7 +162,7 @@ impl Check<'_> {
         let raw = &at.value;
         let mut polling = self.polling(subject, raw.every.as_ref(), None, deadline, built_in::POLL_MIN);
         polling.timeout = None;
-        let path = ["service", subject.name.as_str(), "heartbeat", "file", "path"];
+        let path = [subject.table, subject.name.as_str(), "heartbeat", "file", "path"];
         let Some(file) = &raw.path else {
             self.missing(&path, &at.span, "write `path = \"bot.beat\"`");
             return None;
@@ -172,7 +176,7 @@ impl Check<'_> {
     }
 
     fn log_beat(&mut self, subject: &Subject<'_>, at: &At<RawLogBeat>) -> Option<Beat> {
-        let path = ["service", subject.name.as_str(), "heartbeat", "log", "pattern"];
+        let path = [subject.table, subject.name.as_str(), "heartbeat", "log", "pattern"];
         let Some(pattern) = &at.value.pattern else {
             self.missing(&path, &at.span, "write `pattern = \"tick\"`");
             return None;
@@ -212,7 +216,7 @@ impl Check<'_> {
             )
             .label("the kernel accepts for a program that hangs")
             .help("for a service use `heartbeat.http` with `seq`, `notify`, `file` or `log`");
-        let path = ["service", subject.name.as_str(), "heartbeat", "tcp", "address"];
+        let path = [subject.table, subject.name.as_str(), "heartbeat", "tcp", "address"];
         let Some(address) = &raw.address else {
             self.missing(&path, &at.span, "write `address = \"127.0.0.1:5432\"`");
             return None;
@@ -234,7 +238,7 @@ impl Check<'_> {
         let raw = &at.value;
         let (every, timeout) = (raw.every.as_ref(), raw.timeout.as_ref());
         let polling = self.polling(subject, every, timeout, deadline, built_in::EXEC_POLL_MIN);
-        let path = ["service", subject.name.as_str(), "heartbeat", "exec", "command"];
+        let path = [subject.table, subject.name.as_str(), "heartbeat", "exec", "command"];
         let Some(command) = &raw.command else {
             self.missing(&path, &at.span, "write `command = [\"bot\", \"alive\"]`");
             return None;

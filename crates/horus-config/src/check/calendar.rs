@@ -42,12 +42,12 @@ pub(super) struct Job {
 impl Check<'_> {
     /// Is it a job, even if its schedule could not be read?
     pub(super) fn is_job(&self, subject: &Subject<'_>) -> bool {
-        subject.raw.schedule.is_some() || self.was_cut(&["service", subject.name.as_str(), "schedule"])
+        subject.raw.schedule.is_some() || self.was_cut(&[subject.table, subject.name.as_str(), "schedule"])
     }
 
     pub(super) fn schedule(&mut self, subject: &Subject<'_>) -> Option<Job> {
         let At { value: raw, span } = subject.raw.schedule.as_ref()?;
-        let path = ["service", subject.name.as_str(), "schedule"];
+        let path = [subject.table, subject.name.as_str(), "schedule"];
         let places = [
             ("every", raw.every.as_ref().map(|at| &at.span)),
             ("cron", raw.cron.as_ref().map(|at| &at.span)),
@@ -153,7 +153,8 @@ impl Check<'_> {
     }
 
     pub(super) fn maintenance(&mut self, raw: &RawFile) -> BTreeMap<String, MaintenancePlan> {
-        let services: Vec<&str> = raw.service.keys().map(|name| name.value.as_str()).collect();
+        let units = raw.monitor.iter().filter(|(_, monitor)| monitor.value.is_unit()).map(|(name, _)| name);
+        let services: Vec<&str> = raw.service.keys().chain(units).map(|name| name.value.as_str()).collect();
         self.windows(&raw.maintenance, &services)
     }
 

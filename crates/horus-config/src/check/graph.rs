@@ -34,6 +34,10 @@ impl Check<'_> {
             let list = service.value.after.iter().flat_map(|list| &list.value);
             edges.insert(&name.value, list.map(|at| (at.value.0.as_str(), &at.span)).collect());
         }
+        for (name, _) in raw.monitor.iter().filter(|(_, monitor)| monitor.value.is_unit()) {
+            places.insert(&name.value, &name.span);
+            edges.insert(&name.value, Vec::new());
+        }
         for (service, after) in &edges {
             for (name, span) in after {
                 if !places.contains_key(name) && !self.was_cut(&["service", name]) {

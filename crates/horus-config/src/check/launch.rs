@@ -34,7 +34,7 @@ impl Check<'_> {
             Some(at) => self.command(at, "command").unwrap_or_default(),
             None => {
                 let help = "write `command = [\"program\", \"argument\"]`";
-                self.missing(&["service", subject.name.as_str(), "command"], &subject.span, help);
+                self.missing(&[subject.table, subject.name.as_str(), "command"], &subject.span, help);
                 Vec::new()
             }
         };

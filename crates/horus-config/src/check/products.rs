@@ -27,7 +27,7 @@ impl Check<'_> {
         let mut plans = BTreeMap::new();
         for (name, at) in &subject.raw.value {
             let raw = &at.value;
-            let path = ["service", subject.name.as_str(), "value", name.value.as_str()];
+            let path = [subject.table, subject.name.as_str(), "value", name.value.as_str()];
             self.part_name("value", name);
             let counter = match &raw.counter {
                 Some(at) => self.text(at, "counter").inspect(|counter| {
@@ -96,7 +96,7 @@ impl Check<'_> {
             self.part_name("funnel", name);
             let raw = &at.value;
             let Some(list) = &raw.stages else {
-                let path = ["service", subject.name.as_str(), "funnel", name.value.as_str(), "stages"];
+                let path = [subject.table, subject.name.as_str(), "funnel", name.value.as_str(), "stages"];
                 self.missing(&path, &name.span, "write `stages = [\"signals\", \"orders\"]`");
                 continue;
             };
@@ -144,7 +144,7 @@ impl Check<'_> {
             let raw = &at.value;
             self.part_name("expect", name);
             let Some(gauge_at) = &raw.gauge else {
-                let path = ["service", subject.name.as_str(), "expect", name.value.as_str(), "gauge"];
+                let path = [subject.table, subject.name.as_str(), "expect", name.value.as_str(), "gauge"];
                 self.missing(
                     &path,
                     &name.span,
@@ -268,7 +268,7 @@ impl Check<'_> {
         label: &str,
         help: &str,
     ) {
-        if self.was_cut(&["service", subject.name.as_str(), "heartbeat"]) {
+        if self.was_cut(&[subject.table, subject.name.as_str(), "heartbeat"]) {
             return;
         }
         let fault = self.findings.report(

@@ -20,7 +20,7 @@ const MENTION_MAX: usize = 64;
 impl Check<'_> {
     pub(super) fn monitors(&mut self, raw: &Named<RawMonitor>) -> BTreeMap<MonitorName, MonitorPlan> {
         let mut plans = BTreeMap::new();
-        for (name, monitor) in raw {
+        for (name, monitor) in raw.iter().filter(|(_, monitor)| !monitor.value.is_unit()) {
             let parsed = MonitorName::parse(&name.value);
             if let Some(name_value) = self.name("monitor", name, parsed)
                 && let Some(plan) = self.monitor(name, &monitor.value)
@@ -33,7 +33,7 @@ impl Check<'_> {
 
     fn monitor(&mut self, name: &At<String>, raw: &RawMonitor) -> Option<MonitorPlan> {
         let Some(at) = &raw.check else {
-            let help = "write `check.http = { url = \"https://example.com/ok\" }`";
+            let help = "write `check.http = { url = \"https://example.com/ok\" }`, or `unit = \"postgresql.service\"`";
             self.missing(&["monitor", &name.value, "check"], &name.span, help);
             return None;
         };

@@ -27,7 +27,7 @@ impl Check<'_> {
         let mut plans = BTreeMap::new();
         for (name, at) in &subject.raw.progress {
             let raw = &at.value;
-            let path = ["service", subject.name.as_str(), "progress", name.value.as_str()];
+            let path = [subject.table, subject.name.as_str(), "progress", name.value.as_str()];
             self.part_name("progress", name);
             if raw.counter.is_none() {
                 let help = "write `counter = \"cycles\"`: the name under which the program counts it";
@@ -99,7 +99,7 @@ impl Check<'_> {
         else {
             return;
         };
-        if self.was_cut(&["service", subject.name.as_str(), "heartbeat"]) {
+        if self.was_cut(&[subject.table, subject.name.as_str(), "heartbeat"]) {
             return;
         }
         self.findings

@@ -117,7 +117,11 @@ impl Track {
             }
             O::Gone { generation, killed } => single(rows, *generation, Entry::Gone(*killed)),
             // An attempt that waits for a lock is told by its events; no detector hears of it.
-            O::Blocked { .. } | O::SignalFailed { .. } | O::SaidStopping { .. } | O::SaidStatus { .. } => {}
+            O::Unit { .. }
+            | O::Blocked { .. }
+            | O::SignalFailed { .. }
+            | O::SaidStopping { .. }
+            | O::SaidStatus { .. } => {}
             O::Captured { generation, stage, finding } => {
                 let (stage, finding) = (*stage, Box::new(without_output(finding)));
                 single(rows, *generation, Entry::Captured { stage, finding });

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use horus_core::event::What;
+use horus_core::foreign::Owner;
 use horus_core::ids::{MonitorName, ServiceName};
 use horus_core::jobs::LATE_MAX;
 use horus_core::notice::IncidentKind;
@@ -55,7 +56,9 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(plan: &Plan, name: &'a ServiceName, service: &'a ServicePlan) -> Self {
-        let alone = ServicePlan { after: Vec::new(), launch: no_launch(service), ..service.clone() };
+        // Whoever starts it, it is the judge that is drilled.
+        let (after, owner, launch) = (Vec::new(), Owner::Keeper, no_launch(service));
+        let alone = ServicePlan { after, owner, launch, ..service.clone() };
         let services = [(name.clone(), alone)].into();
         let daemon = plan.daemon.clone();
         Self { plan: Plan { daemon, services, ..Plan::default() }, name, service }
@@ -260,7 +263,10 @@ fn drill_common_cause(plan: &Plan, report: &mut DrillReport) {
         });
         return;
     }
-    let alone = |service: &ServicePlan| ServicePlan { launch: no_launch(service), ..service.clone() };
+    let alone = |service: &ServicePlan| {
+        let (owner, launch) = (Owner::Keeper, no_launch(service));
+        ServicePlan { owner, launch, ..service.clone() }
+    };
     let services: BTreeMap<_, _> =
         plan.services.iter().map(|(name, service)| (name.clone(), alone(service))).collect();
     let longest = services.values().map(|service| service.deadline).max().unwrap_or_default();

@@ -339,6 +339,7 @@ pub(crate) fn service(
     let prove = if random.chance(0.3) { deadline * 4 } else { (deadline * 10).max(5 * MINUTE) };
     let after = before.iter().filter(|_| random.chance(0.15)).cloned().collect();
     ServicePlan {
+        owner: horus_core::foreign::Owner::Keeper,
         launch: launch(name),
         tree: TreeLimits::default(),
         after,

@@ -54,7 +54,8 @@ pub(super) fn reconcile(owner: &mut Owner, hello: Hello) {
         let Some(service) = service_of(&view.slot) else { continue };
         let generation = Generation(view.generation.0);
         owner.engine.raise_generation(&service, generation);
-        if owner.service_plan(&service).is_none() && !believed.contains_key(&service) {
+        let is_ours = owner.service_plan(&service).is_some_and(|plan| plan.owner.is_keeper());
+        if !is_ours && !believed.contains_key(&service) {
             end_stranger(owner, &service, &view);
             continue;
         }
@@ -169,7 +170,9 @@ fn stranger_ended(owner: &mut Owner, slot: &SlotName, strays: u32) {
 pub(super) fn heard(owner: &mut Owner, event: Event) {
     match event {
         Event::Started { slot, generation, process: id } => {
-            let Some(service) = service_of(&slot) else { return };
+            let Some(service) = service_of(&slot).filter(|service| !owner.engine.is_unit(service)) else {
+                return;
+            };
             let instance = Instance { generation: Generation(generation.0), process: process(id) };
             owner.processes.insert(service.clone(), instance);
             owner.hold_fifos();
@@ -245,7 +248,8 @@ pub(super) fn heard(owner: &mut Owner, event: Event) {
 }
 
 fn tell(owner: &mut Owner, slot: &SlotName, observation: impl FnOnce(&ServiceName) -> Observation) {
-    if let Some(service) = service_of(slot) {
+    // A unit of that name is another program: the slot is a stranger's.
+    if let Some(service) = service_of(slot).filter(|service| !owner.engine.is_unit(service)) {
         let observation = observation(&service);
         owner.observe(&service, observation);
         debug_assert!(slot_of(&service).is_some());

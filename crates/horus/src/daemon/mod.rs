@@ -9,6 +9,7 @@ mod evidence;
 mod exclusive;
 pub(crate) mod executable;
 mod fd_store;
+mod foreign;
 pub(crate) mod handover;
 mod host;
 mod journal;

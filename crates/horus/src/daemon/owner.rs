@@ -12,6 +12,7 @@ use horus_api::{AskStep, Progress};
 use horus_core::Engine;
 use horus_core::command::{Answer, Command};
 use horus_core::event::{Event, What};
+use horus_core::foreign::UnitOrder;
 use horus_core::ids::{Generation, Instance, ServiceName, SinkName};
 use horus_core::notice::{Notice, Story};
 use horus_core::observation::{Input, Observation, OperatorRequest};
@@ -31,6 +32,7 @@ use super::config::{Applied, Config};
 use super::dead_man::DeadMan;
 use super::digest::Diary;
 use super::fd_store::FdStore;
+use super::foreign::Foreign;
 use super::handover::arrival::{self, Arrived};
 use super::handover::departure::Ticket;
 use super::host::Clocks;
@@ -39,7 +41,7 @@ use super::sinks::Sinks;
 use super::systemd::{Duties, Manager};
 use super::tree_limits::{self, TreeLimitsKnown};
 use super::watchman::Pulse;
-use super::{evidence, keeper_news, launch, test_hook};
+use super::{evidence, foreign, keeper_news, launch, test_hook};
 
 /// Inputs that are taken in one turn before anything else is looked at.
 pub(super) const INPUTS_PER_TURN: usize = 256;
@@ -102,6 +104,7 @@ pub(super) struct Parts {
     pub(super) pulse: Arc<Pulse>,
     pub(super) dead_man: DeadMan,
     pub(super) fd_store: FdStore,
+    pub(super) foreign: Foreign,
 }
 
 /// A process of a service that is not in the plan.
@@ -145,6 +148,7 @@ pub(super) struct Owner {
     pub(super) unaccounted: BTreeMap<ServiceName, Generation>,
     pub(super) fifos: FifoHold,
     fd_store: FdStore,
+    pub(super) foreign: Foreign,
     askers: BTreeMap<u64, Asker>,
     next_ticket: u64,
     /// Processes of services that are not in the plan: told to end, killed when their grace is over.
@@ -179,6 +183,7 @@ impl Owner {
             pulse,
             dead_man,
             fd_store,
+            foreign,
         } = parts;
         let started = clock::monotonic();
         Self {
@@ -204,6 +209,7 @@ impl Owner {
             unaccounted,
             fifos: FifoHold::default(),
             fd_store,
+            foreign,
             askers: BTreeMap::new(),
             next_ticket: 1,
             strangers: BTreeMap::new(),
@@ -249,6 +255,7 @@ impl Owner {
             let due = self.sleep_time();
             tokio::select! {
                 Some(news) = self.keeper.news.recv() => self.keeper_news(news),
+                Some(told) = self.foreign.news.recv() => foreign::heard(self, told),
                 count = inputs.recv_many(&mut batch, INPUTS_PER_TURN), if !inputs.is_closed() => {
                     debug_assert!(count <= INPUTS_PER_TURN);
                     for input in batch.drain(..) {
@@ -388,8 +395,17 @@ impl Owner {
 
     fn carry_out(&mut self, action: Command) {
         match action {
-            Command::Start { service, generation, .. } => launch::start(self, &service, generation),
-            Command::Signal { service, generation, signal, .. } => self.signal(&service, generation, &signal),
+            Command::Start { service, generation, .. } => match self.service_plan(&service) {
+                Some(plan) if !plan.owner.is_keeper() => foreign::start(self, &service, generation),
+                _ => launch::start(self, &service, generation),
+            },
+            Command::Signal { service, generation, signal, .. } => match UnitOrder::parse(&signal) {
+                Some(order) => foreign::end(self, &service, generation, order),
+                None => self.signal(&service, generation, &signal),
+            },
+            Command::KillTree { service, generation, .. } if self.foreign.has(&service, generation) => {
+                foreign::kill(self, &service, generation);
+            }
             Command::KillTree { service, generation, .. } => {
                 if let Some(slot) = slot_of(&service) {
                     self.keeper.send(Request::KillTree { slot, generation: to_keeper(generation) });
@@ -404,7 +420,7 @@ impl Owner {
                     self.senses.forget(&service);
                 }
                 self.processes.remove(&service);
-                self.fd_store.follow(&self.slots(), &self.processes);
+                self.keep_descriptors();
             }
             Command::Capture { service, generation, stage, incident } => {
                 let process = self.processes.get(&service).map(|instance| instance.process);
@@ -568,6 +584,7 @@ impl Owner {
         if sinks_changed {
             self.sinks.follow(&self.plan, &self.secrets);
         }
+        self.foreign.follow(&self.plan);
         let summary = format!("{}: {applied}", self.config_path.display());
         self.note(What::PlanLoaded { summary });
         let plan = self.plan.as_ref().clone();
@@ -580,6 +597,7 @@ impl Owner {
         for (monitor, plan) in &self.plan.monitors {
             self.senses.monitor(monitor, plan);
         }
+        self.foreign.follow(&self.plan);
         self.sinks.follow(&self.plan, &self.secrets);
         self.dead_man.follow(self.plan.daemon.ping.as_ref(), self.ping.as_ref());
         let (services, monitors) = (self.plan.services.len(), self.plan.monitors.len());
@@ -604,7 +622,10 @@ impl Owner {
 
     /// The slots of all services that there are, or that were taken out of the plan and still run.
     fn slots(&self) -> Vec<SlotName> {
-        let services = self.plan.services.keys().chain(self.processes.keys());
+        let planned = self.plan.services.iter().filter(|(_, plan)| plan.owner.is_keeper());
+        let running = self.processes.iter();
+        let running = running.filter(|(name, instance)| !self.foreign.has(name, instance.generation));
+        let services = planned.map(|(name, _)| name).chain(running.map(|(name, _)| name));
         services.collect::<BTreeSet<_>>().into_iter().filter_map(slot_of).collect()
     }
 
@@ -620,7 +641,15 @@ impl Owner {
             }
             Err(error) => tracing::warn!(error = super::chain(&error), "FIFOs are held by the keeper alone"),
         }
-        self.fd_store.follow(&self.slots(), &self.processes);
+        self.keep_descriptors();
+    }
+
+    /// Has the descriptors kept that belong to what the keeper has started.
+    fn keep_descriptors(&self) {
+        let ours =
+            self.processes.iter().filter(|(name, instance)| !self.foreign.has(name, instance.generation));
+        let ours: BTreeMap<_, _> = ours.map(|(name, instance)| (name.clone(), *instance)).collect();
+        self.fd_store.follow(&self.slots(), &ours);
     }
 
     /// The last duties, after everything has ended.

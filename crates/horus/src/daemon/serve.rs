@@ -18,6 +18,7 @@ use super::config::Config;
 use super::dead_man::{Chain, DeadMan, Looks};
 use super::directories::Directories;
 use super::fd_store::FdStore;
+use super::foreign::{self, Foreign};
 use super::handover::arrival::{self, Arrival};
 use super::handover::departure::{Ship, depart};
 use super::handover::upgrader::Upgrader;
@@ -117,6 +118,7 @@ pub(super) async fn serve(
         pulse,
         dead_man: DeadMan::new(chain),
         fd_store,
+        foreign: Foreign::new(foreign::remembered(&restored)),
     };
     tell_of_last_words(&store, &directories.evidence);
     let _host = HostWatch::start(parts.inputs.clone());

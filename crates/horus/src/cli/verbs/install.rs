@@ -108,8 +108,9 @@ fn time_to_stop(config: &Path) -> Result<Duration, Fault> {
     let mut longest = Duration::ZERO;
     for name in services.keys() {
         let after = |name: &ServiceName| services.get(name).map_or(&[][..], |service| &service.after[..]);
-        let grace =
-            |name: &ServiceName| services.get(name).map_or(Duration::ZERO, |service| service.stop.grace);
+        // Nobody waits for what others have started.
+        let ours = |name: &ServiceName| services.get(name).filter(|service| service.owner.is_keeper());
+        let grace = |name: &ServiceName| ours(name).map_or(Duration::ZERO, |service| service.stop.grace);
         longest = longest.max(chain(name, &after, &grace, &mut known));
     }
     Ok(longest)
