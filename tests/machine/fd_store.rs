@@ -8,7 +8,7 @@ use crate::machine::Machine;
 const KERNEL_THAT_TELLS: (u32, u32) = (6, 15);
 
 /// Says something and ends, when it is told to.
-const ENDER: &str = "[service.ender]\ncommand = [\"/bin/sh\", \"-c\", \"until test -e /root/end; do sleep 0.02; done; \
+const ENDER: &str = "[service.ender]\ncommand = [\"/bin/sh\", \"-c\", \"until test -e /srv/end; do sleep 0.02; done; \
                      echo last words; exit 7\", \"ender-1000005\"]\nrestart = { on = \"never\" }\n";
 
 /// systemd waits long enough that a test can look at what is left.
@@ -43,7 +43,7 @@ fn invariant_g6_what_ended_while_nobody_lived_is_known_with_its_last_words() {
     machine.sh(&format!("kill -KILL {first} $(pgrep -f '[h]orus keep')"));
     machine.wait_for("both are gone", "! pgrep -f '[h]orus keep|[h]orus run'");
     kept(&machine, 6);
-    machine.sh("touch /root/end");
+    machine.sh("touch /srv/end");
     machine.wait_for("it has ended", "! pgrep -f ender-100000[5]");
     // A start would wait for the hour.
     machine.sh("systemctl restart horus");

@@ -127,9 +127,9 @@ fn limits_of_a_tree_are_kept_or_told_as_not_kept() {
     let Some(machine) = Machine::boot(name) else { return };
     machine.put(
         std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/machine/limits.sh")),
-        "/root/limits.sh",
+        "/srv/limits.sh",
     );
-    let said = machine.run(&["sh", "/root/limits.sh"]);
+    let said = machine.run(&["sh", "/srv/limits.sh"]);
     assert_eq!(said.code, 0, "{}\n{}", said.text, machine.journal());
     match said.text.lines().last().unwrap_or_default().split_once("limits: ") {
         Some(("", "passed")) => {}

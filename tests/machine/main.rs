@@ -31,7 +31,7 @@ const UNIT: &str = "/etc/systemd/system/horus.service";
 const NOBODY: &str = "! pgrep -f '[h]orus run|[h]orus keep|/bin/[s]leep 100000'";
 
 /// Beats so often, and waits so short, that a test need not; and stands still where a file in that folder says so.
-const HASTE: &str = "[Service]\nWatchdogSec=3s\nTimeoutStopSec=4s\nTimeoutAbortSec=2s\nEnvironment=HORUS_TEST_TROUBLE=/root/trouble\n";
+const HASTE: &str = "[Service]\nWatchdogSec=3s\nTimeoutStopSec=4s\nTimeoutAbortSec=2s\nEnvironment=HORUS_TEST_TROUBLE=/srv/trouble\n";
 
 /// A machine on which Horus is installed and its two programs run.
 fn installed(test: &str) -> Option<Machine> {
@@ -149,7 +149,7 @@ fn invariant_g6_under_systemd_no_program_notices_what_becomes_of_horus() {
 
     // Hung: only the judge's loop stands still, then all of it. Neither beats any more.
     for (times, hang) in
-        ["mkdir -p /root/trouble && echo block >/root/trouble/loop; true", "kill -STOP"].iter().enumerate()
+        ["mkdir -p /srv/trouble && echo block >/srv/trouble/loop; true", "kill -STOP"].iter().enumerate()
     {
         let old = machine.shows("MainPID");
         machine.sh(&format!("{hang} {old}"));

@@ -7,7 +7,7 @@ use crate::machine::Machine;
 const PROGRAM: &str = "/usr/local/bin/horus";
 
 /// A copy that stays what it is, whatever stands at the path.
-const SPARE: &str = "/root/horus";
+const SPARE: &str = "/srv/horus";
 
 /// All by which systemd would show that the service ended, or began anew.
 fn life(machine: &Machine) -> String {
@@ -107,7 +107,7 @@ fn invariant_g6_a_broken_program_at_the_path_harms_nobody_and_its_cure_is_enough
 }
 
 /// A program that answers as `next` does, but has `next` die at each start as a daemon.
-const DIES: &str = "#!/bin/sh\nif [ \"$1\" = run ]; then mkdir -p /root/trouble; echo die >/root/trouble/upgrade.arrived; fi\n\
+const DIES: &str = "#!/bin/sh\nif [ \"$1\" = run ]; then mkdir -p /srv/trouble; echo die >/srv/trouble/upgrade.arrived; fi\n\
                     exec /opt/next \"$@\"\n";
 
 #[test]
@@ -120,7 +120,7 @@ fn invariant_g6_a_program_that_dies_at_each_start_gives_way_to_the_former_one() 
     machine.sh(&format!("chmod 755 /opt/dies && cp {PROGRAM} {SPARE} && mv /opt/dies {PROGRAM}"));
     let said = machine.run(&[SPARE, "upgrade"]);
     assert_ne!(said.code, 0, "{}", said.text);
-    let former = "p=$(systemctl show horus --property=MainPID --value); test $p -gt 0 && cmp -s /proc/$p/exe /root/horus";
+    let former = "p=$(systemctl show horus --property=MainPID --value); test $p -gt 0 && cmp -s /proc/$p/exe /srv/horus";
     machine.wait_for("the former program runs", &format!("{former} && {SPARE} status"));
     assert_eq!(running(&machine), programs, "a program ended with an upgrade that failed");
     let restarts: u32 = machine.shows("NRestarts").parse().unwrap();

@@ -10,7 +10,7 @@ const AS_ANN: &str = "#!/bin/sh\nexec runuser -u ann -- env -i HOME=/home/ann US
 const UNIT: &str = "/home/ann/.config/systemd/user/horus.service";
 
 fn shows(machine: &Machine, property: &str) -> String {
-    machine.sh(&format!("/root/ann systemctl --user show horus --property={property} --value"))
+    machine.sh(&format!("/srv/ann systemctl --user show horus --property={property} --value"))
 }
 
 #[test]
@@ -21,23 +21,23 @@ fn invariant_g6_a_user_s_service_outlives_its_death_and_its_session() {
         horus_tests::skipped(name, "this machine has no logind, and so no manager for a user");
         return;
     }
-    machine.write("/root/ann", AS_ANN);
-    machine.sh("chmod 755 /root/ann && useradd --create-home ann");
+    machine.write("/srv/ann", AS_ANN);
+    machine.sh("chmod 755 /srv/ann && useradd --create-home ann");
     machine.write("/home/ann/.config/horus/watchdog.toml", CONFIG);
     machine.write("/home/ann/.config/systemd/user/horus.service.d/haste.conf", HASTE);
     machine.sh("chown -R ann: /home/ann/.config");
-    let said = machine.run(&["/root/ann", "horus", "install"]);
+    let said = machine.run(&["/srv/ann", "horus", "install"]);
     assert!(said.code == 1 && said.text.contains("enable-linger ann"), "{}", said.text);
 
     machine.sh("systemctl start user@$(id -u ann)");
-    machine.sh("/root/ann horus install --linger");
+    machine.sh("/srv/ann horus install --linger");
     let programs = running(&machine);
-    assert_eq!(machine.sh(&format!("/root/ann systemd-analyze --user verify {UNIT} 2>&1")), "");
-    assert!(machine.sh("/root/ann horus install --linger 2>&1").starts_with("nothing to do:"));
-    let status = machine.sh("/root/ann horus status --service");
+    assert_eq!(machine.sh(&format!("/srv/ann systemd-analyze --user verify {UNIT} 2>&1")), "");
+    assert!(machine.sh("/srv/ann horus install --linger 2>&1").starts_with("nothing to do:"));
+    let status = machine.sh("/srv/ann horus status --service");
     assert!(status.contains("(systemd service of this user)\nstate     running"), "{status}");
     // Found without being told where the configuration is.
-    assert!(machine.sh("/root/ann horus status").contains("2 services"));
+    assert!(machine.sh("/srv/ann horus status").contains("2 services"));
     assert_eq!(machine.sh(&format!("stat -c %U /proc/{}", programs[0])), "ann");
 
     let first = shows(&machine, "MainPID");
@@ -47,22 +47,22 @@ fn invariant_g6_a_user_s_service_outlives_its_death_and_its_session() {
     );
     machine.sh(&scope);
     machine.sh(&format!("kill -KILL {first} $(pgrep -f '[h]orus keep')"));
-    let other = "p=$(/root/ann systemctl --user show horus --property=MainPID --value)";
+    let other = "p=$(/srv/ann systemctl --user show horus --property=MainPID --value)";
     machine.wait_for(
         "another Horus",
-        &format!("{other}; test $p -gt 0 -a $p != {first} && /root/ann horus status"),
+        &format!("{other}; test $p -gt 0 -a $p != {first} && /srv/ann horus status"),
     );
     machine.wait_for("another keeper", "pgrep -f '[h]orus keep'");
     assert_eq!(running(&machine), programs, "a program died with Horus and keeper");
     assert_eq!(shows(&machine, "NRestarts"), "1");
     machine.put_build(4, "/usr/local/bin/horus");
-    let said = machine.sh("/root/ann horus upgrade");
+    let said = machine.sh("/srv/ann horus upgrade");
     assert!(said.contains("2 services kept"), "{said}");
     assert_eq!(running(&machine), programs);
 
-    machine.sh("/root/ann horus hold two --stop --reason 'ann is away'");
+    machine.sh("/srv/ann horus hold two --stop --reason 'ann is away'");
     machine.reboot();
-    machine.wait_for("Horus is ready", "/root/ann horus status");
+    machine.wait_for("Horus is ready", "/srv/ann horus status");
     machine.wait_for("one runs", "pgrep -x -f '/bin/sleep 1000001'");
     assert_eq!(
         machine.run(&["pgrep", "-x", "-f", "/bin/sleep 1000002"]).text,
@@ -70,7 +70,7 @@ fn invariant_g6_a_user_s_service_outlives_its_death_and_its_session() {
         "a held service was started"
     );
 
-    let said = machine.sh("/root/ann horus uninstall 2>&1");
+    let said = machine.sh("/srv/ann horus uninstall 2>&1");
     for stays in [
         "stays: /home/ann/.local/state/horus",
         "stays: /home/ann/.config/horus/watchdog.toml",
@@ -81,5 +81,5 @@ fn invariant_g6_a_user_s_service_outlives_its_death_and_its_session() {
     }
     machine.sh(super::NOBODY);
     machine.sh(&format!("test ! -e {UNIT} && test ! -e /run/user/$(id -u ann)/horus"));
-    assert!(machine.sh("/root/ann horus uninstall 2>&1").starts_with("nothing to do:"));
+    assert!(machine.sh("/srv/ann horus uninstall 2>&1").starts_with("nothing to do:"));
 }

@@ -122,6 +122,7 @@ pub(crate) fn http_beat(url: &str, every_ms: u64, timeout_ms: u64) -> HttpBeat {
 pub(crate) fn service_plan(directory: &Path, beats: Vec<BeatPlan>) -> ServicePlan {
     let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".into());
     ServicePlan {
+        owner: horus_core::foreign::Owner::Keeper,
         launch: LaunchPlan {
             command: vec!["bot".into()],
             directory: directory.to_owned(),
