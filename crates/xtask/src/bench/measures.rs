@@ -244,9 +244,13 @@ pub(crate) fn logged(programs: &Programs, arena: &mut Arena, lines: u64) -> Resu
     let mut talker = talker.args(["print", &lines.to_string()]).stdout(Stdio::piped()).spawn()?;
     let mut cat = shell::command("cat");
     cat.stdin(talker.stdout.take().context("a pipe")?).stdout(File::create(&file)?);
-    shell::run(&mut cat)?;
+    let copied = cat.status()?;
     talker.wait()?;
     let cat = monotonic().saturating_sub(begun);
+    let written = file.metadata()?.len();
+    if !copied.success() || written != lines * LINE_BYTES {
+        bail!("`cat` has written {written} bytes, {copied}");
+    }
     std::fs::remove_file(file)?;
     Ok(Logged { lines, horus: by_horus, cpu, wrong, cat })
 }
