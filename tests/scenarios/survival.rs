@@ -1,6 +1,9 @@
 //! G6, first version: whoever of Horus and the keeper is killed, no child dies, none runs twice, no line is lost.
 
+use std::time::Duration;
+
 use horus_core::event::What;
+use horus_core::notice::IncidentKind;
 use horus_sys::process::{ProcessId, is_alive};
 use horus_sys::signal::Signal;
 use horus_tests::Rig;
@@ -18,7 +21,7 @@ async fn talks_on(rig: &Rig, lines: usize) {
     let wanted = rig.output("bot").lines().count() + lines;
     let talking = async {
         while rig.output("bot").lines().count() < wanted {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     assert!(
@@ -131,6 +134,38 @@ async fn invariant_g6_the_death_of_both_is_not_noticed_by_their_children() {
     rig.signal(&child, Signal::KILL);
     rig.after(last, "bot", "exit", crate::is_exit).await;
     rig.after(last, "bot", "recovery", is_recovery).await;
+    assert_one_child(&rig);
+    rig.end().await;
+}
+
+fn is_stuck(what: &What) -> bool {
+    matches!(what, What::IncidentOpened { kind: IncidentKind::Stuck, .. })
+}
+
+#[tokio::test]
+async fn invariant_g4_a_hang_is_judged_although_no_horus_lives_for_a_deadline() {
+    const DEADLINE: Duration = Duration::from_secs(4);
+    let mut rig = rig().await;
+    let config = hanger(&rig, "bot", "deadline = \"4s\"\nkills = { prove = \"5s\" }\n");
+    rig.run(&config).await;
+    let child = rig.ready("bot").await;
+    struck(&rig, "bot", "hang").await;
+    let mut lives = 0;
+    while rig.count("bot", is_stuck) == 0 {
+        lives += 1;
+        assert!(lives <= 10, "ten lives, and nobody has seen that it hangs");
+        // Between a half and a whole of the deadline: how long a life lasts is the fault that is tried here.
+        tokio::time::sleep(DEADLINE / 4 * 3).await;
+        rig.kill_horus().await;
+        rig.start().await;
+    }
+    assert!(lives > 1, "it was seen in one life");
+    assert!(is_alive(&child), "no life has listened to it for a whole deadline");
+    rig.assert_never_signalled("bot");
+    // The next one is let live.
+    rig.first("bot", "kill", is_kill).await;
+    rig.first("bot", "recovery", is_recovery).await;
+    assert_eq!((rig.count("bot", is_stuck), rig.count("bot", is_kill)), (1, 1));
     assert_one_child(&rig);
     rig.end().await;
 }

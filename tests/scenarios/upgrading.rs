@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use horus_core::event::What;
+use horus_core::status::ServiceStatus;
 use horus_sys::files::{Durability, write_atomic};
 use horus_sys::process::{ProcessId, is_alive};
 use horus_sys::signal::Signal;
@@ -187,6 +188,38 @@ async fn invariant_g6_an_upgrade_keeps_processes_sockets_lines_ages_holds_and_in
     rig.after(last, "bot", "kill", is_kill).await;
     rig.after(last, "bot", "recovery", is_recovery).await;
     whole_lines(&rig, &talker);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_in_the_middle_of_a_silence_delays_no_verdict_and_no_restart() {
+    const DEADLINE: Duration = Duration::from_secs(4);
+    // Poll, own lateness, and what the evidence takes on a busy machine.
+    const SLACK: Duration = Duration::from_secs(4);
+    let (mut rig, _trouble) = rig().await;
+    let config = hanger(&rig, "bot", "deadline = \"4s\"\nkills = { prove = \"5s\" }\n");
+    rig.run(&config).await;
+    rig.ready("bot").await;
+    let program = rig.room.path("horus");
+    let hung = struck(&rig, "bot", "hang").await;
+    // Before the verdict, and once more between the verdict and the restart.
+    for (number, before) in [(1, "the verdict"), (2, "the restart")] {
+        let silent_for = if number == 1 { 2_000 } else { 5_500 };
+        let reached = |bot: &ServiceStatus| bot.beats[0].fresh_ms.is_some_and(|age| age >= silent_for);
+        rig.status_until("bot", before, reached).await;
+        other_build(&rig, &program, number);
+        done(&rig.cli(&["upgrade"]).await);
+    }
+    let opened = |what: &What| matches!(what, What::IncidentOpened { .. });
+    let took = |at: jiff::Timestamp| at.duration_since(hung).unsigned_abs();
+    let verdict = took(rig.first("bot", "incident", opened).await.at);
+    let restart = took(rig.first("bot", "kill", is_kill).await.at);
+    assert!(verdict >= DEADLINE - SLACK / 4 && verdict < DEADLINE + SLACK, "judged after {verdict:?}");
+    assert!(
+        restart >= DEADLINE * 2 - SLACK / 4 && restart < DEADLINE * 2 + SLACK,
+        "restarted after {restart:?}"
+    );
+    rig.first("bot", "recovery", is_recovery).await;
     rig.end().await;
 }
 

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::command::MemorySource;
 use crate::observation::{Beat, ProbeFault};
 use crate::plan::{BeatKind, BeatPlan};
 use crate::time::{Human, Mono};
@@ -37,6 +38,10 @@ pub(crate) struct Source {
     pub(crate) fault: Option<(ProbeFault, String)>,
     /// The strongest evidence against the program since the last fresh tick.
     strongest: Option<ProbeFault>,
+    /// An earlier life had heard nothing fresh of it since then: taken up with the first word that is no fresh tick.
+    silent_before: Option<Mono>,
+    /// The tick at which an earlier life saw it stand was heard again.
+    confirmed: bool,
 }
 
 /// What a source's silence is to be called once it is long enough.
@@ -77,6 +82,46 @@ impl Beats {
             source.fresh = 2;
         }
         self.last_fresh().is_some()
+    }
+
+    /// An earlier life has witnessed a silence of this source, which counts from `since`. One that is asked has to be heard first;
+    /// of one that speaks by itself the silence is all that can be heard.
+    pub(crate) fn take_up(&mut self, remembered: &MemorySource, since: Mono) {
+        let of_it = |(_, source): &(&BeatKind, &mut Source)| source.fingerprint == remembered.source;
+        let Some((kind, source)) = self.sources.iter_mut().find(of_it) else { return };
+        if !source.moves() {
+            return;
+        }
+        source.tick = remembered.tick;
+        source.strongest = remembered.strongest;
+        match kind {
+            BeatKind::Notify | BeatKind::Log => source.last_fresh = Some(since),
+            BeatKind::Http | BeatKind::Tcp | BeatKind::File | BeatKind::Exec => {
+                source.silent_before = Some(since)
+            }
+        }
+    }
+
+    /// All that used to move were heard to stand where an earlier life saw them stand.
+    pub(crate) fn stands_confirmed(&self) -> bool {
+        let mut moving = self.sources.values().filter(|source| source.moves()).peekable();
+        moving.peek().is_some() && moving.all(|source| source.confirmed)
+    }
+
+    /// The sources whose tick used to move and that are silent for at least so long.
+    pub(crate) fn silences(&self, age: impl Fn(Mono) -> Duration, least: Duration) -> Vec<MemorySource> {
+        let silent = self.sources.values().filter(|source| source.moves()).filter_map(|source| {
+            let age = age(source.silent_before.or(source.last_fresh)?);
+            let (tick, strongest) = (source.tick, source.strongest);
+            (age >= least).then_some(MemorySource { source: source.fingerprint, tick, strongest, age })
+        });
+        silent.collect()
+    }
+
+    /// The last fresh signs of those that used to move.
+    pub(crate) fn moving_since(&self) -> impl Iterator<Item = Mono> {
+        let moving = self.sources.values().filter(|source| source.moves());
+        moving.filter_map(|source| source.silent_before.or(source.last_fresh))
     }
 
     /// The sources whose tick was seen to move.
@@ -127,6 +172,7 @@ impl Beats {
         if beat.tick.is_some() {
             source.first_tick.get_or_insert(now);
         }
+        source.confirmed |= !fresh && source.silent_before.is_some() && beat.tick == source.tick;
         source.tick = beat.tick.or(source.tick);
         source.loop_lag_ms = beat.loop_lag_ms.or(source.loop_lag_ms);
         if fresh {
@@ -135,7 +181,9 @@ impl Beats {
             source.last_fresh = Some(now);
             source.fresh = source.fresh.saturating_add(1);
             source.strongest = None;
+            (source.silent_before, source.confirmed) = (None, false);
         }
+        source.go_on_being_silent();
         fresh
     }
 
@@ -153,6 +201,9 @@ impl Beats {
         let Some(source) = self.sources.get_mut(&kind) else { return };
         source.strongest = source.strongest.max(Some(fault));
         source.fault = Some((fault, detail));
+        if fault != ProbeFault::Prober {
+            source.go_on_being_silent();
+        }
     }
 
     /// Time in which Horus itself did not look is not held against the program.
@@ -161,6 +212,7 @@ impl Beats {
             source.last_fresh = source.last_fresh.map(|at| (at + late).min(now));
             source.last_heard = source.last_heard.map(|at| (at + late).min(now));
             source.first_tick = source.first_tick.map(|at| (at + late).min(now));
+            source.silent_before = source.silent_before.map(|at| (at + late).min(now));
         }
     }
 
@@ -236,6 +288,11 @@ impl Beats {
 }
 
 impl Source {
+    /// It was heard, and it was no fresh tick: what an earlier life has witnessed counts.
+    fn go_on_being_silent(&mut self) {
+        self.last_fresh = self.silent_before.take().or(self.last_fresh);
+    }
+
     /// A tick is compared with the one before; a beat without one has to have come twice.
     fn moves(&self) -> bool {
         self.fresh >= if self.tick.is_some() { 1 } else { 2 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
-use crate::ids::{Generation, IncidentId, ServiceName};
+use crate::ids::{Generation, IncidentId, ProcessId, ServiceName};
 use crate::notice::Notice;
-use crate::observation::CaptureStage;
+use crate::observation::{CaptureStage, ProbeFault};
 use crate::reason::Reason;
 
 /// One thing to be done.
@@ -191,6 +191,23 @@ pub struct Memory {
     /// A job: the last time of its calendar that was served or skipped.
     #[serde(default)]
     pub job_slot: Option<jiff::Timestamp>,
+    /// A silence, a standstill or a start that goes on, as far as it was witnessed. One that cannot be read is as none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "readable")]
+    pub silent: Option<MemorySilence>,
+}
+
+/// A part that cannot be read is left out, and the rest is kept.
+fn readable<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<MemorySilence>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Part {
+        Readable(Box<MemorySilence>),
+        Other(serde::de::IgnoredAny),
+    }
+    Ok(match Option::<Part>::deserialize(from)? {
+        Some(Part::Readable(silence)) => Some(*silence),
+        Some(Part::Other(_)) | None => None,
+    })
 }
 
 impl Memory {
@@ -202,6 +219,85 @@ impl Memory {
 
 /// The version that [`Memory`] is written with.
 pub const MEMORY_VERSION: u32 = 1;
+
+/// What was witnessed of the waits of one instance. Every age is time in which a Horus was there and heard nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemorySilence {
+    /// Whose: of another process it says nothing.
+    pub process: ProcessId,
+    /// Fingerprint of the limits that it was judged by: what was lawful under others is not held against it.
+    pub rules: u64,
+    /// Sources whose tick used to move and is missed, with the age of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<MemorySource>,
+    /// Declared work that was heard to stand still.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub work: Vec<MemoryWork>,
+    /// For how long its first fresh tick was waited for.
+    #[serde(
+        rename = "waited_ms",
+        with = "crate::time::millis::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub waited: Option<Duration>,
+    /// Why a restart that was due did not happen, as far as that was told: it is not told again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declined: Vec<String>,
+    /// Written at the end of a life that hands over: nothing was heard after it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub handed_over: bool,
+    /// When it was written. The engine has no clock of that kind: the shell fills it in, once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<BootTime>,
+}
+
+/// An instant by the clock of one boot, which nobody sets and which goes on while the machine sleeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootTime {
+    /// The kernel's id of the boot.
+    pub boot: String,
+    /// Since that boot began.
+    #[serde(rename = "since_ms", with = "crate::time::millis")]
+    pub since: Duration,
+}
+
+impl BootTime {
+    /// How long ago `earlier` was. `None` if it was another boot, or lies ahead.
+    pub fn since(&self, earlier: &Self) -> Option<Duration> {
+        (self.boot == earlier.boot).then(|| self.since.checked_sub(earlier.since)).flatten()
+    }
+}
+
+/// A source of beats that is silent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemorySource {
+    /// Its fingerprint.
+    pub source: u64,
+    /// Where its tick stands, if it carries one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tick: Option<u64>,
+    /// The strongest evidence against the program in this silence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strongest: Option<ProbeFault>,
+    /// For how long it was witnessed.
+    #[serde(rename = "age_ms", with = "crate::time::millis")]
+    pub age: Duration,
+}
+
+/// Declared work that stands still.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryWork {
+    /// Its counter.
+    pub counter: String,
+    /// Where that stands.
+    pub count: u64,
+    /// It had moved in this instance.
+    pub moved: bool,
+    /// For how long it was heard to stand.
+    #[serde(rename = "age_ms", with = "crate::time::millis")]
+    pub age: Duration,
+}
 
 /// A remembered hang that was acted on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

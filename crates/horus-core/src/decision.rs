@@ -247,6 +247,8 @@ pub enum Veto {
     Stopped,
     /// Horus's own prober is broken.
     ObserverVoid,
+    /// Horus itself has just begun: it has not heard for a whole deadline whether it is silent.
+    Unwitnessed,
     /// A person works on it by plan.
     Maintenance,
     /// A common cause is suspected, or the machine has just come back.
@@ -272,7 +274,7 @@ pub enum Instead {
 
 impl Veto {
     /// All vetoes, in the order of precedence.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Held,
         Self::Observed,
         Self::Halted,
@@ -280,6 +282,7 @@ impl Veto {
         Self::Declared,
         Self::Stopped,
         Self::ObserverVoid,
+        Self::Unwitnessed,
         Self::Maintenance,
         Self::CommonCause,
         Self::OneAtATime,
@@ -295,7 +298,12 @@ impl Veto {
             | Self::Maintenance
             | Self::CommonCause
             | Self::OneAtATime => Instead::Wait,
-            Self::Held | Self::Observed | Self::NeverMoved | Self::Stopped | Self::Demoted => Instead::Tell,
+            Self::Held
+            | Self::Observed
+            | Self::NeverMoved
+            | Self::Stopped
+            | Self::Unwitnessed
+            | Self::Demoted => Instead::Tell,
             Self::Halted | Self::Breaker => Instead::Ask,
         }
     }
@@ -310,6 +318,7 @@ impl Veto {
             Self::Declared => "declared",
             Self::Stopped => "stopped",
             Self::ObserverVoid => "observer-void",
+            Self::Unwitnessed => "unwitnessed",
             Self::Maintenance => "maintenance",
             Self::CommonCause => "common-cause",
             Self::OneAtATime => "one-at-a-time",
@@ -328,6 +337,7 @@ impl Veto {
             Self::Declared => "it said that it would take so long",
             Self::Stopped => "somebody has stopped or traced it: its silence proves nothing",
             Self::ObserverVoid => "Horus's own prober is broken: what it does not hear proves nothing",
+            Self::Unwitnessed => "Horus has just begun, and has not listened to it for a whole deadline yet",
             Self::Maintenance => "a person works on it, by plan",
             Self::CommonCause => "several turned red at once, or the machine has just come back",
             Self::OneAtATime => "after a common cause one is restarted at a time, and has to be proven first",

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::command::{Answer, Command, Memory, MemoryIncident};
+use crate::command::{Answer, Command, Memory, MemoryIncident, MemorySilence};
 use crate::event::{Outcome, What};
 use crate::guard::{LATENESS_MIN, SETTLE};
 use crate::ids::{Generation, MonitorName, ServiceName};
@@ -38,8 +38,10 @@ pub struct Remembered {
     pub service: ServiceName,
     /// What it remembered.
     pub memory: Memory,
-    /// How long ago that was written.
+    /// How long ago that was written, by the time of day.
     pub elapsed: Duration,
+    /// The same for [`Memory::silent`], by a clock that nobody sets. `None`: not known, as after a boot.
+    pub away: Option<Duration>,
 }
 
 /// The judge and everything that it knows.
@@ -167,7 +169,14 @@ impl Engine {
 
     /// What every service must not forget, at this instant: for a Horus that is about to become another program.
     pub fn memories(&self, now: Mono) -> Vec<(ServiceName, Memory)> {
-        self.services.values().map(|service| (service.name.clone(), service.memory(now))).collect()
+        let memories = self.services.values().map(|service| {
+            let mut memory = service.memory(now);
+            if let Some(silent) = service.witnessed(now, Duration::ZERO) {
+                memory.silent = Some(MemorySilence { handed_over: true, ..silent });
+            }
+            (service.name.clone(), memory)
+        });
+        memories.collect()
     }
 
     /// Identifiers of all open incidents.
@@ -306,7 +315,8 @@ impl Engine {
                 let memory = service.memory(now);
                 if self.remembered.len() < LEFT_KEPT_MAX {
                     self.floors.insert(name.clone(), service.highest());
-                    let item = Remembered { service: name.clone(), memory, elapsed: Duration::ZERO };
+                    let item =
+                        Remembered { service: name.clone(), memory, elapsed: Duration::ZERO, away: None };
                     self.remembered.insert(name.clone(), (item, Some(now)));
                 }
             }
@@ -330,8 +340,8 @@ impl Engine {
         if turn.shared.mode != plan.daemon.mode {
             turn.shared.mode = plan.daemon.mode;
             for service in self.services.values_mut() {
-                service.spell.declined.clear();
-                service.work_spell.declined.clear();
+                service.spell.may_decline_again();
+                service.work_spell.may_decline_again();
                 service.due = Some(turn.now);
             }
         }
@@ -379,7 +389,12 @@ impl Engine {
         (service.slow_percent, service.slow_target) = (self.slow_percent, self.slow_percent);
         if let Some((item, left_at)) = self.remembered.remove(&name) {
             let away = left_at.map_or(Duration::ZERO, |at| turn.now.since(at));
-            service.restore(turn.now, &item.memory, item.elapsed + away);
+            service.restore(
+                turn.now,
+                &item.memory,
+                item.elapsed + away,
+                item.away.map(|before| before + away),
+            );
         }
         if let Some(floor) = self.floors.remove(&name) {
             service.raise_generation(floor);

@@ -341,8 +341,8 @@ impl Engine {
                 self.own.close(turn, id, Outcome::CameBackAlone, "it may act again", None);
             }
             for service in self.services.values_mut() {
-                service.spell.declined.clear();
-                service.work_spell.declined.clear();
+                service.spell.may_decline_again();
+                service.work_spell.may_decline_again();
                 service.due = Some(now);
             }
         }

@@ -319,7 +319,7 @@ impl Service {
                 let Some(fault) = self.fault(turn.now, decision) else { return };
                 self.open_stuck(turn, &fault, false);
                 let declined = Declined::Table(decision.because);
-                if age >= fault.act && !self.spell.declined.contains(&declined) {
+                if age >= fault.act && !self.spell.has_declined(declined) {
                     let because = format!("A restart would be wrong: {}.", decision.because);
                     let what = format!("restart it, but {}", decision.because);
                     self.decline(turn, &fault, declined, what, because);

@@ -54,6 +54,7 @@ mod report;
 mod retune;
 mod sentence;
 mod service;
+mod silence;
 mod spell;
 pub mod stalls;
 pub mod status;

@@ -15,6 +15,7 @@ use crate::service::{
     Alive, Facts, Goal, LAUNCH_WAIT_MAX, LastDeath, PROCESS_ONLY_SETTLE, Phase, Running, Service, StopCause,
     UNDEAD_AFTER, Wanted, Why,
 };
+use crate::silence::RememberedInstance;
 use crate::spell::Spell;
 use crate::time::{Human, Mono};
 use crate::transition::Trigger;
@@ -176,7 +177,8 @@ impl Service {
             // What was wanted of this very run still is.
             Some(_) => self.note_unit_runs(turn),
         }
-        let (since, was_ready, moved) = remembered.unwrap_or((turn.now, false, Vec::new()));
+        let unknown = RememberedInstance { since: turn.now, ..RememberedInstance::default() };
+        let RememberedInstance { since, was_ready, moved, silent } = remembered.unwrap_or(unknown);
         self.launched_in_this_life = true;
         // What lives and was not stopped is wanted, whoever started it.
         if matches!(self.wanted, Wanted::Down(Why::NotAutostart | Why::NotDue)) {
@@ -197,6 +199,9 @@ impl Service {
             let done = format!("{} is running as {}", self.name, alive.process);
             self.answer(turn, Goal::Up, &Answer::Done(done));
         }
+        if let Some(silent) = silent {
+            self.take_up(turn.now, instance, silent);
+        }
         self.enforce_wish(turn);
     }
 
@@ -211,7 +216,8 @@ impl Service {
         self.declared = Declared::Ok;
         self.busy_until = None;
         self.extended_until = None;
-        self.judged_since = turn.now;
+        (self.judged_since, self.witnessed_since) = (turn.now, turn.now);
+        self.handed_over = false;
         self.declared_until = Mono::default();
         self.declared_from = None;
         self.declared_credit = Duration::ZERO;

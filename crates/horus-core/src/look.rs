@@ -230,7 +230,13 @@ impl Service {
         for until in [&mut self.busy_until, &mut self.extended_until].into_iter().flatten() {
             *until = *until + late;
         }
-        for since in [&mut self.judged_since, &mut self.declared_until, &mut self.start_looked_at] {
+        let marks = [
+            &mut self.judged_since,
+            &mut self.witnessed_since,
+            &mut self.declared_until,
+            &mut self.start_looked_at,
+        ];
+        for since in marks {
             *since = (*since + late).min(now);
         }
         self.idle_at = self.idle_at.map(|at| (at + late).min(now));
@@ -272,8 +278,8 @@ impl Service {
         if self.hold.as_ref().is_some_and(expired) {
             self.hold = None;
             self.dirty = true;
-            self.spell.declined.clear();
-            self.work_spell.declined.clear();
+            self.spell.may_decline_again();
+            self.work_spell.may_decline_again();
             self.record(turn, None, What::HoldEnded { how: "it expired".into() });
             self.launch_reason = Some(Reason::new(Rule::Held, "the hold expired"));
             self.react(turn, Trigger::Reconsider, Facts::None);
@@ -399,6 +405,8 @@ impl Service {
         due.extend(self.last_words.as_ref().map(|words| words.until));
         due.extend(self.job_due());
         due.extend(self.slow_until);
+        due.extend(self.next_step_at(now));
+        due.extend(self.heard_out_at(Track::Loop).filter(|at| *at > now && self.spell.opened));
         if self.incidents.find(IncidentKind::Recurrence).is_some() {
             due.extend(self.stalls.over_at());
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::command::{Command, MEMORY_VERSION, Memory, MemoryHang, MemoryHold};
 use crate::ledger::{ExitLedger, KillLedger};
 use crate::service::{Hold, LastHang, Phase, Service, Wanted, Why};
+use crate::silence::{RememberedInstance, RememberedSilence};
 use crate::stalls::Stalls;
 use crate::time::Mono;
 use crate::turn::Turn;
@@ -20,7 +21,9 @@ impl Service {
     pub(crate) fn remember_if_due(&mut self, turn: &mut Turn<'_>) {
         let stale = !self.plan.values.is_empty() && turn.now.since(self.remembered_at) >= REMEMBER_EVERY;
         // A message that was sent changes what the next life has to know.
-        if self.incidents.take_changed() || self.dirty || stale {
+        let steps = self.witnessed_steps(turn.now);
+        let grown = std::mem::replace(&mut self.witnessed_steps, steps) != steps;
+        if self.incidents.take_changed() || self.dirty || stale || grown {
             self.dirty = false;
             self.remembered_at = turn.now;
             let memory = Box::new(self.memory(turn.now));
@@ -33,13 +36,15 @@ impl Service {
         let (kills, breaker_open) = self.kills.remember(now);
         let wanted = self.before_removal.unwrap_or(self.wanted);
         // Before the keeper has answered, what an earlier life knew of the run is all that is known.
-        let (started, was_ready, moved) = match &self.remembered_instance {
-            Some((since, was_ready, moved)) if self.alive().is_none() => {
-                (Some(*since), *was_ready, moved.clone())
+        let (started, was_ready, moved, silent) = match &self.remembered_instance {
+            Some(before) if self.alive().is_none() => {
+                let silent = before.silent.as_ref().map(|silent| silent.record.clone());
+                (Some(before.since), before.was_ready, before.moved.clone(), silent)
             }
             _ => {
                 let ready = matches!(self.phase, Phase::Running(_) | Phase::Condemned { .. });
-                (self.alive().map(|alive| alive.since), ready, self.beats.moved())
+                let silent = self.witnessed(now, self.witness_from());
+                (self.alive().map(|alive| alive.since), ready, self.beats.moved(), silent)
             }
         };
         // One that a person or an edit has ended does not go on.
@@ -75,6 +80,7 @@ impl Service {
             job_started: self.job.started.map(|at| now.since(at)),
             job_running: began.map(|at| now.since(at)),
             job_slot: self.job.slot,
+            silent,
             hang: self.last_hang.as_ref().map(|hang| MemoryHang {
                 first_sign: now.since(hang.first_sign),
                 stuck_for: hang.stuck_for,
@@ -84,8 +90,9 @@ impl Service {
         }
     }
 
-    /// Takes up where an earlier life of Horus stopped. `elapsed`: since the memory was written.
-    pub(crate) fn restore(&mut self, now: Mono, memory: &Memory, elapsed: Duration) {
+    /// Takes up where an earlier life of Horus stopped. `elapsed`: since the memory was written, by the time of day; `away`: the same
+    /// by a clock that nobody sets, if that is known.
+    pub(crate) fn restore(&mut self, now: Mono, memory: &Memory, elapsed: Duration, away: Option<Duration>) {
         let written = now.before(elapsed);
         // A person's orders hold whatever version wrote them down.
         self.restore_orders(memory, written);
@@ -100,9 +107,13 @@ impl Service {
         self.overdue_starts = memory.overdue_starts;
         self.counters.restore(written, &memory.values);
         self.incidents.restore(&memory.incidents, written);
-        let instance =
-            memory.started.map(|age| (written.before(age), memory.was_ready, memory.moved.clone()));
-        self.remembered_instance = instance;
+        let silent = memory.silent.clone().map(|record| RememberedSilence { record, away, read_at: now });
+        self.remembered_instance = memory.started.map(|age| RememberedInstance {
+            since: written.before(age),
+            was_ready: memory.was_ready,
+            moved: memory.moved.clone(),
+            silent,
+        });
         self.remembered_start = memory.starting;
         self.foreign.stopped = memory.unit.as_ref().is_some_and(|unit| unit.stopped);
         self.stalls = Stalls::restore(&memory.stalls, written);

@@ -133,8 +133,8 @@ impl Service {
         self.kills.forgive();
         turn.shared.guard.end_trial(&self.name);
         turn.shared.record_changed = true;
-        self.spell.declined.clear();
-        self.work_spell.declined.clear();
+        self.spell.may_decline_again();
+        self.work_spell.may_decline_again();
         if matches!(self.wanted, Wanted::Down(Why::Halted | Why::Operator | Why::Completed)) {
             self.wanted = match self.plan.schedule {
                 Some(_) => Wanted::Down(Why::NotDue),

@@ -325,9 +325,7 @@ impl BeatPlan {
             Self::Tcp(beat) => format!("tcp {}", beat.address),
             Self::Exec(beat) => format!("exec {:?} {}", beat.command, beat.seq),
         };
-        // FNV-1a: stored, so it must not change with the compiler.
-        what.bytes()
-            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+        fingerprint(&what)
     }
 
     /// The word for this source in config, status and reasons.
@@ -341,6 +339,12 @@ impl BeatPlan {
             Self::Exec(_) => BeatKind::Exec,
         }
     }
+}
+
+/// FNV-1a: what is stored must not change with the compiler.
+pub(crate) fn fingerprint(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Which kind of beat source an observation came from.

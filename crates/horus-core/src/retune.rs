@@ -43,8 +43,8 @@ impl Service {
             self.spare(turn, "the plan it was judged by has changed");
         }
         if rules_changed || observe_changed {
-            self.spell.declined.clear();
-            self.work_spell.declined.clear();
+            self.spell.may_decline_again();
+            self.work_spell.may_decline_again();
         }
         if beats_changed {
             self.change_beats(turn);

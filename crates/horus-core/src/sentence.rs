@@ -49,7 +49,7 @@ impl Service {
         let Phase::Condemned { sentence, .. } = self.phase.clone() else { return };
         self.spare(turn, why);
         let declined = Declined::Veto(Veto::Stopped);
-        if self.spell_of(sentence.track).declined.contains(&declined) {
+        if self.spell_of(sentence.track).has_declined(declined) {
             return;
         }
         self.spell_of(sentence.track).declined.push(declined);

@@ -19,6 +19,7 @@ use crate::notice::{IncidentKind, Story};
 use crate::observation::{CaptureStage, Declared, Exit, Finding};
 use crate::plan::ServicePlan;
 use crate::reason::{Reason, Rule};
+use crate::silence::RememberedInstance;
 use crate::spell::{Spell, Track};
 use crate::stalls::Stalls;
 use crate::time::Mono;
@@ -305,8 +306,14 @@ pub(crate) struct Service {
     /// People who wait: ticket, for what, until when at most.
     pub(crate) tickets: Vec<(u64, Goal, Mono)>,
     pub(crate) verdict: Verdict,
-    /// From an earlier life of Horus: start of the instance, whether it had become ready, which sources moved.
-    pub(crate) remembered_instance: Option<(Mono, bool, Vec<u64>)>,
+    /// What an earlier life of Horus knew of the instance that lived.
+    pub(crate) remembered_instance: Option<RememberedInstance>,
+    /// This life of Horus has listened to the instance since then; time that is excused does not count.
+    pub(crate) witnessed_since: Mono,
+    /// The life before has handed it over, with everything that it had heard.
+    pub(crate) handed_over: bool,
+    /// The steps of the silence that was last written down.
+    pub(crate) witnessed_steps: u64,
     /// An earlier life of Horus had asked for a start and did not hear what became of it.
     pub(crate) remembered_start: bool,
     /// When it has to be looked at again without any input.
@@ -375,6 +382,9 @@ impl Service {
             tickets: Vec::new(),
             verdict: Verdict::Down,
             remembered_instance: None,
+            witnessed_since: now,
+            handed_over: false,
+            witnessed_steps: 0,
             remembered_start: false,
             due: Some(now),
             dirty: false,

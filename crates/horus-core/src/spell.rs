@@ -31,6 +31,8 @@ pub(crate) struct Spell {
     pub(crate) red: bool,
     /// The restart was due and did not happen, for these reasons: each is said once.
     pub(crate) declined: Vec<Declined>,
+    /// The same of an earlier life of Horus, in words.
+    pub(crate) declined_before: Vec<String>,
     /// A restart that was decided was dropped then.
     pub(crate) spared_at: Option<Mono>,
     pub(crate) findings: Vec<Seen>,
@@ -40,12 +42,36 @@ pub(crate) struct Spell {
     pub(crate) asked_again_at: Option<Mono>,
 }
 
+impl Spell {
+    /// Was this said already, by this life or an earlier one?
+    pub(crate) fn has_declined(&self, declined: Declined) -> bool {
+        self.declined.contains(&declined)
+            || self.declined_before.iter().any(|words| words == declined.words())
+    }
+
+    /// What forbade a restart has changed: it may be said again.
+    pub(crate) fn may_decline_again(&mut self) {
+        self.declined.clear();
+        self.declined_before.clear();
+    }
+}
+
 /// Why a restart was not begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Declined {
     /// The table asks for no restart.
     Table(&'static str),
     Veto(Veto),
+}
+
+impl Declined {
+    /// The same in words that can be kept.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Table(because) => because,
+            Self::Veto(veto) => veto.word(),
+        }
+    }
 }
 
 /// A capture that came back.

@@ -7,10 +7,11 @@
 //! *Work* (`progress.*`) is another matter: its standstill means that a part of the program hangs. Its ages belong to the
 //! instance, and they only grow while the counter is heard: a beat that does not come says nothing about work.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::command::MemoryValue;
+use crate::command::{MemoryValue, MemoryWork};
 use crate::observation::Beat;
 use crate::plan::{BeatKind, ExpectPlan, FunnelPlan, ProgressPlan, ServicePlan, ValuePlan};
 use crate::time::{Human, Mono};
@@ -30,6 +31,8 @@ pub(crate) struct Counters {
     values: BTreeMap<String, Value>,
     funnels: BTreeMap<String, Funnel>,
     work: BTreeMap<String, Work>,
+    /// Standstills that an earlier life has heard, since when: taken up when the counter is first heard to stand there still.
+    stood: Vec<(MemoryWork, Mono)>,
     /// Expectations that are not met, since when.
     missing: BTreeMap<String, Mono>,
 }
@@ -98,6 +101,22 @@ pub(crate) struct Missing {
     pub(crate) since: Duration,
 }
 
+impl Work {
+    /// Its counter is heard for the first time in this life: it stands where it stood, or has moved meanwhile.
+    fn go_on(&mut self, now: Mono, count: u64, stood: Option<&(MemoryWork, Mono)>) {
+        let Some((stood, since)) = stood else { return };
+        match count.cmp(&stood.count) {
+            Ordering::Equal => {
+                self.first = Some(*since);
+                self.moved = self.moved.or(stood.moved.then_some(*since));
+            }
+            Ordering::Greater => self.moved = Some(now),
+            // Counted from zero again: nothing is known of it.
+            Ordering::Less => {}
+        }
+    }
+}
+
 impl Counters {
     /// Follows what a plan names; keeps the ages of what stays.
     pub(crate) fn retune(&mut self, now: Mono, plan: &ServicePlan) {
@@ -137,6 +156,7 @@ impl Counters {
         self.gauges.clear();
         self.moved = None;
         self.work.values_mut().for_each(|work| *work = Work::default());
+        self.stood.clear();
         self.missing.clear();
     }
 
@@ -147,7 +167,8 @@ impl Counters {
                 *at = (*at + late).min(now);
             }
         }
-        for since in self.missing.values_mut() {
+        let stood = self.stood.iter_mut().map(|(_, since)| since);
+        for since in self.missing.values_mut().chain(stood) {
             *since = (*since + late).min(now);
         }
     }
@@ -221,14 +242,45 @@ impl Counters {
     ) {
         for (name, plan) in plans {
             let Some(work) = self.work.get_mut(name) else { continue };
-            if beat.progress.contains_key(&plan.counter) {
+            if let Some(count) = beat.progress.get(&plan.counter).copied() {
                 work.heard = Some(now);
                 work.first.get_or_insert(now);
+                work.go_on(now, count, self.stood.iter().find(|(stood, _)| stood.counter == plan.counter));
             }
             if grown.contains_key(plan.counter.as_str()) {
                 work.moved = Some(now);
             }
         }
+        self.stood.retain(|(stood, _)| !beat.progress.contains_key(&stood.counter));
+    }
+
+    /// An earlier life has heard this work stand since then.
+    pub(crate) fn take_up(&mut self, stood: MemoryWork, since: Mono) {
+        if self.stood.len() < COUNTERS_MAX {
+            self.stood.push((stood, since));
+        }
+    }
+
+    /// The ages of what was taken up.
+    pub(crate) fn longest_taken_up(&self, now: Mono) -> impl Iterator<Item = Duration> {
+        self.stood.iter().map(move |(_, since)| now.since(*since))
+    }
+
+    /// How each declared work stands, for as long as it was heard to: `since` is the earliest that counts.
+    pub(crate) fn standstills(
+        &self,
+        now: Mono,
+        since: Mono,
+        plans: &BTreeMap<String, ProgressPlan>,
+    ) -> Vec<MemoryWork> {
+        let stands = plans.iter().filter_map(|(name, plan)| {
+            let work = self.work.get(name)?;
+            let from = work.moved.or(work.first)?.max(since);
+            let count = self.last.values().find_map(|last| last.get(&plan.counter)).copied()?;
+            let (counter, moved) = (plan.counter.clone(), work.moved.is_some());
+            Some(MemoryWork { counter, count, moved, age: work.heard?.min(now).since(from) })
+        });
+        stands.collect()
     }
 
     /// The work that has stood still the longest beyond its limit: `since` is the earliest that counts.

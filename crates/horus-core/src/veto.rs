@@ -15,7 +15,7 @@ use crate::plan::{Mode, Severity};
 use crate::reason::Rule;
 use crate::service::{LAUNCH_WAIT_MAX, Service, UNDEAD_AFTER};
 use crate::spell::{Declined, Fault, Track};
-use crate::time::Mono;
+use crate::time::{Human, Mono};
 use crate::turn::Turn;
 
 /// So long (a deadline, within these) nobody who was spared is condemned again.
@@ -48,6 +48,13 @@ impl Service {
         }
         if let Some(fault) = turn.shared.canary.as_ref().filter(|_| self.is_asked_by_network()) {
             return Some((Veto::ObserverVoid, format!("Horus's own prober is broken: {fault}")));
+        }
+        if self.heard_out_at(track).is_some_and(|at| turn.now < at) {
+            let heard = Human(turn.now.since(self.witnessed_since));
+            return Some((
+                Veto::Unwitnessed,
+                format!("Horus has just begun, and listened to it for {heard} only"),
+            ));
         }
         if let Some(window) = turn.shared.maintenance.covers(self.name.as_str()) {
             return Some((Veto::Maintenance, format!("the maintenance window '{window}' is going on")));
@@ -84,7 +91,7 @@ impl Service {
     /// Something forbids the restart.
     pub(crate) fn heed(&mut self, turn: &mut Turn<'_>, veto: Veto, why: String, fault: &Fault) {
         let declined = Declined::Veto(veto);
-        if self.spell_of(fault.track).declined.contains(&declined) {
+        if self.spell_of(fault.track).has_declined(declined) {
             return;
         }
         let guard = &turn.shared.guard;
@@ -101,6 +108,10 @@ impl Service {
                 self.decline(turn, fault, declined, what, format!("It waits: {why}."));
             }
             (_, Instead::Wait) => {}
+            // A short wait: whoever was told of this fault knows enough.
+            (Veto::Unwitnessed, _) if self.was_told_of_it() => {
+                self.spell_of(fault.track).declined.push(declined)
+            }
             (Veto::NeverMoved, _) if fault.track == Track::Loop => {
                 self.spell_of(fault.track).declined.push(declined);
                 let text = format!(
@@ -118,6 +129,10 @@ impl Service {
                 self.decline(turn, fault, declined, what, format!("{because}."));
             }
         }
+    }
+
+    fn was_told_of_it(&self) -> bool {
+        self.incidents.find(IncidentKind::Stuck).is_some_and(|incident| incident.version > 0)
     }
 
     /// Nothing is to be signalled by a rule.

@@ -94,7 +94,7 @@ fn a_permanent_hang_of_whatever_form_leads_somewhere() {
 
 #[test]
 fn vetoes_are_in_their_order_and_each_does_something_else_instead() {
-    assert_eq!(Veto::ALL.len(), 12);
+    assert_eq!(Veto::ALL.len(), 13);
     assert!(Veto::ALL.windows(2).all(|pair| pair[0] < pair[1]));
     assert_eq!(Veto::ALL[0], Veto::Held, "a person's order comes first");
     assert_eq!(Veto::ALL.last(), Some(&Veto::Breaker));

@@ -16,6 +16,8 @@ mod fleet;
 mod jobs;
 #[path = "judge/proofs.rs"]
 mod proofs;
+#[path = "judge/silences.rs"]
+mod silences;
 #[path = "judge/trials.rs"]
 mod trials;
 #[path = "judge/work.rs"]
@@ -233,7 +235,7 @@ fn a_value_age_outlives_a_restart_of_horus_and_of_the_service() {
     rig.run(1800);
     let memory = rig.memories[&name("bot")].clone();
     let elapsed = 60 * SECOND;
-    let remembered = horus_core::Remembered { service: name("bot"), memory, elapsed };
+    let remembered = horus_core::Remembered { service: name("bot"), memory, elapsed, away: Some(elapsed) };
     let mut next = Rig::with_memory(&[("bot", plan, ticks)], vec![remembered]);
     next.run(1900);
     assert!(matches!(next.stories()[..], [Story::Valueless { .. }]), "{:?}", next.stories());
@@ -272,7 +274,12 @@ fn invariant_g5_a_held_service_is_neither_signalled_nor_started() {
     assert_eq!(rig.starts.len(), 1);
     // It survives a restart of Horus.
     let memory = rig.memories[&name("bot")].clone();
-    let remembered = horus_core::Remembered { service: name("bot"), memory, elapsed: 10 * SECOND };
+    let remembered = horus_core::Remembered {
+        service: name("bot"),
+        memory,
+        elapsed: 10 * SECOND,
+        away: Some(10 * SECOND),
+    };
     let mut next = Rig::with_memory(&[("bot", service(), ticks)], vec![remembered]);
     next.run(3600);
     assert!(next.starts.is_empty());

@@ -159,9 +159,13 @@ impl World {
                 }
             }
             Happens::Reborn => {
-                let remembered = std::mem::take(&mut self.memories)
-                    .into_iter()
-                    .map(|(service, memory)| Remembered { service, memory, elapsed: Duration::from_secs(1) });
+                let remembered =
+                    std::mem::take(&mut self.memories).into_iter().map(|(service, memory)| Remembered {
+                        service,
+                        memory,
+                        elapsed: Duration::from_secs(1),
+                        away: Some(Duration::from_secs(1)),
+                    });
                 self.engine = Engine::new(self.seed, 0, remembered.collect());
                 self.waiting.clear();
             }

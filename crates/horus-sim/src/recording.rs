@@ -78,6 +78,14 @@ pub struct RememberedService {
     /// How long ago it was written.
     #[serde(rename = "elapsed_ms", with = "horus_core::time::millis")]
     pub elapsed: Duration,
+    /// The same by a clock that nobody sets, if it was known.
+    #[serde(
+        rename = "away_ms",
+        with = "horus_core::time::millis::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub away: Option<Duration>,
 }
 
 impl Birth {
@@ -93,6 +101,7 @@ impl Birth {
             service: item.service.clone(),
             memory: item.memory.clone(),
             elapsed: item.elapsed,
+            away: item.away,
         });
         Engine::with_orphans(self.seed, self.incidents, remembered.collect(), self.orphans.clone())
     }

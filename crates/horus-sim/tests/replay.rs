@@ -95,7 +95,7 @@ impl Recorder {
         let (memory, written) = self.memory.clone().unwrap();
         self.now = self.now + 2 * SECOND;
         let elapsed = self.now.since(written);
-        let remembered = RememberedService { service: bot(), memory, elapsed };
+        let remembered = RememberedService { service: bot(), memory, elapsed, away: None };
         let born = Birth {
             incidents: self.incidents,
             remembered: vec![remembered],

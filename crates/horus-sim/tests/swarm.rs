@@ -187,6 +187,46 @@ fn answers_that_never_come_are_noticed() {
 }
 
 #[test]
+fn a_silence_that_is_not_written_down_is_noticed() {
+    fn forget(commands: &mut Vec<Command>, _: &Probe<'_>) {
+        for command in commands {
+            if let Command::Remember { memory, .. } = command {
+                memory.silent = None;
+            }
+        }
+    }
+    assert_noticed(forget, "invariant_g6_what_was_witnessed_is_written_down");
+}
+
+#[test]
+fn a_silence_that_begins_anew_with_each_life_of_horus_is_noticed() {
+    fn distrust(commands: &mut Vec<Command>, _: &Probe<'_>) {
+        for command in commands {
+            if let Command::Remember { memory, .. } = command
+                && let Some(silent) = &mut memory.silent
+            {
+                silent.rules = 0;
+            }
+        }
+    }
+    assert_noticed(distrust, "invariant_g4_verdict_within_its_bound");
+}
+
+#[test]
+fn a_silence_that_nobody_has_witnessed_is_noticed() {
+    fn exaggerate(commands: &mut Vec<Command>, _: &Probe<'_>) {
+        for command in commands {
+            if let Command::Remember { memory, .. } = command
+                && let Some(silent) = &mut memory.silent
+            {
+                silent.sources.iter_mut().for_each(|source| source.age *= 3);
+            }
+        }
+    }
+    assert_noticed(exaggerate, "invariant_g1_an_absence_of_horus_proves_nothing");
+}
+
+#[test]
 fn times_of_jobs_of_which_nothing_becomes_are_noticed() {
     fn forget(commands: &mut Vec<Command>, _: &Probe<'_>) {
         use horus_core::event::What;

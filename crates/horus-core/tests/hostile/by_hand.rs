@@ -42,7 +42,7 @@ impl ByHand {
 
     /// An earlier life wrote `memory`; not reconciled yet.
     pub(crate) fn with_memory(plan: ServicePlan, memory: Memory, elapsed: Duration) -> Self {
-        Self::with(plan, vec![Remembered { service: name("bot"), memory, elapsed }])
+        Self::with(plan, vec![Remembered { service: name("bot"), memory, elapsed, away: Some(elapsed) }])
     }
 
     fn with(service: ServicePlan, remembered: Vec<Remembered>) -> Self {

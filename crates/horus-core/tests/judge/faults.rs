@@ -21,7 +21,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Another life of Horus, a minute later, with what this one wrote down; the program was started anew.
 fn next_life(rig: &Rig, plan: ServicePlan, doing: Behaviour) -> Rig {
     let memory = rig.memories[&name("bot")].clone();
-    let remembered = Remembered { service: name("bot"), memory, elapsed: 60 * SECOND };
+    let remembered =
+        Remembered { service: name("bot"), memory, elapsed: 60 * SECOND, away: Some(60 * SECOND) };
     Rig::with_memory(&[("bot", plan, doing)], vec![remembered])
 }
 
@@ -329,7 +330,7 @@ fn who_was_on_trial_when_horus_ended_is_on_trial_when_it_is_back() {
         rig.run(if proven { 600 } else { 5 });
         let remembered = |(service, memory): (&_, &horus_core::command::Memory)| {
             let (service, memory) = (Clone::clone(service), memory.clone());
-            Remembered { service, memory, elapsed: SECOND }
+            Remembered { service, memory, elapsed: SECOND, away: Some(SECOND) }
         };
         let remembered = rig.memories.iter().map(remembered).collect();
         let mut next = Rig::adopting(&fleet(ticks, hangs_at_30), remembered);

@@ -285,7 +285,7 @@ fn an_open_breaker_is_no_trial_that_others_wait_for() {
     }
     let remembered = |(service, memory): (&_, &horus_core::command::Memory)| {
         let (service, memory) = (Clone::clone(service), memory.clone());
-        Remembered { service, memory, elapsed: SECOND }
+        Remembered { service, memory, elapsed: SECOND, away: Some(SECOND) }
     };
     let remembered = rig.memories.iter().map(remembered).collect();
     let mut next = Rig::adopting(&[("a", service(), ticks), ("b", service(), hangs_at_30)], remembered);
@@ -464,6 +464,7 @@ fn a_detector_gets_another_chance_when_its_mistakes_are_a_week_old() {
             service: name(text),
             memory: seven_wrong_days(kills),
             elapsed: SECOND,
+            away: Some(SECOND),
         });
         let mut rig = Rig::with_memory(&services, remembered.collect());
         rig.run(3600);

@@ -14,7 +14,8 @@ use crate::rig::{Behaviour, Doing, Rig, SECOND, name, service};
 /// The next life of Horus, so long after this one wrote something down. No process has lived on.
 fn next_life(rig: &Rig, plan: ServicePlan, doing: Behaviour, seconds: u32) -> Rig {
     let memory = rig.memories[&name("bot")].clone();
-    let remembered = Remembered { service: name("bot"), memory, elapsed: seconds * SECOND };
+    let remembered =
+        Remembered { service: name("bot"), memory, elapsed: seconds * SECOND, away: Some(seconds * SECOND) };
     Rig::with_memory(&[("bot", plan, doing)], vec![remembered])
 }
 
@@ -106,7 +107,12 @@ fn a_run_that_was_begun_and_never_asked_for_is_due_and_one_that_was_asked_for_ma
     // There was no keeper, so that nothing was asked for; or a failed run waited to be tried again.
     memory.started = None;
     let life = |memory: &horus_core::command::Memory| {
-        let remembered = Remembered { service: name("bot"), memory: memory.clone(), elapsed: 30 * SECOND };
+        let remembered = Remembered {
+            service: name("bot"),
+            memory: memory.clone(),
+            elapsed: 30 * SECOND,
+            away: Some(30 * SECOND),
+        };
         let mut next = Rig::with_memory(&[("bot", job(every(1), false), works)], vec![remembered]);
         next.run(10);
         (next.starts.len(), missed(&next))

@@ -17,7 +17,7 @@ use crate::rig::{Behaviour, Doing, Rig, SECOND, name, service};
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
-fn with_work() -> ServicePlan {
+pub(super) fn with_work() -> ServicePlan {
     let progress = BTreeMap::from([(
         "fills".to_owned(),
         ProgressPlan { counter: "filled".into(), stalled: 60 * SECOND },
@@ -362,7 +362,8 @@ fn times_that_passed_while_horus_was_away_are_told_and_made_up_for_once() {
     rig.run(3700);
     assert_eq!(rig.starts.len(), 1);
     let memory = rig.memories[&name("bot")].clone();
-    let remembered = horus_core::Remembered { service: name("bot"), memory, elapsed: 75 * HOUR };
+    let remembered =
+        horus_core::Remembered { service: name("bot"), memory, elapsed: 75 * HOUR, away: Some(75 * HOUR) };
     let mut next = Rig::with_memory(&[("bot", job(daily_at_six(), true), finishes)], vec![remembered]);
     next.step(Input::Wall("2026-11-25T09:01:40Z".parse().unwrap()));
     next.run(10);

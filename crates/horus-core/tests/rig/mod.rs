@@ -53,6 +53,7 @@ pub(crate) struct Rig {
     pub(crate) told: Vec<(Mono, Notice)>,
     pub(crate) answers: BTreeMap<u64, Answer>,
     pub(crate) memories: BTreeMap<ServiceName, Memory>,
+    written: BTreeMap<ServiceName, Mono>,
     pub(crate) signals: Vec<(Mono, String)>,
     pub(crate) starts: Vec<(Mono, String)>,
     /// What each service does, by the age of its instance in seconds.
@@ -135,6 +136,32 @@ impl Rig {
         rig
     }
 
+    /// Horus dies, and the next one finds everybody as it left them. `away`: for so long there is none.
+    pub(crate) fn next_life(&mut self, away: Duration) {
+        self.now = self.now + away;
+        let remembered = self.memories.iter().map(|(service, memory)| {
+            let elapsed = self.now.since(self.written[service]);
+            let (service, memory) = (service.clone(), memory.clone());
+            horus_core::Remembered { service, memory, elapsed, away: Some(elapsed) }
+        });
+        let opened = self.count(|what| matches!(what, What::IncidentOpened { .. }));
+        self.engine = Engine::new(7, opened as u64, remembered.collect());
+        self.step(Input::PlanChanged(Box::new(self.plan.clone())));
+        for (service, (instance, _)) in self.alive.clone() {
+            self.observe(&service, Observation::Adopted(instance));
+        }
+        self.step(Input::Reconciled);
+    }
+
+    /// The same, and the life before has said all that it knew.
+    pub(crate) fn hand_over(&mut self, away: Duration) {
+        for (service, memory) in self.engine.memories(self.now) {
+            self.written.insert(service.clone(), self.now);
+            self.memories.insert(service, memory);
+        }
+        self.next_life(away);
+    }
+
     fn begin(services: &[(&str, ServicePlan, Behaviour)], remembered: Vec<horus_core::Remembered>) -> Self {
         let mut plan = Plan::default();
         let mut behaviour = BTreeMap::new();
@@ -150,6 +177,7 @@ impl Rig {
             told: Vec::new(),
             answers: BTreeMap::new(),
             memories: BTreeMap::new(),
+            written: BTreeMap::new(),
             signals: Vec::new(),
             starts: Vec::new(),
             behaviour,
@@ -169,6 +197,11 @@ impl Rig {
         };
         rig.step(Input::PlanChanged(Box::new(plan)));
         rig
+    }
+
+    /// When this world began.
+    pub(crate) fn begun(&self) -> Mono {
+        Mono::from_origin(Mono::ORIGIN_BEFORE_START)
     }
 
     pub(crate) fn change_plan(&mut self, change: impl FnOnce(&mut Plan)) {
@@ -223,7 +256,10 @@ impl Rig {
             }
             Command::Record(event) => self.events.push((self.now, event.subject, event.what)),
             Command::Tell(notice) => self.told.push((self.now, *notice)),
-            Command::Remember { service, memory } => drop(self.memories.insert(service, *memory)),
+            Command::Remember { service, memory } => {
+                self.written.insert(service.clone(), self.now);
+                drop(self.memories.insert(service, *memory));
+            }
             Command::Confirm { incident } if self.confirms => {
                 self.step(Input::IncidentStored { incident, persisted: true })
             }

@@ -220,6 +220,9 @@ impl Witness {
         }
         let deadlines = if hang.how == Mishap::Helped { 2 } else { 1 };
         let bound = patience * deadlines + poll + SECOND;
+        // What an earlier life has witnessed counts when the first poll has been answered: half a deadline is time enough for it.
+        let found = seen.heard.adopted_at.unwrap_or_default();
+        let start = start.max(found.saturating_sub(patience / 2));
         // Polls before the hang may have been lost: then the last turn of the loop is heard of long after it.
         let start = start.max(seen.last_fresh.unwrap_or_default().saturating_sub(poll));
         // Limits that shrink in the middle of a silence stay in force for another deadline.
@@ -228,7 +231,7 @@ impl Witness {
     }
 
     /// The deadline in force: doubled for each unproven kill, as often as kills are allowed at all.
-    pub(super) fn patience(&self, scene: &Scene<'_>, place: usize) -> Nanos {
+    pub(crate) fn patience(&self, scene: &Scene<'_>, place: usize) -> Nanos {
         scene.plan_of(place).map_or(Nanos::MAX, |plan| self.stretched(scene, place, nanos(plan.deadline)))
     }
 

@@ -31,6 +31,7 @@ impl Witness {
                 self.invariant_g1_moving_work_is_never_signalled(scene, place, generation, reason);
             } else {
                 self.invariant_g1_life_is_never_signalled(scene, place, generation, reason);
+                self.invariant_g1_an_absence_of_horus_proves_nothing(scene, place);
             }
             self.invariant_g2_kills_are_bounded(scene, place);
             self.invariant_g3_one_at_a_time(scene, place);
@@ -66,7 +67,8 @@ impl Witness {
         let (now, subject) = (scene.now, Self::name(scene, place));
         let Some(plan) = scene.plan_of(place) else { return };
         let (deadline, seen) = (nanos(plan.deadline), &self.seen[place]);
-        let since_fresh = seen.last_fresh.map(|at| now.saturating_sub(at));
+        let fresh = seen.last_fresh.map(|fresh| seen.heard.fresh.unwrap_or(fresh));
+        let since_fresh = fresh.map(|at| now.saturating_sub(at));
         let heard = match since_fresh {
             None => Some("it never showed a fresh tick: its start is not done".to_owned()),
             Some(age) if age < deadline => Some(format!("a fresh tick was heard {} ago", human(age))),

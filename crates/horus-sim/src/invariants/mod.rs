@@ -14,6 +14,7 @@ mod duties;
 mod jobs;
 mod kills;
 mod life;
+pub(crate) mod lives;
 mod people;
 pub(crate) mod seen;
 mod telling;
@@ -277,6 +278,7 @@ impl Witness {
             if old != now_plan || mode {
                 seen.wishes += 1;
                 if is_judged_anew(old, now_plan) {
+                    seen.heard.rules_from = scene.now;
                     // Whoever is at fault already stays so since when it was.
                     (seen.onset, seen.judged_from) = (seen.onset.filter(|_| seen.at_fault), scene.now);
                 } else {
@@ -414,6 +416,9 @@ impl Witness {
             (seen.sentence, seen.signalled, seen.backoff) = (None, None, None);
             // The next Horus may carry out again what the last one had begun.
             seen.wishes_met = 0;
+            if seen.alive {
+                seen.heard.life_ends(now);
+            }
             seen.alive = false;
             (seen.red, seen.at_fault) = (false, false);
         }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use horus_core::command::MemorySilence;
 use horus_core::ids::{Generation, IncidentId};
 use horus_core::observation::{Beat, Declared};
 use horus_core::plan::{BeatKind, BeatPlan, ServicePlan};
 
+use super::lives::Heard;
 use super::work::WorkSeen;
 use crate::world::options::nanos;
 use crate::world::queue::Nanos;
@@ -81,6 +83,8 @@ pub(crate) struct Seen {
     pub(crate) onset: Option<Nanos>,
     /// Its declared work.
     pub(crate) work: WorkSeen,
+    /// What was heard of this run in all lives of Horus.
+    pub(crate) heard: Heard,
 }
 
 impl Seen {
@@ -107,6 +111,7 @@ impl Seen {
             by_work: false,
             onset: None,
             work: WorkSeen::default(),
+            heard: Heard::default(),
         };
         seen.listen(plan.map_or(&[], |plan| &plan.beats));
         seen
@@ -129,7 +134,12 @@ impl Seen {
     /// A process of this run is there.
     pub(crate) fn begin(&mut self, now: Nanos, generation: Generation, plan: Option<&ServicePlan>) {
         let (wishes, wishes_met) = (self.wishes, self.wishes_met);
+        let (heard, work, same) = (self.heard, self.work.of_earlier_lives(), self.generation == generation);
         *self = Self::new(plan);
+        if same {
+            (self.heard, self.work) = (heard, work);
+        }
+        (self.heard.rules_from, self.heard.from) = (heard.rules_from, now);
         (self.wishes, self.wishes_met) = (wishes, wishes_met);
         (self.generation, self.alive) = (generation, true);
         (self.judged_from, self.steady_from) = (now, now);
@@ -137,10 +147,32 @@ impl Seen {
 
     /// An earlier life of Horus had heard these sources move.
     pub(crate) fn remember(&mut self, now: Nanos, moved: &[u64]) {
+        self.heard.adopted_at = Some(now);
         for source in self.sources.iter_mut().filter(|source| moved.contains(&source.fingerprint)) {
             (source.fresh, source.last_fresh) = (2, Some(now));
             (self.ready, self.last_fresh) = (true, Some(now));
         }
+    }
+
+    /// Since when the whole of it counts as silent by such a record: `None` if one of those that used to move is not in it.
+    pub(crate) fn goes_on_from(&self, record: &MemorySilence, until: Nanos) -> Option<Nanos> {
+        let youngest = self.youngest(record);
+        (youngest > 0).then(|| until.saturating_sub(youngest))
+    }
+
+    /// The age of the youngest silence of those that used to move; 0 if one of them is not silent by that record.
+    pub(crate) fn youngest(&self, record: &MemorySilence) -> Nanos {
+        let moving = self.sources.iter().filter(|source| source.moves());
+        let ages = moving.map(|source| {
+            let kept = record.sources.iter().find(|kept| kept.source == source.fingerprint);
+            kept.map_or(0, |kept| nanos(kept.age))
+        });
+        ages.min().unwrap_or_default()
+    }
+
+    /// Any of its sources was seen to move.
+    pub(crate) fn ticks_or_beats_moved(&self) -> bool {
+        self.sources.iter().any(SourceSeen::moves)
     }
 
     /// A beat was delivered. True if it was a fresh sign of life.
@@ -192,6 +224,7 @@ impl Seen {
             self.steady_from = now;
         }
         (self.ready, self.last_fresh) = (true, Some(now));
+        self.heard.freshens(now);
         // A loop that turns says nothing about work.
         self.onset = self.onset.filter(|_| self.by_work);
     }
@@ -262,6 +295,7 @@ impl Seen {
     pub(crate) fn excuse(&mut self, now: Nanos, late: Nanos) {
         let moved = |at: Nanos| at.saturating_add(late).min(now);
         self.work.excuse(moved);
+        self.heard.excuse(moved);
         self.last_fresh = self.last_fresh.map(moved);
         for source in &mut self.sources {
             source.last_fresh = source.last_fresh.map(moved);

@@ -42,6 +42,11 @@ pub(crate) struct WorkSeen {
 }
 
 impl WorkSeen {
+    /// What the next life of Horus may know of the same run. Its standstill counts from when that hears it.
+    pub(super) fn of_earlier_lives(&self) -> Self {
+        Self { count: self.count, moved: self.moved, ..Self::default() }
+    }
+
     /// A beat was delivered.
     pub(crate) fn hear(&mut self, now: Nanos, beat: &Beat, work: &ProgressPlan) {
         if beat.declared == Some(Declared::Idle) {

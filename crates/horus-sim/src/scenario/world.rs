@@ -291,6 +291,7 @@ impl<'a> World<'a> {
             service: service.clone(),
             memory: memory.clone(),
             elapsed: self.now.since(*written),
+            away: Some(self.now.since(*written)),
         });
         let mut orphans: BTreeMap<String, Vec<MemoryIncident>> = BTreeMap::new();
         let monitored = |open: &&Open| self.plan.monitors.keys().any(|name| name.as_str() == open.subject);

@@ -8,13 +8,16 @@ use horus_core::calendar::Calendar;
 use horus_core::plan::{BeatPlan, MaintenancePlan, ProgressPlan, SchedulePlan, ServicePlan, When};
 
 use super::options::{Habits, Mishap, Options, nanos, share};
-use super::queue::{HOUR, MINUTE, Nanos, SECOND};
+use super::queue::{HOUR, MINUTE, MS, Nanos, SECOND};
 use super::random::Random;
 
 /// Tells the stream of jobs and windows from the others of a seed.
 const JOBS: u64 = 0x00A1_1E57_0B5E_55ED;
 /// That of declared work.
 const WORK: u64 = 0x3047_1E57_0B5E_55ED;
+
+/// That of the lives of Horus.
+const LIVES: u64 = 0x11FE_1E57_0B5E_55ED;
 
 /// The counter of declared work.
 pub(super) const WORK_COUNTER: &str = "cycles";
@@ -44,6 +47,18 @@ pub(super) fn add_to(options: &mut Options) {
     if random.chance(0.15) {
         add_work(&mut random, options);
     }
+    let mut random = Random::new(options.seed ^ LIVES);
+    if random.chance(0.12) {
+        add_short_lives(&mut random, options);
+    }
+}
+
+/// Horus dies again and again, about once per deadline of one of its services.
+fn add_short_lives(random: &mut Random, options: &mut Options) {
+    let deadlines: Vec<Nanos> = options.plan.services.values().map(|plan| nanos(plan.deadline)).collect();
+    let Some(deadline) = random.pick(&deadlines).copied() else { return };
+    options.rates.horus_dies = Some(random.between(deadline / 2, deadline * 2));
+    options.rates.horus_away = random.between(100 * MS, (deadline / 4).max(SECOND));
 }
 
 /// Some of the services have work that has to move.

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use horus_core::command::{Command, MEMORY_VERSION};
+use horus_core::command::{BootTime, Command, MEMORY_VERSION};
 use horus_core::event::What;
 use horus_core::ids::{Generation, ServiceName};
 use horus_core::observation::{CaptureStage, Finding, Input, Observation};
 use horus_core::time::Mono;
 
 use super::keeper::Believed;
+use super::options::nanos;
 use super::queue::{Event, MS, Nanos, SECOND};
 use super::store::Transaction;
 use super::{Probe, WAKES_MAX, World};
+use crate::invariants::lives::Written;
 use crate::recording::{Birth, RECORDING_VERSION, RememberedService};
 
 /// Inputs that wait while Horus gets no processor; what comes later is lost, as in a full channel.
@@ -129,7 +131,12 @@ impl World {
                     self.log.event(self.now, &event);
                 }
                 Command::Tell(_) => {}
-                Command::Remember { service, memory } => transaction.memories.push((service, *memory)),
+                Command::Remember { service, mut memory } => {
+                    if let Some(silent) = memory.silent.as_mut().filter(|silent| silent.written.is_none()) {
+                        silent.written = Some(self.boot_time());
+                    }
+                    transaction.memories.push((service, *memory));
+                }
                 Command::Confirm { incident } => transaction.confirms.push(incident),
                 action => actions.push(action),
             }
@@ -143,6 +150,12 @@ impl World {
         for action in actions {
             self.carry_out(action);
         }
+    }
+
+    /// The clock that nobody sets, and that goes on while the machine sleeps.
+    fn boot_time(&self) -> BootTime {
+        let since = Duration::from_nanos(self.now + self.witness.register.slept);
+        BootTime { boot: "this".into(), since }
     }
 
     fn carry_out(&mut self, action: Command) {
@@ -209,12 +222,13 @@ impl World {
             return;
         }
         self.end_life();
-        let away = self.random.magnitude(50 * MS, 120 * SECOND);
+        let away = self.random.magnitude(50 * MS, self.options.rates.horus_away.max(60 * MS));
         self.queue.push(self.now + away, Event::HorusComes);
     }
 
     pub(crate) fn end_life(&mut self) {
         self.log.happened(self.now, "horus", || "is killed".into());
+        self.look_at_what_is_written();
         self.engine = None;
         self.wake_at = None;
         self.inbox.clear();
@@ -233,6 +247,26 @@ impl World {
         self.store.book = committed;
     }
 
+    /// What the next Horus will know of the silences that go on.
+    fn look_at_what_is_written(&mut self) {
+        let trouble =
+            self.store.fails || self.now < self.store.failed_until || self.now < self.host.asleep_until;
+        if trouble || !self.keeper.is_attached() {
+            return;
+        }
+        for place in 0..self.places.len() {
+            let written = self.store.memories.get(&self.places[place].name);
+            let written = written.and_then(|kept| kept.memory.silent.clone());
+            let lag = self.options.rates.commit_after;
+            self.witness.invariant_g6_what_was_witnessed_is_written_down(
+                &scene!(self),
+                place,
+                written.as_ref(),
+                lag,
+            );
+        }
+    }
+
     /// The next Horus begins, from what the store has.
     pub(crate) fn horus_comes(&mut self) {
         if self.engine.is_some() {
@@ -244,10 +278,16 @@ impl World {
         self.log.happened(self.now, "horus", || format!("begins its life number {}", self.life));
         self.end_orphans(&birth);
         self.engine = Some(birth.engine());
+        let slept = self.witness.register.slept;
         let believed = |item: &RememberedService| {
             let memory = &item.memory;
             let moved = memory.was_ready.then(|| memory.moved.clone());
-            let believed = Believed { generation: memory.generation, moved };
+            let written = memory.silent.clone().map(|record| {
+                let at = nanos(record.written.as_ref().map_or(Duration::ZERO, |written| written.since));
+                let away = item.away.map(nanos);
+                Written { record, at: at.saturating_sub(slept), away }
+            });
+            let believed = Believed { generation: memory.generation, moved, written };
             memory.may_live().then(|| (item.service.clone(), believed))
         };
         self.keeper.unaccounted = birth.remembered.iter().filter_map(believed).collect();
@@ -272,7 +312,7 @@ impl World {
     }
 
     fn birth(&mut self) -> Birth {
-        let wall = self.host.wall(self.now);
+        let (wall, boot) = (self.host.wall(self.now), self.boot_time());
         for (service, kept) in &mut self.store.memories {
             if !self.plan.services.contains_key(service) {
                 // Its incidents end here, as those of everybody who is not in the plan.
@@ -283,6 +323,7 @@ impl World {
             service: service.clone(),
             memory: kept.memory.clone(),
             elapsed: Duration::from_nanos(u64::try_from(wall - kept.wall).unwrap_or_default()),
+            away: kept.memory.silent.as_ref().and_then(|silent| boot.since(silent.written.as_ref()?)),
         });
         Birth {
             version: RECORDING_VERSION,

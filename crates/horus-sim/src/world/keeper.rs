@@ -7,6 +7,7 @@ use horus_core::observation::{Exit, Input, Observation};
 
 use super::World;
 use super::queue::{Event, Happening, KeeperEvent, MS, Nanos, SECOND};
+use crate::invariants::lives::Written;
 use crate::programs::Process;
 
 /// With this code a child ends whose keeper died before it let it run.
@@ -92,6 +93,8 @@ impl Keeper {
 pub(crate) struct Believed {
     pub(super) generation: Generation,
     pub(super) moved: Option<Vec<u64>>,
+    /// What was written down of its silence.
+    pub(super) written: Option<Written>,
 }
 
 fn instance(process: &Process) -> Instance {
@@ -425,7 +428,7 @@ impl World {
                 let unborn = Instance { generation, process: ProcessId { pid, start_time } };
                 let found = self.places[place].process.as_ref().map_or(unborn, instance);
                 self.tell(Input::Service(name.clone(), Observation::Adopted(found)));
-                self.remember_moved(place, &name, generation);
+                self.remember_moved(place, &name, found);
             }
             SlotState::Ended { exit, serial } => {
                 let unaccounted = self.keeper.believes(&name, generation);
@@ -444,10 +447,15 @@ impl World {
     }
 
     /// What the disk said of the beats of an adopted run is known to Horus.
-    fn remember_moved(&mut self, place: usize, name: &ServiceName, generation: Generation) {
-        let known = self.keeper.unaccounted.get(name).filter(|believed| believed.generation == generation);
-        if let Some(moved) = known.and_then(|believed| believed.moved.as_ref()) {
-            self.witness.seen[place].remember(self.now, moved);
+    fn remember_moved(&mut self, place: usize, name: &ServiceName, found: Instance) {
+        let known = self.keeper.unaccounted.get(name);
+        let Some(known) = known.filter(|believed| believed.generation == found.generation) else { return };
+        let Some(moved) = &known.moved else { return };
+        let deadline = self.witness.patience(&super::scene!(self), place);
+        let seen = &mut self.witness.seen[place];
+        seen.remember(self.now, moved);
+        if let Some(written) = &known.written {
+            seen.goes_on(self.now, found.process.start_time, written, deadline);
         }
     }
 

@@ -133,6 +133,8 @@ pub struct Rates {
     pub reload: Option<Nanos>,
     /// Horus is killed.
     pub horus_dies: Option<Nanos>,
+    /// The next one begins within that.
+    pub horus_away: Nanos,
     /// The keeper dies.
     pub keeper_dies: Option<Nanos>,
     /// The link to the keeper breaks.
@@ -248,6 +250,7 @@ impl Rates {
             person: often(random, span),
             reload: often(random, span),
             horus_dies: often(random, span),
+            horus_away: 120 * SECOND,
             keeper_dies: often(random, span),
             link_breaks: often(random, span),
             disk_fails: often(random, span),

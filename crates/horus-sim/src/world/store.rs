@@ -35,6 +35,8 @@ pub(crate) struct Store {
     waiting: VecDeque<Transaction>,
     planned: bool,
     pub(crate) fails: bool,
+    /// It failed until then, or so.
+    pub(crate) failed_until: Nanos,
     pub(crate) memories: BTreeMap<ServiceName, Kept>,
     /// Incidents ever opened, as far as they are on disk.
     pub(crate) incidents: u64,
@@ -47,6 +49,7 @@ impl Store {
             waiting: VecDeque::new(),
             planned: false,
             fails: false,
+            failed_until: 0,
             memories: BTreeMap::new(),
             incidents: 0,
             book: Book::new(places),
@@ -144,6 +147,8 @@ impl World {
         if was == fails {
             return;
         }
+        // What it has not taken is taken soon.
+        self.store.failed_until = self.now + 10 * SECOND;
         self.log.happened(self.now, "disk", || {
             if fails { "takes no writes".into() } else { "takes writes".into() }
         });

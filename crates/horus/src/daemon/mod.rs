@@ -1,6 +1,7 @@
 //! The daemon: wires the rooms together and owns the engine. `run` reads as a table of contents.
 
 mod backend;
+mod boot_clock;
 mod config;
 mod dead_man;
 mod digest;

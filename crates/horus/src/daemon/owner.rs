@@ -41,7 +41,7 @@ use super::sinks::Sinks;
 use super::systemd::{Duties, Manager};
 use super::tree_limits::{self, TreeLimitsKnown};
 use super::watchman::Pulse;
-use super::{evidence, foreign, keeper_news, launch, test_hook};
+use super::{boot_clock, evidence, foreign, keeper_news, launch, test_hook};
 
 /// Inputs that are taken in one turn before anything else is looked at.
 pub(super) const INPUTS_PER_TURN: usize = 256;
@@ -287,7 +287,9 @@ impl Owner {
     /// Writes down what every service must not forget, and all that was heard.
     pub(super) fn remember_all(&mut self) {
         let now = self.now();
-        let (memories, digest) = (self.engine.memories(now), self.diary.finish(now));
+        let memories = self.engine.memories(now).into_iter();
+        let memories = memories.map(|(service, memory)| (service, boot_clock::stamp(memory))).collect();
+        let digest = self.diary.finish(now);
         self.store.commit(Transaction { at: Timestamp::now(), memories, digest, ..Transaction::default() });
     }
 
@@ -367,7 +369,9 @@ impl Owner {
                     transaction.events.push(*event);
                 }
                 Command::Tell(notice) => self.route(*notice, &mut transaction),
-                Command::Remember { service, memory } => transaction.memories.push((service, *memory)),
+                Command::Remember { service, memory } => {
+                    transaction.memories.push((service, boot_clock::stamp(*memory)));
+                }
                 Command::Confirm { incident } => transaction.confirm.push(incident),
                 action => actions.push(action),
             }

@@ -15,7 +15,7 @@ use horus_core::{Engine, Remembered};
 use horus_store::{Restored, Store, Transaction};
 use jiff::Timestamp;
 
-use super::last_words;
+use super::{boot_clock, last_words};
 
 /// The engine with what an earlier life remembered. Open incidents go on where their subject does; the others end here,
 /// and whoever was told of them is told of that. `beginning`: how this life begins, for the journal.
@@ -31,6 +31,7 @@ pub(super) fn wake_engine(
         service: memory.service.clone(),
         memory: memory.memory.clone(),
         elapsed: memory.age,
+        away: boot_clock::away(&memory.memory),
     });
     let mut remembered: Vec<Remembered> = remembered.collect();
     for item in remembered.iter_mut().filter(|item| !plan.services.contains_key(&item.service)) {
