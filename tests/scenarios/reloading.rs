@@ -1,6 +1,7 @@
 //! G12: bad configuration changes nothing that runs; a good one changes what differs, and nothing else.
 
 use horus_core::event::{DeathCause, What};
+use horus_sys::files::{Durability, write_atomic};
 use horus_sys::process::is_alive;
 use horus_sys::signal::Signal;
 
@@ -92,5 +93,98 @@ async fn invariant_g12_only_what_differs_is_changed() {
     assert_eq!(rig.process("one").await, first);
     assert!(is_alive(&first));
     assert_eq!(rig.sinks.first_lines(), Vec::<String>::new(), "what a person changed is no news");
+    rig.end().await;
+}
+
+fn is_planned(what: &What) -> bool {
+    matches!(what, What::Exited { cause: DeathCause::Planned, .. })
+}
+
+#[tokio::test]
+async fn a_rotated_secret_is_taken_from_its_file_and_restarts_whoever_has_it_and_nobody_else() {
+    let mut rig = rig().await;
+    let secrets = rig.room.path("bot.env");
+    let say = |value: &str| {
+        write_atomic(&secrets, format!("TOKEN={value}\n").as_bytes(), Durability::ThisBoot).unwrap()
+    };
+    say("first");
+    let keys = format!("{KEYS}env_file = \"{}\"\n", secrets.display());
+    let one = hanger(&rig, "one", &keys).replace("\"--talk\"", "\"--talk\",\"--say-variable\",\"TOKEN\"");
+    rig.run(&format!("{one}{}", hanger(&rig, "two", KEYS))).await;
+    let (first, other) = (rig.ready("one").await, rig.ready("two").await);
+
+    let last = rig.journal.last();
+    say("second");
+    let exit = rig.after(last, "one", "planned exit", is_planned).await;
+    assert_ne!(rig.ready_after(exit.seq, "one").await, first);
+    assert_eq!(rig.process("two").await, other);
+    let output = rig.output("one");
+    assert!(output.contains("TOKEN is first") && output.contains("TOKEN is second"), "{output}");
+
+    // Gone: that is a fault, which is told, and nobody is touched. And back.
+    let (last, before) = (rig.journal.last(), rig.process("one").await);
+    std::fs::remove_file(&secrets).unwrap();
+    let refused = |what: &What| matches!(what, What::Horus { text } if text.contains("nothing was changed"));
+    rig.after(last, "horus", "word about the file", refused).await;
+    assert!(!rig.client.health().await.unwrap().healthy);
+    say("second");
+    let healed = async {
+        while !rig.client.health().await.unwrap().healthy {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    assert!(tokio::time::timeout(horus_tests::FAILSAFE, healed).await.is_ok(), "the fault is not taken back");
+    assert_eq!((rig.process("one").await, rig.process("two").await), (before, other));
+    rig.end().await;
+}
+
+/// As an orchestrator puts a configuration into its place: the file is a link into a folder that is a link, and that one is
+/// exchanged. Between two of those the file is not there, then it is half of one.
+#[tokio::test]
+async fn a_file_behind_links_that_vanishes_or_is_half_written_is_followed_with_patience() {
+    let mut rig = rig().await;
+    let (one, two) = (hanger(&rig, "one", KEYS), hanger(&rig, "two", KEYS));
+    rig.run(&one).await;
+    let first = rig.ready("one").await;
+    rig.write(&format!("{one}{two}"));
+    let second_text = std::fs::read_to_string(rig.config()).unwrap();
+    rig.ready("two").await;
+
+    let (config, room) = (rig.config(), rig.room.path("v1"));
+    let put = |folder: &std::path::Path, text: &str| {
+        std::fs::create_dir_all(folder).unwrap();
+        write_atomic(&folder.join("watchdog.toml"), text.as_bytes(), Durability::ThisBoot).unwrap();
+    };
+    put(&room, &second_text);
+    let data = rig.room.path("..data");
+    std::os::unix::fs::symlink(&room, &data).unwrap();
+    // Gone for longer than two looks: nothing is stopped for that.
+    std::fs::remove_file(&config).unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    std::os::unix::fs::symlink(data.join("watchdog.toml"), &config).unwrap();
+
+    let last = rig.journal.last();
+    let next = rig.room.path("v2");
+    put(&next, &second_text.replace("deadline = \"2s\"", "deadline = \"7s\""));
+    let exchange = |to: &std::path::Path| {
+        let link = rig.room.path("..new");
+        std::os::unix::fs::symlink(to, &link).unwrap();
+        std::fs::rename(&link, &data).unwrap();
+    };
+    exchange(&next);
+    rig.after(last, "horus", "plan", is_loaded).await;
+    assert_eq!(rig.status("one").await.deadline_ms, 7_000);
+
+    let last = rig.journal.last();
+    let half = rig.room.path("v3");
+    put(&half, &second_text[..second_text.len() - 10]);
+    exchange(&half);
+    let refused = |what: &What| matches!(what, What::Horus { text } if text.contains("nothing was changed"));
+    rig.after(last, "horus", "word about the file", refused).await;
+    exchange(&room);
+    rig.after(last, "horus", "plan", is_loaded).await;
+    assert_eq!(rig.status("one").await.deadline_ms, 2_000);
+    assert_eq!(rig.process("one").await, first);
+    assert!(is_alive(&first));
     rig.end().await;
 }

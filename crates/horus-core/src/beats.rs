@@ -84,15 +84,17 @@ impl Beats {
         self.last_fresh().is_some()
     }
 
-    /// An earlier life has witnessed a silence of this source, which counts from `since`. One that is asked has to be heard first;
+    /// An earlier life has witnessed a silence of this source, which counts from `since`, if it counts at all. One that is asked has to be heard first;
     /// of one that speaks by itself the silence is all that can be heard.
-    pub(crate) fn take_up(&mut self, remembered: &MemorySource, since: Mono) {
+    pub(crate) fn take_up(&mut self, remembered: &MemorySource, since: Option<Mono>) {
         let of_it = |(_, source): &(&BeatKind, &mut Source)| source.fingerprint == remembered.source;
         let Some((kind, source)) = self.sources.iter_mut().find(of_it) else { return };
         if !source.moves() {
             return;
         }
+        // However long ago: a tick that stands where it stood is none.
         source.tick = remembered.tick;
+        let Some(since) = since else { return };
         source.strongest = remembered.strongest;
         match kind {
             BeatKind::Notify | BeatKind::Log => source.last_fresh = Some(since),

@@ -322,6 +322,9 @@ pub struct MemoryValue {
     /// How long ago it last increased (or, if it never did, was first watched).
     #[serde(rename = "age_ms", with = "crate::time::millis")]
     pub age: Duration,
+    /// It has increased while it was watched. Older records do not say.
+    #[serde(default)]
+    pub ever: bool,
 }
 
 /// A remembered hold.

@@ -277,7 +277,11 @@ impl Engine {
             }
             Change::Gathered => self.tell_common_cause(turn, &reason, &services),
             Change::OneAtATime => {
-                let text = format!("{reason}, still; one is restarted at a time");
+                let still = match services.len() {
+                    1 => "1 service still shows no life".to_owned(),
+                    count => format!("{count} services still show no life"),
+                };
+                let text = format!("{still}; one is restarted at a time");
                 let what = What::GuardClosed {
                     reason: Reason::new(Rule::CommonCause, text),
                     services: services.clone(),

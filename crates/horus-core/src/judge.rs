@@ -423,6 +423,10 @@ impl Service {
         self.spell_of(fault.track).opened = true;
         let (generation, severity) = (Some(self.generation), Severity::Warning);
         let id = self.incidents.open(turn, generation, IncidentKind::Stuck, "", severity, &fault.reason());
+        if self.incidents.find(IncidentKind::Stuck).is_some_and(|incident| incident.version == 0) {
+            // Nobody was told of this one: what an earlier life has told was about another.
+            self.spell_of(fault.track).declined_before.clear();
+        }
         for seen in self.spell.findings.clone() {
             let (stage, finding) = (seen.stage, seen.finding);
             self.record(turn, Some(id), What::EvidenceCaptured { stage, finding });

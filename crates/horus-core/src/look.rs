@@ -435,8 +435,6 @@ impl Service {
                 due.extend(spared.into_iter().flatten().filter(|at| *at > now));
                 due.extend(self.counters.next_bound(now, &self.plan.values));
                 due.extend(self.counters.next_missing(now, &self.plan.expects));
-                let stretched = |limit| self.stretched(limit);
-                due.extend(self.counters.next_stall(now, self.work_since(), &self.plan.progress, stretched));
                 if !self.plan.values.is_empty() {
                     due.push(self.remembered_at + REMEMBER_EVERY);
                 }

@@ -26,7 +26,7 @@ impl Service {
             Phase::Down | Phase::Waiting => Verdict::Down,
             Phase::Backoff { .. } => self.crashing().unwrap_or(Verdict::Down),
             Phase::Launching { .. } if self.blocked.is_some() => Verdict::Down,
-            Phase::Launching { .. } => Verdict::Starting,
+            Phase::Launching { .. } => self.crashing().unwrap_or(Verdict::Starting),
             Phase::Starting { .. } => self.crashing().unwrap_or(Verdict::Starting),
             Phase::Running(_) | Phase::Condemned { .. } => self.verdict_running(now).0,
             Phase::Stopping { .. } | Phase::Sweeping { .. } => Verdict::Stopping,
@@ -66,6 +66,7 @@ impl Service {
                 Reason::new(Rule::Exit, format!("next start in {left}; {why}"))
             }
             Phase::Launching { .. } if self.unit().is_some() => wanted("its manager is starting it".into()),
+            Phase::Launching { .. } if self.crashing().is_some() => self.crash_reason(now),
             Phase::Launching { .. } => wanted("the keeper is starting it".into()),
             Phase::Starting { alive, .. } => {
                 if self.crashing().is_some() {
@@ -278,10 +279,7 @@ impl Service {
             pid: alive.map(|alive| alive.process.pid),
             generation: self.generation.0,
             up_for_ms: alive.map(|alive| millis(now.since(alive.since))),
-            next_start_in_ms: match &self.phase {
-                Phase::Backoff { until } => Some(millis(until.since(now))),
-                _ => None,
-            },
+            next_start_in_ms: self.next_start().map(|at| millis(at.since(now))),
             deadline_ms: millis(self.limits().deadline),
             kills_unproven: self.kills.unproven(),
             kills_limit: self.plan.kills.limit,
@@ -292,6 +290,15 @@ impl Service {
             tree_limits: self.plan.tree.told().map(LimitStatus::unknown).collect(),
             said: self.said.clone(),
             incidents: self.incidents.ids(),
+        }
+    }
+
+    /// When it is started next, if that is known: after a delay, or at the next time of a job.
+    fn next_start(&self) -> Option<Mono> {
+        match &self.phase {
+            Phase::Backoff { until } => Some(*until),
+            Phase::Down if self.stays_down().is_some_and(|why| why.rule == Rule::Schedule) => self.job.next,
+            _ => None,
         }
     }
 

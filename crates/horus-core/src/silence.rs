@@ -185,7 +185,10 @@ impl Service {
         self.spell.declined_before.clone_from(&record.declined);
         self.work_spell.declined_before.clone_from(&record.declined);
         let away = away.map(|away| away + now.since(read_at));
-        let Some(away) = away.filter(|away| *away <= self.limits().deadline) else { return };
+        let Some(away) = away.filter(|away| *away <= self.limits().deadline) else {
+            record.sources.iter().for_each(|source| self.beats.take_up(source, None));
+            return;
+        };
         // As with lateness of its own: what is below a second is ordinary.
         let charged = if away < OWN_LATENESS_MIN { away } else { Duration::ZERO };
         let began = |age: Duration| now.before(age.saturating_add(charged));
@@ -196,7 +199,7 @@ impl Service {
             return;
         }
         for source in &record.sources {
-            self.beats.take_up(source, began(source.age));
+            self.beats.take_up(source, Some(began(source.age)));
         }
         for work in record.work {
             let since = began(work.age);

@@ -73,7 +73,7 @@ pub struct ServiceStatus {
     pub generation: u64,
     /// Age of the instance.
     pub up_for_ms: Option<u64>,
-    /// Until the next start, while one is delayed.
+    /// Until the next start, while one is delayed or a job waits for its time.
     pub next_start_in_ms: Option<u64>,
     /// The deadline in force (it doubles with each unproven kill).
     pub deadline_ms: u64,

@@ -140,14 +140,17 @@ impl Counters {
     pub(crate) fn restore(&mut self, now: Mono, remembered: &[MemoryValue]) {
         for memory in remembered {
             if let Some(value) = self.values.get_mut(&memory.name) {
-                *value = Value { since: now.before(memory.age), ever: true };
+                *value = Value { since: now.before(memory.age), ever: memory.ever };
             }
         }
     }
 
     pub(crate) fn remember(&self, now: Mono) -> Vec<MemoryValue> {
-        let values = self.values.iter();
-        values.map(|(name, value)| MemoryValue { name: name.clone(), age: now.since(value.since) }).collect()
+        let values = self.values.iter().map(|(name, value)| {
+            let (name, age) = (name.clone(), now.since(value.since));
+            MemoryValue { name, age, ever: value.ever }
+        });
+        values.collect()
     }
 
     /// A new instance counts from zero again. What was ahead in a funnel stays ahead.
@@ -308,23 +311,6 @@ impl Counters {
     pub(crate) fn work_moves(&self, counter: &str, plans: &BTreeMap<String, ProgressPlan>) -> bool {
         let named = plans.iter().find(|(_, plan)| plan.counter == counter);
         named.is_none_or(|(name, _)| self.work.get(name).is_some_and(|work| work.moved.is_some()))
-    }
-
-    /// When work that does not move will be past a limit, if it is heard until then.
-    pub(crate) fn next_stall(
-        &self,
-        now: Mono,
-        since: Mono,
-        plans: &BTreeMap<String, ProgressPlan>,
-        stretched: impl Fn(Duration) -> Duration,
-    ) -> Option<Mono> {
-        let ends = plans.iter().filter_map(|(name, plan)| {
-            let work = self.work.get(name)?;
-            let from = work.moved.or(work.first)?.max(since);
-            let limit = stretched(plan.stalled);
-            [from + limit, from + limit.saturating_mul(2)].into_iter().find(|at| *at > now)
-        });
-        ends.min()
     }
 
     /// Looks at what it has to work on. `since`: when it became ready.
@@ -493,6 +479,25 @@ mod tests {
 
     fn at(seconds: u64) -> Mono {
         Mono::from_origin(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn what_never_grew_is_not_said_to_have_grown_by_the_next_life() {
+        let value = ValuePlan { counter: "filled".into(), stale: Duration::from_secs(3600), dead: None };
+        let plan = ServicePlan { values: BTreeMap::from([("orders".to_owned(), value)]), ..plain() };
+        let words = |counters: &Counters, now| counters.axis(at(now), &plan.values).1;
+        let next = |counters: &Counters| {
+            let mut next = Counters::default();
+            next.retune(at(100), &plan);
+            next.restore(at(100), &counters.remember(at(100)));
+            next
+        };
+        let mut counters = Counters::default();
+        counters.retune(at(0), &plan);
+        counters.hear(at(10), &beat(&[("filled", 1)]), &plan);
+        assert_eq!(words(&next(&counters), 100), "orders watched for 1 min 40 s");
+        counters.hear(at(40), &beat(&[("filled", 2)]), &plan);
+        assert_eq!(words(&next(&counters), 100), "orders grew 1 min ago");
     }
 
     #[test]

@@ -6,10 +6,11 @@ use horus_core::event::What;
 use horus_core::notice::Story;
 use horus_core::observation::{Beat, Declared, Exit, Observation, OperatorRequest};
 use horus_core::plan::{BeatKind, ServicePlan};
+use horus_core::verdict::Verdict;
 
 use super::ticks;
 use super::work::{every, job, one};
-use crate::rig::{Rig, name, service};
+use crate::rig::{Doing, Rig, name, service};
 
 fn halts(rig: &mut Rig) {
     let (tick, declared) = (Some(u64::MAX), Some(Declared::Halted));
@@ -35,4 +36,17 @@ fn a_job_that_halted_on_purpose_is_not_started_at_its_next_time_however_well_it_
     rig.ask(OperatorRequest::Start(name("bot")));
     rig.run(60);
     assert_eq!(rig.starts.len(), 2);
+}
+
+#[test]
+fn a_crash_loop_keeps_its_verdict_from_start_to_start() {
+    let mut rig =
+        one(service(), |age| if age < 2 { Doing::Unreachable } else { Doing::Exits(Exit::Code(1)) });
+    rig.run(600);
+    let verdicts = rig.events.iter().filter_map(|(_, _, what)| match what {
+        What::Judged { to, .. } => Some(*to),
+        _ => None,
+    });
+    let looping: Vec<Verdict> = verdicts.skip_while(|verdict| *verdict != Verdict::CrashLooping).collect();
+    assert_eq!(looping, [Verdict::CrashLooping], "said once, and not taken back for each try");
 }

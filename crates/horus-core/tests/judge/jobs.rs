@@ -296,3 +296,13 @@ fn what_was_told_aloud_after_a_window_is_remembered_as_told() {
     rig.run(3600);
     assert!(!muted(&rig), "the next Horus would say it once more");
 }
+
+#[test]
+fn a_job_that_waits_says_when_it_is_started_next() {
+    let mut rig = one(job(daily_at_six(), false), finishes);
+    wall(&mut rig, "2026-11-22T05:59:00Z");
+    let next = |rig: &Rig| rig.engine.status(rig.now).services[0].next_start_in_ms;
+    assert_eq!(next(&rig), Some(60_000));
+    rig.ask(OperatorRequest::Stop(name("bot")));
+    assert_eq!(next(&rig), None, "whoever was stopped is not started");
+}

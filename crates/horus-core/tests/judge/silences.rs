@@ -251,3 +251,17 @@ fn a_healthy_program_has_nothing_written_down_of_its_gaps() {
     assert_eq!(silent.sources.len(), 1);
     assert!(silent.sources[0].age >= Duration::from_millis(7_500), "{silent:?}");
 }
+
+#[test]
+fn what_was_told_of_one_silence_keeps_nobody_from_being_told_of_the_next() {
+    let plan = ServicePlan { observe: true, ..with_work() };
+    let mut rig =
+        one(plan, |age| if age <= 300 || (425..=430).contains(&age) { Doing::Works } else { Doing::Ticks });
+    rig.run(421);
+    assert!(matches!(rig.stories()[..], [Story::StuckObserved { .. }]), "{:?}", rig.stories());
+    // The next life hears its work move, and that is the end of it.
+    rig.next_life(SECOND);
+    rig.run(200);
+    let told = rig.stories().into_iter().filter(|story| matches!(story, Story::StuckObserved { .. })).count();
+    assert_eq!(told, 2, "{:?}", rig.stories());
+}

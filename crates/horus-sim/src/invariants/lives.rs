@@ -10,6 +10,7 @@
 //! but for the last eighth of a limit and what the disk had not taken yet.
 
 use horus_core::command::MemorySilence;
+use horus_core::plan::BeatPlan;
 use horus_core::time::Human;
 use std::time::Duration;
 
@@ -77,12 +78,13 @@ impl Seen {
     /// It goes on from what an earlier life had written down, as far as that may be believed.
     pub(crate) fn goes_on(&mut self, now: Nanos, start_time: u64, written: &Written, deadline: Nanos) {
         self.heard.stale = self.heard.fresh.is_some_and(|fresh| fresh > written.at);
-        let away = written.away.map(|away| away.max(now.saturating_sub(written.at)));
-        let Some(away) = away.filter(|away| *away <= deadline) else { return };
         let same = written.record.process.start_time == start_time && self.heard.rules_from <= written.at;
         if !same || !self.ready {
             return;
         }
+        self.knows_ticks(&written.record);
+        let away = written.away.map(|away| away.max(now.saturating_sub(written.at)));
+        let Some(away) = away.filter(|away| *away <= deadline) else { return };
         let charged = if away < SECOND { away } else { 0 };
         let since = self.goes_on_from(&written.record, now.saturating_sub(charged));
         if let Some(since) = since {
@@ -132,7 +134,11 @@ impl Witness {
         }
         let limit = self.patience(scene, place);
         let age = scene.now.saturating_sub(seen.silent_since()).min(limit * 2);
-        let lost = limit / 8 + lag + 2 * SECOND;
+        // Before the first answer of a life nothing is known to be silent in it.
+        let poll = scene
+            .plan_of(place)
+            .map_or(0, |plan| plan.beats.iter().map(BeatPlan::every).max().map_or(0, nanos));
+        let lost = limit / 8 + poll + lag + 2 * SECOND;
         let record = written.map_or(0, |record| seen.youngest(record));
         if age > limit / 4 * 3 + lost && record + lost < age {
             let human = |nanos: Nanos| Human(Duration::from_nanos(nanos));

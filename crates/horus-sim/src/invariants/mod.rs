@@ -278,7 +278,7 @@ impl Witness {
             if old != now_plan || mode {
                 seen.wishes += 1;
                 if is_judged_anew(old, now_plan) {
-                    seen.heard.rules_from = scene.now;
+                    (seen.heard.rules_from, seen.held_from) = (scene.now, scene.now);
                     // Whoever is at fault already stays so since when it was.
                     (seen.onset, seen.judged_from) = (seen.onset.filter(|_| seen.at_fault), scene.now);
                 } else {

@@ -21,6 +21,8 @@ pub(crate) struct SourceSeen {
     kind: BeatKind,
     fingerprint: u64,
     tick: Option<u64>,
+    /// The last tick that was heard of it in any life of Horus.
+    known: Option<u64>,
     pub(crate) fresh: u32,
     last_fresh: Option<Nanos>,
 }
@@ -53,8 +55,10 @@ pub(crate) struct Seen {
     /// Horus knows of a living process.
     pub(crate) alive: bool,
     pub(crate) sources: Vec<SourceSeen>,
-    /// Silence counts from here at the earliest.
+    /// Silence counts from here at the earliest; no bound begins before it.
     pub(crate) judged_from: Nanos,
+    /// What stands still since before then is held against nobody. Limits that shrink do not move it.
+    pub(crate) held_from: Nanos,
     pub(crate) last_fresh: Option<Nanos>,
     /// Fresh without a gap over the deadline since then.
     pub(crate) steady_from: Nanos,
@@ -94,6 +98,7 @@ impl Seen {
             alive: false,
             sources: Vec::new(),
             judged_from: 0,
+            held_from: 0,
             last_fresh: None,
             steady_from: 0,
             busy_until: 0,
@@ -125,7 +130,14 @@ impl Seen {
             .map(|beat| {
                 let (kind, fingerprint) = (beat.kind(), beat.fingerprint());
                 let kept = old.iter().find(|source| source.fingerprint == fingerprint).cloned();
-                kept.unwrap_or(SourceSeen { kind, fingerprint, tick: None, fresh: 0, last_fresh: None })
+                kept.unwrap_or(SourceSeen {
+                    kind,
+                    fingerprint,
+                    tick: None,
+                    known: None,
+                    fresh: 0,
+                    last_fresh: None,
+                })
             })
             .collect();
         self.last_fresh = self.sources.iter().filter_map(|source| source.last_fresh).max();
@@ -134,15 +146,20 @@ impl Seen {
     /// A process of this run is there.
     pub(crate) fn begin(&mut self, now: Nanos, generation: Generation, plan: Option<&ServicePlan>) {
         let (wishes, wishes_met) = (self.wishes, self.wishes_met);
+        let known: Vec<_> = self.sources.iter().map(|source| (source.fingerprint, source.known)).collect();
         let (heard, work, same) = (self.heard, self.work.of_earlier_lives(), self.generation == generation);
         *self = Self::new(plan);
         if same {
             (self.heard, self.work) = (heard, work);
+            for source in &mut self.sources {
+                source.known =
+                    known.iter().find(|(of, _)| *of == source.fingerprint).and_then(|(_, tick)| *tick);
+            }
         }
         (self.heard.rules_from, self.heard.from) = (heard.rules_from, now);
         (self.wishes, self.wishes_met) = (wishes, wishes_met);
         (self.generation, self.alive) = (generation, true);
-        (self.judged_from, self.steady_from) = (now, now);
+        self.begin_anew(now);
     }
 
     /// An earlier life of Horus had heard these sources move.
@@ -151,6 +168,16 @@ impl Seen {
         for source in self.sources.iter_mut().filter(|source| moved.contains(&source.fingerprint)) {
             (source.fresh, source.last_fresh) = (2, Some(now));
             (self.ready, self.last_fresh) = (true, Some(now));
+        }
+    }
+
+    /// Where its ticks stood is known from such a record.
+    pub(crate) fn knows_ticks(&mut self, record: &MemorySilence) {
+        for kept in &record.sources {
+            let of_it = |source: &&mut SourceSeen| source.fingerprint == kept.source && source.moves();
+            if let Some(source) = self.sources.iter_mut().find(of_it) {
+                source.tick = kept.tick;
+            }
         }
     }
 
@@ -181,7 +208,7 @@ impl Seen {
             let paused = matches!(self.declared, Declared::Busy(_) | Declared::Idle);
             if paused && std::mem::discriminant(&self.declared) != std::mem::discriminant(&declared) {
                 // The next turn of its loop is yet to come.
-                self.judged_from = self.judged_from.max(now);
+                (self.judged_from, self.held_from) = (self.judged_from.max(now), self.held_from.max(now));
             }
             self.declared = declared;
             self.busy_until = match declared {
@@ -197,11 +224,17 @@ impl Seen {
             (Some(_), None) => source.fresh > 0,
             (Some(new), Some(old)) => new != old,
         };
+        // The first tick of a life counts for fresh where nothing was written down; it is one only if it has moved.
+        let moved = beat.tick.is_none() || beat.tick != source.known;
+        source.known = beat.tick.or(source.known);
         source.tick = beat.tick.or(source.tick);
         if fresh {
             source.fresh = source.fresh.saturating_add(1);
             source.last_fresh = Some(now);
             self.freshen(now, deadline);
+            if moved {
+                self.heard.freshens(now);
+            }
         }
         fresh
     }
@@ -216,6 +249,7 @@ impl Seen {
         if let Some(source) = self.sources.iter_mut().find(|source| source.kind == BeatKind::Notify) {
             source.last_fresh = Some(now);
             self.freshen(now, deadline);
+            self.heard.freshens(now);
         }
     }
 
@@ -224,7 +258,6 @@ impl Seen {
             self.steady_from = now;
         }
         (self.ready, self.last_fresh) = (true, Some(now));
-        self.heard.freshens(now);
         // A loop that turns says nothing about work.
         self.onset = self.onset.filter(|_| self.by_work);
     }
@@ -252,7 +285,7 @@ impl Seen {
 
     /// Since when that is missing for which it is judged to be at fault.
     pub(crate) fn faulty_since(&self) -> Nanos {
-        let work = self.work_stands_since().filter(|_| self.by_work);
+        let work = self.work_stands_from(self.held_from).filter(|_| self.by_work);
         work.unwrap_or_else(|| self.silent_since())
     }
 
@@ -288,7 +321,7 @@ impl Seen {
 
     /// What lies before proves nothing.
     pub(crate) fn begin_anew(&mut self, now: Nanos) {
-        (self.judged_from, self.steady_from) = (now, now);
+        (self.judged_from, self.steady_from, self.held_from) = (now, now, now);
     }
 
     /// Horus was late: what it did not look at counts for nobody.
@@ -300,7 +333,9 @@ impl Seen {
         for source in &mut self.sources {
             source.last_fresh = source.last_fresh.map(moved);
         }
-        (self.judged_from, self.steady_from) = (moved(self.judged_from), moved(self.steady_from));
+        for at in [&mut self.judged_from, &mut self.held_from, &mut self.steady_from] {
+            *at = moved(*at);
+        }
         for until in [&mut self.busy_until, &mut self.extended_until] {
             *until += if *until > 0 { late } else { 0 };
         }

@@ -70,10 +70,16 @@ impl WorkSeen {
 }
 
 impl Seen {
-    /// Since when its work stands, as far as anything can be held against it.
-    pub(crate) fn work_stands_since(&self) -> Option<Nanos> {
+    /// Since when its work stands, as far as a bound can begin with it.
+    fn work_stands_since(&self) -> Option<Nanos> {
+        // What an earlier life has witnessed of the loop says nothing about the work.
+        self.work_stands_from(self.judged_from.max(self.heard.adopted_at.unwrap_or_default()))
+    }
+
+    /// Since when its work stands, as far as anything can be held against it from an instant on.
+    pub(crate) fn work_stands_from(&self, earliest: Nanos) -> Option<Nanos> {
         let moved = self.work.moved.or(self.work.first)?;
-        Some(moved.max(self.judged_from).max(self.excused_until()).max(self.work.idle))
+        Some(moved.max(earliest).max(self.excused_until()).max(self.work.idle))
     }
 
     /// For how long its work was heard to stand.

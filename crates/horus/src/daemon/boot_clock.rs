@@ -31,8 +31,6 @@ pub(super) fn away(memory: &Memory) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-
     use horus_core::command::MemorySilence;
     use horus_core::ids::ProcessId;
 

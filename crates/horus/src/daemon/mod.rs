@@ -88,7 +88,9 @@ fn try_run(arguments: &RunArgs) -> Result<(), RunError> {
         None => executable::own_path().map_err(system("the path of this program is not known"))?,
     };
     signals::ignore_strays(arrival.is_some());
-    let config = config::load(&arguments.config).map_err(RunError::Config)?;
+    let (config, files) = config::load_noting(&arguments.config);
+    let config = config.map_err(RunError::Config)?;
+    reload::follow(files, true);
     let directories =
         Directories::take(&config.plan.daemon, arrival.as_ref().map(Arrival::locks).unwrap_or_default())?;
     last_words::keep_in(&directories.evidence);

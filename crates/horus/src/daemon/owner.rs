@@ -559,11 +559,21 @@ impl Owner {
     }
 
     /// Follows another plan. Unchanged services are not touched.
+    /// Whose secret is another one than it was.
+    fn other_secrets(&self, new: &Config) -> Vec<String> {
+        let known = new.secrets.iter().filter(|(sink, _)| self.secrets.contains_key(*sink));
+        let others = known.filter(|(sink, secret)| self.secrets.get(*sink) != Some(secret));
+        let mut others: Vec<String> = others.map(|(sink, _)| format!("sink {sink}")).collect();
+        if new.ping.is_some() && self.ping.is_some() && new.ping != self.ping {
+            others.push("daemon.ping".to_owned());
+        }
+        others
+    }
+
     fn apply(&mut self, config: Config, dry_run: bool) -> Applied {
-        let applied = Applied::between(&self.plan, &config.plan);
+        let applied = Applied::between(&self.plan, &config.plan, self.other_secrets(&config));
         self.config_fault = None;
-        let same_secrets = config.secrets == self.secrets && config.ping == self.ping;
-        if dry_run || (applied.is_nothing() && same_secrets) {
+        if dry_run || applied.is_nothing() {
             return applied;
         }
         // These take effect with the next start of Horus; until then everything stays where it is.

@@ -1,7 +1,9 @@
-//! Reloading: by request, by SIGHUP, and when the file changes. A bad file changes nothing.
+//! Reloading: by request, by SIGHUP, and when a file changes that the configuration is made of. A bad file changes nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use horus_api::{Problem, ReloadReport};
@@ -17,6 +19,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(700);
 
 /// One reload at a time: two may not apply in another order than they read.
 static RELOADING: Mutex<()> = Mutex::const_new(());
+
+/// The files that the configuration was last read from.
+static FOLLOWED: std::sync::Mutex<BTreeSet<PathBuf>> = std::sync::Mutex::new(BTreeSet::new());
+
+/// Follows these files from now on. Of a configuration with a fault perhaps not all were read.
+pub(super) fn follow(files: BTreeSet<PathBuf>, all: bool) {
+    let mut followed = FOLLOWED.lock().unwrap_or_else(PoisonError::into_inner);
+    if all {
+        *followed = files;
+    } else {
+        followed.extend(files);
+    }
+}
 
 /// Reads the file and follows it, or only says what would change.
 pub(super) async fn reload(
@@ -41,7 +56,12 @@ async fn read_and_apply(
     dry_run: bool,
 ) -> Result<ReloadReport, Problem> {
     let reading = path.clone();
-    let loaded = tokio::task::spawn_blocking(move || config::load(&reading)).await;
+    let loaded = tokio::task::spawn_blocking(move || {
+        let (config, files) = config::load_noting(&reading);
+        follow(files, config.is_ok());
+        config
+    });
+    let loaded = loaded.await;
     let config = match loaded {
         Ok(Ok(config)) => config,
         Ok(Err(faults)) => {
@@ -75,33 +95,46 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-async fn stamp(path: PathBuf) -> Option<Stamp> {
-    let reading = tokio::task::spawn_blocking(move || {
-        test_hook::place("thread");
-        std::fs::metadata(path).ok()
-    });
-    let found = reading.await.ok().flatten()?;
+/// All files that the configuration is made of, and how they are. `None`: it is not there.
+type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let found = std::fs::metadata(path).ok()?;
     Some(Stamp { inode: found.ino(), length: found.len(), changed: (found.ctime(), found.ctime_nsec()) })
 }
 
-/// Reloads whenever the file has changed and then been quiet for a moment.
+/// How the followed files are. `None`: nobody could look.
+async fn look(path: PathBuf) -> Option<Stamps> {
+    let reading = tokio::task::spawn_blocking(move || {
+        test_hook::place("thread");
+        let mut files = FOLLOWED.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        files.insert(path);
+        files.into_iter().map(|path| (path.clone(), stamp(&path))).collect()
+    });
+    reading.await.ok()
+}
+
+/// Reloads whenever a file that the configuration is made of has changed and then all have been quiet for a moment: the file
+/// itself, and the `env_file`s and `url_file`s that it names.
 ///
-/// The file is looked at, not watched by the kernel: a watch is on the whole folder (editors rename), and a folder in
-/// which a service writes its own files would wake Horus with every one of its writes.
+/// They are looked at, not watched by the kernel: docs/design/007-following-files.md.
 pub(super) async fn follow_file(path: PathBuf, calls: mpsc::Sender<Call>) {
-    let mut taken = stamp(path.clone()).await;
-    let mut seen = taken;
+    let mut taken = look(path.clone()).await.unwrap_or_default();
+    let mut seen = taken.clone();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         test_hook::place("task");
-        let now = stamp(path.clone()).await;
+        let Some(now) = look(path.clone()).await else { continue };
         let quiet = now == seen;
         seen = now;
-        // A file that is gone for a moment is an editor at work, not an order to stop everything.
-        if !quiet || now.is_none() || now == taken {
+        // A file that is gone for a moment is an editor at work, not an order to stop everything. One that is followed since the
+        // last reading counts as changed: it may have been, since it was read.
+        let is_there = seen.get(&path).is_some_and(Option::is_some);
+        let changed = seen.iter().any(|(file, stamp)| taken.get(file).is_none_or(|before| before != stamp));
+        if !quiet || !is_there || !changed {
             continue;
         }
-        taken = now;
+        taken = seen.clone();
         if reload(path.clone(), &calls, false).await.is_err() {
             return;
         }

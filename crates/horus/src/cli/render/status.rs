@@ -184,7 +184,8 @@ fn reasons(service: &ServiceStatus, width: usize) -> String {
         line(&format!("held for {}, {left}: {}", brief(hold.for_ms), hold.reason));
     }
     // The engine's own sentence usually says it.
-    if let Some(next) = service.next_start_in_ms.filter(|_| !service.because.contains("next start")) {
+    let says_it = ["next start", "next in"].iter().any(|words| service.because.contains(words));
+    if let Some(next) = service.next_start_in_ms.filter(|_| !says_it) {
         line(&format!("next start in {}", brief(next)));
     }
     if !service.incidents.is_empty() {
