@@ -215,6 +215,10 @@ impl Seen {
                 Declared::Busy(left) => self.granted(now, left),
                 Declared::Ok | Declared::Idle | Declared::Halted => 0,
             };
+            if declared != Declared::Ok && !self.at_fault {
+                // What it declares is no silence: whatever is held against it begins later.
+                self.onset = None;
+            }
         }
         let Some(source) = self.sources.iter_mut().find(|source| source.kind == beat.source) else {
             return false;

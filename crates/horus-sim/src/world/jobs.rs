@@ -65,6 +65,10 @@ impl World {
     /// Another Horus has begun: what is due so often is due so often from now on, at the latest.
     pub(super) fn await_regular_times(&mut self) {
         for place in 0..self.places.len() {
+            if !self.plan.services.contains_key(&self.places[place].name) {
+                // It is counted again when something becomes of it.
+                continue;
+            }
             self.witness.begins_to_count(place, self.now);
             self.await_next_times();
         }
