@@ -146,7 +146,7 @@ fn is_stuck(what: &What) -> bool {
 async fn invariant_g4_a_hang_is_judged_although_no_horus_lives_for_a_deadline() {
     const DEADLINE: Duration = Duration::from_secs(4);
     let mut rig = rig().await;
-    let config = hanger(&rig, "bot", "deadline = \"4s\"\nkills = { prove = \"5s\" }\n");
+    let config = hanger(&rig, "bot", "deadline = \"4s\"\nkills = { prove = \"10s\" }\n");
     rig.run(&config).await;
     let child = rig.ready("bot").await;
     struck(&rig, "bot", "hang").await;

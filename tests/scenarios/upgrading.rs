@@ -197,7 +197,7 @@ async fn an_upgrade_in_the_middle_of_a_silence_delays_no_verdict_and_no_restart(
     // Poll, own lateness, and what the evidence takes on a busy machine.
     const SLACK: Duration = Duration::from_secs(4);
     let (mut rig, _trouble) = rig().await;
-    let config = hanger(&rig, "bot", "deadline = \"4s\"\nkills = { prove = \"5s\" }\n");
+    let config = hanger(&rig, "bot", "deadline = \"4s\"\nkills = { prove = \"10s\" }\n");
     rig.run(&config).await;
     rig.ready("bot").await;
     let program = rig.room.path("horus");

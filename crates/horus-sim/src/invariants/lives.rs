@@ -83,6 +83,7 @@ impl Seen {
             return;
         }
         self.knows_ticks(&written.record);
+        self.work.remembered = written.record.work.iter().any(|work| work.moved);
         let away = written.away.map(|away| away.max(now.saturating_sub(written.at)));
         let Some(away) = away.filter(|away| *away <= deadline) else { return };
         let charged = if away < SECOND { away } else { 0 };

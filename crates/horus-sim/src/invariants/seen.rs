@@ -312,7 +312,7 @@ impl Seen {
             && self.at_fault
             && !halted
             && if self.by_work {
-                self.work.moved.is_some()
+                self.work.moved.is_some() || self.work.remembered
             } else {
                 self.sources.iter().any(SourceSeen::moves)
             }

@@ -34,6 +34,10 @@ pub(crate) struct WorkSeen {
     count: Option<u64>,
     first: Option<Nanos>,
     pub(crate) moved: Option<Nanos>,
+    /// The same, in whatever life of Horus.
+    ever: Option<Nanos>,
+    /// An earlier life has written down that it had moved.
+    pub(super) remembered: bool,
     pub(crate) heard: Option<Nanos>,
     /// It was last heard that it has nothing to do.
     idle: Nanos,
@@ -44,7 +48,7 @@ pub(crate) struct WorkSeen {
 impl WorkSeen {
     /// What the next life of Horus may know of the same run. Its standstill counts from when that hears it.
     pub(super) fn of_earlier_lives(&self) -> Self {
-        Self { count: self.count, moved: self.moved, ..Self::default() }
+        Self { count: self.count, ever: self.ever, ..Self::default() }
     }
 
     /// A beat was delivered.
@@ -54,7 +58,7 @@ impl WorkSeen {
         }
         let Some(count) = beat.progress.get(&work.counter).copied() else { return };
         if self.count.is_some_and(|before| count > before) {
-            self.moved = Some(now);
+            (self.moved, self.ever) = (Some(now), Some(now));
         }
         self.first.get_or_insert(now);
         (self.count, self.heard) = (Some(count), Some(now));
@@ -62,7 +66,7 @@ impl WorkSeen {
 
     /// Horus was late: what it did not look at counts for nobody.
     pub(crate) fn excuse(&mut self, moved: impl Fn(Nanos) -> Nanos) {
-        for at in [&mut self.first, &mut self.moved, &mut self.heard, &mut self.overdue] {
+        for at in [&mut self.first, &mut self.moved, &mut self.ever, &mut self.heard, &mut self.overdue] {
             *at = at.map(&moved);
         }
         self.idle = moved(self.idle);
@@ -78,7 +82,8 @@ impl Seen {
 
     /// Since when its work stands, as far as anything can be held against it from an instant on.
     pub(crate) fn work_stands_from(&self, earliest: Nanos) -> Option<Nanos> {
-        let moved = self.work.moved.or(self.work.first)?;
+        // What moved in an earlier life stands from when this one has heard it.
+        let moved = self.work.moved.max(self.work.first)?;
         Some(moved.max(earliest).max(self.excused_until()).max(self.work.idle))
     }
 
@@ -171,7 +176,7 @@ impl Witness {
         let declared = scene.plan_of(place).and_then(|plan| plan.progress.values().next());
         let truth = scene.places[place].process.as_ref().filter(|process| process.generation == generation);
         let moves = truth.and_then(|process| process.work_moves_since());
-        let fault = match (declared, seen.work.moved) {
+        let fault = match (declared, seen.work.ever) {
             (None, _) => Some("no work of it is declared".to_owned()),
             (Some(_), None) => Some("its work was never heard to move in this run".to_owned()),
             (Some(_), Some(_)) if seen.declared == Declared::Halted => {

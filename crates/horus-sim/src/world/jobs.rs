@@ -65,10 +65,6 @@ impl World {
     /// Another Horus has begun: what is due so often is due so often from now on, at the latest.
     pub(super) fn await_regular_times(&mut self) {
         for place in 0..self.places.len() {
-            if !self.plan.services.contains_key(&self.places[place].name) {
-                // It is counted again when something becomes of it.
-                continue;
-            }
             self.witness.begins_to_count(place, self.now);
             self.await_next_times();
         }
@@ -77,8 +73,12 @@ impl World {
     /// The next time of a job that is due so often counts from what became of the last one.
     pub(super) fn await_next_times(&mut self) {
         let Some((place, from)) = self.witness.counted_from.take() else { return };
-        let plan = self.plan.services.get(&self.places[place].name).and_then(|plan| plan.schedule.as_ref());
-        if let Some(When::Every(every)) = plan.map(|schedule| &schedule.when) {
+        let Some(plan) = self.plan.services.get(&self.places[place].name) else {
+            // Another life of Horus knows only when it was last started: when it comes back is counted from what becomes of it.
+            self.places[place].calendar += 1;
+            return;
+        };
+        if let Some(When::Every(every)) = plan.schedule.as_ref().map(|schedule| &schedule.when) {
             let truth = &mut self.places[place];
             truth.calendar += 1;
             let event = Event::Due { service: place, calendar: truth.calendar };
