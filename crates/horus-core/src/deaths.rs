@@ -180,13 +180,7 @@ impl Service {
                 self.incidents.tell(turn, incident.id, Severity::Warning, false, false, story);
             }
         }
-        let open = |incident: &&crate::incidents::Incident| !incident.needs_you && !incident.answered;
-        let stuck = self.incidents.find(IncidentKind::Stuck).filter(open);
-        if let Some(id) = stuck.map(|incident| incident.id).filter(|_| !healed) {
-            // A hang that another restart has ended: a person's, or one of its own.
-            let how = "it was restarted, and beats again";
-            self.incidents.close(turn, id, Outcome::EndedByOperator, how, None);
-        }
+        self.end_stuck_unhealed(turn, healed);
         // A job has not come back by being started again: it has to finish.
         let is_job = self.plan.schedule.is_some();
         let ended = self.incidents.find(IncidentKind::Exit).filter(|incident| !incident.answered && !is_job);
@@ -200,6 +194,25 @@ impl Service {
             self.incidents.tell(turn, id, Severity::Info, false, false, story);
         }
         self.dirty = true;
+    }
+
+    /// A hang that no kill has ended: another restart did, or it ended while no Horus was there.
+    fn end_stuck_unhealed(&mut self, turn: &mut Turn<'_>, healed: bool) {
+        // That its loop turns does not end a standstill of its work.
+        let goes_on = self.spell.opened || self.work_spell.opened || self.stalled(turn.now).is_some();
+        let Some(incident) = self.incidents.find(IncidentKind::Stuck) else { return };
+        if healed || goes_on || incident.needs_you || incident.answered {
+            return;
+        }
+        let id = incident.id;
+        if self.adopted {
+            let story = Story::CameBack { away_for: turn.now.since(incident.opened) };
+            let story = (incident.version > 0).then_some(story);
+            self.incidents.close(turn, id, Outcome::CameBackAlone, "it came back by itself", story);
+        } else {
+            let how = "it was restarted, and beats again";
+            self.incidents.close(turn, id, Outcome::EndedByOperator, how, None);
+        }
     }
 
     /// Is there anything that proof would end?

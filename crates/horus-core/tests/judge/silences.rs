@@ -263,5 +263,5 @@ fn what_was_told_of_one_silence_keeps_nobody_from_being_told_of_the_next() {
     rig.next_life(SECOND);
     rig.run(200);
     let told = rig.stories().into_iter().filter(|story| matches!(story, Story::StuckObserved { .. })).count();
-    assert!(told >= 2, "{:?}", rig.stories());
+    assert_eq!(told, 2, "{:?}", rig.stories());
 }
