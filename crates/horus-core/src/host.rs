@@ -360,30 +360,34 @@ impl Service {
     fn feel_pressure(&mut self, now: Mono, percent: u32) {
         self.slow_target = percent;
         let silent = self.age(now).is_some_and(|age| age >= self.plan.deadline / 2);
-        let longest = self.plan.progress.values().map(|work| work.stalled).max();
-        let silent = silent || longest.is_some();
         if percent >= self.slow_percent {
             self.slow_percent = percent;
-            self.slow_until = None;
-        } else if silent && !self.slow_kept {
+            self.slow_since = None;
+        } else if (silent || !self.plan.progress.is_empty()) && !self.slow_kept {
             self.slow_kept = true;
-            self.slow_until = Some(now + self.plan.deadline.max(longest.unwrap_or_default()));
-        } else if self.slow_until.is_none() {
+            self.slow_since = Some(now);
+        } else if self.slow_since.is_none() {
             self.slow_percent = percent;
         }
+    }
+
+    /// Until then the longer limits stay in force, by the plan of this moment.
+    pub(crate) fn slow_until(&self) -> Option<Mono> {
+        let longest = self.plan.progress.values().map(|work| work.stalled).max().unwrap_or_default();
+        self.slow_since.map(|since| since + self.plan.deadline.max(longest))
     }
 
     /// It has shown life: the next silence may be granted the same.
     pub(crate) fn end_slow_grace(&mut self) {
         self.slow_kept = false;
-        if self.slow_until.take().is_some() {
+        if self.slow_since.take().is_some() {
             self.slow_percent = self.slow_target;
         }
     }
 
     pub(crate) fn end_slowness(&mut self, now: Mono) {
-        if self.slow_until.is_some_and(|until| until <= now) {
-            self.slow_until = None;
+        if self.slow_until().is_some_and(|until| until <= now) {
+            self.slow_since = None;
             self.slow_percent = self.slow_target;
         }
     }

@@ -404,7 +404,7 @@ impl Service {
         due.extend(self.tickets.iter().map(|(_, _, until)| *until));
         due.extend(self.last_words.as_ref().map(|words| words.until));
         due.extend(self.job_due());
-        due.extend(self.slow_until);
+        due.extend(self.slow_until());
         due.extend(self.next_step_at(now));
         due.extend(self.heard_out_at(Track::Loop).filter(|at| *at > now && self.spell.opened));
         if self.incidents.find(IncidentKind::Recurrence).is_some() {

@@ -245,9 +245,9 @@ pub(crate) struct Service {
     pub(crate) work_spell: Spell,
     /// Limits are stretched to so many per cent, because the whole machine is short of something.
     pub(crate) slow_percent: u32,
-    /// What the machine's pressure asks for; longer limits stay in force until then.
+    /// What the machine's pressure asks for; the longer limits of before stay in force for a while from then.
     pub(crate) slow_target: u32,
-    pub(crate) slow_until: Option<Mono>,
+    pub(crate) slow_since: Option<Mono>,
     /// That was granted once since the last fresh tick.
     pub(crate) slow_kept: bool,
     /// It was taken over from an earlier life of Horus.
@@ -346,7 +346,7 @@ impl Service {
             work_spell: Spell::default(),
             slow_percent: 100,
             slow_target: 100,
-            slow_until: None,
+            slow_since: None,
             slow_kept: false,
             adopted: false,
             idle_at: None,
