@@ -115,7 +115,7 @@ fn a_recording_lives_again_with_the_same_commands() {
 
 /// Breaks the engine in one way and asks which guarantee notices, over some seeds.
 fn broken(shim: Shim) -> BTreeSet<&'static str> {
-    let runs = (1..=40).map(|seed| Run { shim: Some(shim), ..Run::of(seed, Length::Short) }.live());
+    let runs = (1..=100).map(|seed| Run { shim: Some(shim), ..Run::of(seed, Length::Short) }.live());
     runs.filter_map(|outcome| outcome.violation).map(|violation| violation.invariant).collect()
 }
 

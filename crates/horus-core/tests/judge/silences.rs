@@ -27,7 +27,8 @@ fn verdict(rig: &Rig) -> Verdict {
 
 /// Seconds after the last tick at which it was signalled.
 fn signalled_after(rig: &Rig, last_tick: u64) -> u64 {
-    let (at, _) = rig.signals.first().expect("it is signalled");
+    assert!(!rig.signals.is_empty(), "it is signalled");
+    let (at, _) = &rig.signals[0];
     at.since(rig.begun()).as_secs() - last_tick
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Guard {
 struct Trial {
     /// When the silence began that it was restarted for.
     onset: Nanos,
+    /// The last sign that any life of Horus heard before that.
+    heard: Nanos,
     /// As many as the guard's share were red when it was restarted.
     common: bool,
     /// Without any outcome it has failed by then.
@@ -108,7 +110,9 @@ impl Witness {
         let seen = &self.seen[place];
         let onset = seen.onset.unwrap_or_else(|| seen.faulty_since());
         let until = scene.now + self.least_term(scene, place);
-        self.guard.trials.insert(place, Trial { onset, common, until });
+        // What earlier lives have witnessed of it may have been believed, all of it or some.
+        let heard = seen.heard.fresh.map_or(onset, |fresh| fresh.min(onset));
+        self.guard.trials.insert(place, Trial { onset, heard, common, until });
     }
 
     /// Are as many as the guard's share red? And whom this restart has to wait for then, in words.
@@ -122,7 +126,9 @@ impl Witness {
         let onset = |seen: &Seen| seen.onset.unwrap_or_else(|| seen.faulty_since());
         let newest = red.iter().map(|other| onset(&self.seen[*other])).max().unwrap_or_default();
         self.guard.trials.retain(|other, trial| *other != place && trial.until > now);
-        let near = |trial: &Trial| newest.abs_diff(trial.onset) <= TRICKLE;
+        let near = |trial: &Trial| {
+            newest.abs_diff(trial.onset) <= TRICKLE && newest.abs_diff(trial.heard) <= TRICKLE
+        };
         let restarted = self.guard.trials.iter().filter(|(other, trial)| near(trial) && !red.contains(other));
         let count = red.len() + restarted.count();
         let common = count >= (watched * 3).div_ceil(10).max(2);
