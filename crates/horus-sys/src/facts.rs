@@ -81,6 +81,17 @@ pub struct ProcessFacts {
     pub tracer: Fact<Option<i32>>,
 }
 
+/// One resource limit of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitFacts {
+    /// Its name, as the kernel writes it: `Max open files`.
+    pub name: String,
+    /// What applies; `None`: no limit.
+    pub soft: Option<u64>,
+    /// What the soft one may be raised to; `None`: no limit.
+    pub hard: Option<u64>,
+}
+
 /// How much of the last ten seconds somebody (`some`) or everybody (`full`) waited for a resource, in percent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Pressure {
@@ -123,6 +134,11 @@ pub fn process(pid: i32) -> Fact<ProcessFacts> {
     Fact::from(crate::os::facts::process(pid))
 }
 
+/// The resource limits of a process. Linux; missing elsewhere.
+pub fn limits(pid: i32) -> Fact<Vec<LimitFacts>> {
+    Fact::from(crate::os::facts::limits(pid))
+}
+
 /// How hard the host is pressed. Linux with PSI; missing elsewhere.
 pub fn pressure() -> HostPressure {
     crate::os::facts::pressure()
@@ -163,6 +179,10 @@ mod tests {
         assert!(facts.resident_bytes.known().unwrap() > 100_000);
         assert!(facts.open_files.known().unwrap() > 2);
         assert!(!facts.command_line.known().unwrap().is_empty());
+        let limits = limits(me).known().unwrap();
+        let open_files = limits.iter().find(|limit| limit.name == "Max open files").unwrap();
+        let own = crate::limits::get(crate::limits::Resource::OpenFiles).unwrap();
+        assert_eq!(open_files.soft, Some(own.soft));
         assert!(load().known().unwrap().averages[0] >= 0.0);
     }
 

@@ -8,7 +8,7 @@
 //!   clock  process  signal  reap  subreaper     who lives, who died, how to reach them
 //!   launch  spawn  cgroup  user  limits         how a child is made, and what it may have
 //!   poll  pipe  peer  lock  files               what a single-threaded loop needs
-//!   facts  redact  disk                         what the kernel says about a process, or about a disk, right now
+//!   facts  memory  redact  disk                 what the kernel says about a process, or about a disk, right now
 //!   notify  self_stack                          how Horus itself is watched
 //!        \_____________ os ______________/
 //!               linux.rs | macos.rs             one private name, two systems
@@ -32,6 +32,7 @@ pub mod files;
 pub mod launch;
 pub mod limits;
 pub mod lock;
+pub mod memory;
 pub mod notify;
 pub mod passed;
 pub mod peer;

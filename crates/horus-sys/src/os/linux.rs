@@ -16,6 +16,8 @@ use std::time::Duration;
 
 #[path = "linux/facts.rs"]
 pub(crate) mod facts;
+#[path = "linux/memory.rs"]
+pub(crate) mod memory;
 #[path = "linux/peer.rs"]
 mod peer;
 #[path = "linux/sockets.rs"]

@@ -18,6 +18,8 @@ use std::time::Duration;
 
 #[path = "macos/facts.rs"]
 pub(crate) mod facts;
+#[path = "macos/memory.rs"]
+pub(crate) mod memory;
 
 /// Largest argument area that the kernel hands out, in bytes.
 const MAX_ARGUMENTS: usize = 1 << 20;

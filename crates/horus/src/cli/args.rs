@@ -90,6 +90,8 @@ pub(crate) enum Verb {
     Uninstall(UninstallArgs),
     /// Look whether this machine has what Horus needs
     Doctor(DoctorArgs),
+    /// Say where a process stands: threads, Python stacks, asyncio tasks, native stacks. Nothing is stopped
+    Capture(CaptureArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Write the manual pages into a folder. For whoever makes packages
@@ -390,6 +392,20 @@ pub(crate) struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `horus capture`
+#[derive(Debug, Args)]
+pub(crate) struct CaptureArgs {
+    /// The process
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: i32,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show all threads, also those that wait beside the main one
+    #[arg(long)]
+    pub(crate) threads: bool,
 }
 
 /// Whose service is meant.

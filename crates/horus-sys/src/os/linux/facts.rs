@@ -2,7 +2,8 @@
 
 use crate::fact::{Fact, Missing};
 use crate::facts::{
-    HostPressure, MAX_COMMAND_LINE, MAX_THREADS, Pressure, ProcessFacts, SocketFacts, SystemCall, ThreadFacts,
+    HostPressure, LimitFacts, MAX_COMMAND_LINE, MAX_THREADS, Pressure, ProcessFacts, SocketFacts, SystemCall,
+    ThreadFacts,
 };
 use crate::redact;
 use std::fs;
@@ -146,6 +147,18 @@ fn command_line(pid: i32) -> io::Result<Vec<String>> {
 
 pub(crate) fn sockets(pid: i32) -> io::Result<Vec<SocketFacts>> {
     super::sockets::of(pid)
+}
+
+/// `Max open files            1024                 524288               files`: names have spaces, columns have widths.
+pub(crate) fn limits(pid: i32) -> io::Result<Vec<LimitFacts>> {
+    const NAME_WIDTH: usize = 26;
+    let text = read_text(&format!("/proc/{pid}/limits"))?;
+    let limit = |line: &str| {
+        let (name, rest) = line.split_at_checked(NAME_WIDTH)?;
+        let mut values = rest.split_ascii_whitespace().map(|value| value.parse::<u64>().ok());
+        Some(LimitFacts { name: name.trim_end().to_owned(), soft: values.next()?, hard: values.next()? })
+    };
+    Ok(text.lines().skip(1).filter_map(limit).collect())
 }
 
 pub(crate) fn pressure() -> HostPressure {

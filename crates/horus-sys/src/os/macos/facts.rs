@@ -1,7 +1,7 @@
 //! Facts from libproc. Threads and sockets of other processes need task ports or private calls: they are missing here.
 
 use crate::fact::{Fact, Missing};
-use crate::facts::{HostPressure, ProcessFacts, SocketFacts, ThreadFacts};
+use crate::facts::{HostPressure, LimitFacts, ProcessFacts, SocketFacts, ThreadFacts};
 use crate::redact;
 use std::io;
 
@@ -50,6 +50,10 @@ fn command_line(pid: i32) -> io::Result<Vec<String>> {
     }
     path.truncate(usize::try_from(length).unwrap_or(0));
     Ok(redact::command_line(&[String::from_utf8_lossy(&path)]))
+}
+
+pub(crate) fn limits(_pid: i32) -> io::Result<Vec<LimitFacts>> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 pub(crate) fn pressure() -> HostPressure {

@@ -1,6 +1,7 @@
 //! What each verb does. One module per kind: asking for something, showing something, looking after Horus itself.
 
 mod ask;
+mod capture;
 mod care;
 mod doctor;
 mod install;
@@ -39,6 +40,7 @@ pub(crate) fn dispatch(line: CommandLine, output: &Output) -> Result<Invocation,
         Verb::Tune(args) => tune::tune(&place, &args, output).map(Invocation::Over),
         Verb::Selftest(args) => in_runtime(selftest::selftest(&place, &args, output)).map(Invocation::Over),
         Verb::Doctor(args) => doctor::doctor(&place, &args, output).map(Invocation::Over),
+        Verb::Capture(args) => capture::capture(&args, output).map(Invocation::Over),
         Verb::Completions(args) => care::completions(&args, output).map(Invocation::Over),
         Verb::Install(args) => install::install(&place, &args, output).map(Invocation::Over),
         Verb::Uninstall(args) => install::uninstall(&args, output).map(Invocation::Over),
@@ -92,6 +94,7 @@ async fn over_the_socket(place: &Place, verb: Verb, output: &Output) -> Result<E
         | Verb::Manual(_)
         | Verb::StopPost(_)
         | Verb::Doctor(_)
+        | Verb::Capture(_)
         | Verb::Completions(_) => {
             Err(Fault::new(ExitStatus::Bug, "this verb needs no daemon", "please report this"))
         }

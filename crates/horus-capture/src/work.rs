@@ -1,0 +1,140 @@
+//! A capture, part by part, within the wall limit: what is not there in time is missing, and the rest is said.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use horus_sys::clock::monotonic;
+use horus_sys::fact::{Fact, Missing};
+use horus_sys::process::identify;
+use jiff::Timestamp;
+
+use crate::document::{Document, NativeThread, Python, SCHEMA};
+use crate::kernel::{self, Kernel};
+use crate::limits::CAPTURE_WALL;
+use crate::{native, phrase, python};
+
+enum Part {
+    Kernel(Box<Kernel>),
+    Python(Option<Python>, Vec<String>),
+    Native(Vec<NativeThread>, Vec<String>),
+}
+
+/// Looks at a process. Never fails, never stops the process, and takes [`CAPTURE_WALL`] at most: a reader that hangs is left
+/// behind, so the caller should end soon after.
+pub fn capture(pid: i32) -> Document {
+    let began = monotonic();
+    let at = Timestamp::now();
+    let start_time = identify(pid).ok().flatten().map(|found| found.start_time);
+    let (tell, told) = channel();
+    let started = std::thread::Builder::new().name("read".to_owned()).spawn(move || read(pid, &tell));
+    let mut document = empty(pid, start_time, at);
+    match started {
+        Ok(_handle) => collect(&told, began, &mut document),
+        Err(error) => document.missing.push(format!("no evidence: {error}")),
+    }
+    let still_there = identify(pid).ok().flatten().map(|found| found.start_time);
+    if start_time.is_none() || still_there != start_time {
+        document.missing.push("process: not there any more".to_owned());
+    }
+    (document.phrase, document.place) = phrase::of(&document);
+    document.took_ms = monotonic().saturating_sub(began).as_secs_f64() * 1_000.0;
+    document
+}
+
+fn empty(pid: i32, start_time: Option<u64>, at: Timestamp) -> Document {
+    let none = || Fact::Missing(Missing::Unsupported);
+    Document {
+        schema: SCHEMA,
+        pid,
+        start_time,
+        at,
+        took_ms: 0.0,
+        phrase: String::new(),
+        place: None,
+        missing: Vec::new(),
+        python: None,
+        native: Vec::new(),
+        process: Fact::Missing(Missing::Gone),
+        threads: Vec::new(),
+        sockets: Vec::new(),
+        limits: Fact::Missing(Missing::Gone),
+        pressure: horus_sys::facts::HostPressure { cpu: none(), memory: none(), io: none() },
+        load: Fact::Missing(Missing::Unsupported),
+        left_out: 0,
+    }
+}
+
+fn read(pid: i32, tell: &Sender<Part>) {
+    let kernel = kernel::look(pid);
+    let threads = kernel.threads.clone();
+    // Whoever has stopped listening has what it needs.
+    let _ = tell.send(Part::Kernel(Box::new(kernel)));
+    let tell_native = tell.clone();
+    let unwinding = std::thread::Builder::new().name("unwind".to_owned()).spawn(move || {
+        let mut missing = Vec::new();
+        let look = AssertUnwindSafe(|| native::look(pid, &threads, &mut missing));
+        let native = catch_unwind(look).unwrap_or_default();
+        let _ = tell_native.send(Part::Native(native, missing));
+    });
+    let mut missing = Vec::new();
+    if let Err(error) = unwinding {
+        missing.push(format!("native stacks: {error}"));
+    }
+    let python = if looks_like_python(pid) {
+        let looked = catch_unwind(AssertUnwindSafe(|| python::look(pid, &mut missing)));
+        looked.unwrap_or_else(|_panic| {
+            missing.push("Python stacks: the reader gave up".to_owned());
+            None
+        })
+    } else {
+        None
+    };
+    let _ = tell.send(Part::Python(python, missing));
+}
+
+/// Does it have a file of an interpreter mapped? Asking every process for one would cost more than all the rest.
+fn looks_like_python(pid: i32) -> bool {
+    let regions = horus_sys::memory::regions(pid).unwrap_or_default();
+    regions.iter().any(|region| {
+        let name = region.path.as_ref().and_then(|path| path.file_name());
+        name.is_some_and(|name| name.to_string_lossy().contains("python"))
+    })
+}
+
+fn collect(told: &Receiver<Part>, began: Duration, document: &mut Document) {
+    let mut awaited = vec!["threads and sockets", "Python stacks", "native stacks"];
+    while !awaited.is_empty() {
+        let left = (began + CAPTURE_WALL).saturating_sub(monotonic());
+        let name = match told.recv_timeout(left) {
+            Ok(Part::Kernel(kernel)) => {
+                let Kernel { process, threads, sockets, limits, pressure, load, left_out, missing } = *kernel;
+                (document.process, document.threads, document.sockets) = (process, threads, sockets);
+                (document.limits, document.pressure, document.load) = (limits, pressure, load);
+                document.left_out += left_out;
+                document.missing.extend(missing);
+                "threads and sockets"
+            }
+            Ok(Part::Python(python, missing)) => {
+                document.python = python;
+                document.missing.extend(missing);
+                "Python stacks"
+            }
+            Ok(Part::Native(native, missing)) => {
+                document.native = native;
+                document.missing.extend(missing);
+                "native stacks"
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let late = |name: &&str| format!("{name}: not done in {} s", CAPTURE_WALL.as_secs());
+                document.missing.extend(awaited.iter().map(late));
+                return;
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                document.missing.extend(awaited.iter().map(|name| format!("{name}: the reader gave up")));
+                return;
+            }
+        };
+        awaited.retain(|other| *other != name);
+    }
+}
