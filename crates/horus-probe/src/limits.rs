@@ -66,6 +66,14 @@ pub const DETAIL_CHARACTERS_MAX: usize = 300;
 pub const CAPTURE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many captures may be under way at once.
 pub const CAPTURES_MAX: usize = 4;
+/// A witness, the child that reads stacks, is killed after so long. It ends by itself a little sooner.
+pub const WITNESS_TIMEOUT: Duration = Duration::from_secs(4);
+/// How much of what a witness says is taken, in bytes.
+pub const WITNESS_BYTES_MAX: usize = 1 << 20;
+/// The longest phrase of a witness, in characters.
+pub const WITNESS_PHRASE_CHARACTERS_MAX: usize = 400;
+/// How many of its reasons for not seeing something are kept.
+pub const WITNESS_REASONS_MAX: usize = 16;
 /// How many threads of a process are described.
 pub const CAPTURE_THREADS_MAX: usize = 256;
 /// How many sockets of a process are described.

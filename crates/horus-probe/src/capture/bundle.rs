@@ -13,6 +13,7 @@ use horus_sys::files::{Durability, ensure_private_dir, write_atomic};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::capture::witness::Testimony;
 use crate::limits::{EVIDENCE_BUNDLE_BYTES_MAX, EVIDENCE_BYTES_MAX, EVIDENCE_FILES_MAX};
 
 /// The version of the file format. A reader ignores fields that it does not know.
@@ -37,6 +38,13 @@ pub(crate) struct Bundle {
     pub(crate) load: Fact<Load>,
     pub(crate) threads: Vec<ThreadFacts>,
     pub(crate) sockets: Vec<SocketFacts>,
+    /// What the witness said: stacks, tasks, limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stacks: Option<Testimony>,
+    /// For how many milliseconds the place, the CPU time and the function are known to be the same. `None`: they moved, or this is
+    /// the first look at this run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unmoved_ms: Option<u64>,
     /// Threads and sockets that were left out to keep the file small.
     pub(crate) left_out: usize,
     pub(crate) last_lines: Vec<String>,
@@ -58,7 +66,14 @@ impl Bundle {
     fn fitting_json(&mut self) -> io::Result<Vec<u8>> {
         loop {
             let json = serde_json::to_vec_pretty(self)?;
-            if json.len() <= EVIDENCE_BUNDLE_BYTES_MAX || self.threads.len() + self.sockets.len() <= 1 {
+            if json.len() <= EVIDENCE_BUNDLE_BYTES_MAX {
+                return Ok(json);
+            }
+            if self.threads.len() + self.sockets.len() <= 1 {
+                if self.stacks.as_mut().is_some_and(Testimony::shorten) {
+                    self.left_out += 1;
+                    continue;
+                }
                 return Ok(json);
             }
             let before = self.threads.len() + self.sockets.len();

@@ -1,14 +1,17 @@
-//! Evidence, first version: what the kernel says about a process that is silent, before anything is touched.
+//! Evidence: what the kernel says about a process that is silent, before anything is touched.
 //!
 //! Reading has no side effect: no ptrace, no signal, no stop. The threads are looked at twice, a moment apart, so that
 //! one capture can tell a running thread from a sleeping one; and each capture is compared with the one before of the
 //! same run, which is what "no CPU used for 5 s" comes from. What could not be seen is listed with the reason, because
 //! "no system call" and "not allowed to look" lead to opposite conclusions.
+//!
+//! Stacks and tasks are read by a [`witness`], a child that may die of it; then the kernel's view stands alone.
 
 mod bundle;
 mod phrase;
 mod redact;
 mod tail;
+mod witness;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,6 +32,7 @@ use crate::limits::{CAPTURE_SOCKETS_MAX, CAPTURE_THREADS_MAX, CAPTURE_TIMEOUT, C
 use bundle::Bundle;
 use phrase::View;
 use redact::Redactor;
+use witness::Testimony;
 
 /// The pause between the two looks at the threads.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
@@ -59,6 +63,8 @@ pub struct CaptureRequest {
 #[derive(Debug)]
 pub struct EvidenceRoom {
     directory: PathBuf,
+    /// The program that reads stacks.
+    witness: Option<PathBuf>,
     places: Arc<Semaphore>,
     /// The last look at each service's present run. Held only for the moment of an exchange.
     last: Mutex<BTreeMap<ServiceName, Stand>>,
@@ -70,8 +76,21 @@ struct Stand {
     process: ProcessId,
     place: Option<String>,
     cpu_ns: Option<u64>,
-    /// Since when neither of the two has changed.
+    /// The function that a witness named.
+    function: Option<String>,
+    /// Since when neither place nor CPU time has changed.
     since: Instant,
+    /// Since when the function has not changed either.
+    function_since: Instant,
+}
+
+/// For how long nothing has moved.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unmoved {
+    /// Neither the place in the kernel nor the CPU time.
+    place: Option<Duration>,
+    /// Nor the function: the same line, after so long, without a nanosecond of CPU.
+    function: Option<Duration>,
 }
 
 /// One look at the threads.
@@ -97,7 +116,16 @@ struct Seen {
 impl EvidenceRoom {
     /// Bundles go into `directory`, which is made when the first one is written.
     pub fn new(directory: PathBuf) -> Arc<Self> {
-        Arc::new(Self { directory, places: Arc::new(Semaphore::new(CAPTURES_MAX)), last: Mutex::default() })
+        Arc::new(Self::in_directory(directory, None))
+    }
+
+    /// The same, with a program that is asked for stacks and tasks: `horus` itself, which knows `capture PID --json`.
+    pub fn with_witness(directory: PathBuf, program: PathBuf) -> Arc<Self> {
+        Arc::new(Self::in_directory(directory, Some(program)))
+    }
+
+    fn in_directory(directory: PathBuf, witness: Option<PathBuf>) -> Self {
+        Self { directory, witness, places: Arc::new(Semaphore::new(CAPTURES_MAX)), last: Mutex::default() }
     }
 
     /// Looks at the process and writes a bundle. Never fails, never takes longer than
@@ -117,23 +145,48 @@ impl EvidenceRoom {
         };
         let first = tokio::task::spawn_blocking(move || look(main)).await;
         let gone = matches!(&first, Ok(Look { threads: Fact::Missing(Missing::Gone), .. }));
+        let asked = self.witness.clone().filter(|_| !gone).map(|program| {
+            let redact = request.redact.clone();
+            tokio::task::spawn_blocking(move || witness::ask(&program, main, &Redactor::new(&redact)))
+        });
         if !gone {
             tokio::time::sleep(BETWEEN_LOOKS).await;
         }
+        let told = match asked {
+            Some(asked) => {
+                Some(asked.await.unwrap_or_else(|_| Err("the asking failed inside Horus".to_owned())))
+            }
+            None => None,
+        };
         // The place goes along: work that hangs keeps it, so that hanging work is bounded.
         let second = tokio::task::spawn_blocking(move || {
             let _place = place;
             let seen = see(main, first.ok(), request.stage);
-            self.conclude(main, request, seen)
+            self.conclude(main, request, seen, told)
         });
         second.await.unwrap_or_else(|_| nothing("no evidence: the capture failed inside Horus".to_owned()))
     }
 
-    fn conclude(&self, main: ProcessId, request: CaptureRequest, mut seen: Seen) -> Finding {
+    fn conclude(
+        &self,
+        main: ProcessId,
+        request: CaptureRequest,
+        mut seen: Seen,
+        told: Option<Result<Testimony, String>>,
+    ) -> Finding {
         let CaptureRequest { service, generation, stage, incident, log_path, log_end, redact } = request;
         let place = seen.threads.first().and_then(phrase::place);
         let cpu_ns = total_cpu_ns(&seen.threads);
-        let stand = Stand { process: main, place: place.clone(), cpu_ns, since: seen.at };
+        let told = heard(told, &mut seen);
+        let function = told.as_ref().and_then(|told| told.place.clone());
+        let stand = Stand {
+            process: main,
+            place: place.clone(),
+            cpu_ns,
+            function,
+            since: seen.at,
+            function_since: seen.at,
+        };
         let unmoved = self.compare(&service, stand, seen.at);
         let view = View {
             process: main,
@@ -141,7 +194,8 @@ impl EvidenceRoom {
             threads: &seen.threads,
             sockets: &seen.sockets,
             busy_thousandths: &seen.busy_thousandths,
-            unmoved,
+            unmoved: unmoved.place,
+            told: told.as_ref().filter(|told| told.says_where()).map(|told| told.phrase.as_str()),
         };
         let phrase = phrase::phrase(&view);
         let stopped = phrase::stopped(&view);
@@ -167,6 +221,8 @@ impl EvidenceRoom {
             load: facts::load(),
             threads: seen.threads,
             sockets: seen.sockets,
+            stacks: told,
+            unmoved_ms: unmoved.function.and_then(|unmoved| u64::try_from(unmoved.as_millis()).ok()),
             left_out: seen.left_out,
             last_lines,
         };
@@ -183,7 +239,7 @@ impl EvidenceRoom {
     }
 
     /// For how long nothing has moved, if this is not the first look at this process.
-    fn compare(&self, service: &ServiceName, mut stand: Stand, now: Instant) -> Option<Duration> {
+    fn compare(&self, service: &ServiceName, mut stand: Stand, now: Instant) -> Unmoved {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let before = last.remove(service).filter(|before| {
             before.process == stand.process
@@ -192,13 +248,37 @@ impl EvidenceRoom {
                 && before.cpu_ns.is_some()
                 && before.cpu_ns == stand.cpu_ns
         });
-        if let Some(before) = &before {
+        let mut unmoved = Unmoved::default();
+        if let Some(before) = before {
             stand.since = before.since;
+            unmoved.place = Some(now.saturating_duration_since(before.since));
+            if before.function.is_some() && before.function == stand.function {
+                stand.function_since = before.function_since;
+                unmoved.function = Some(now.saturating_duration_since(before.function_since));
+            }
         }
         if last.len() < RUNS_REMEMBERED_MAX {
             last.insert(service.clone(), stand);
         }
-        before.map(|before| now.saturating_duration_since(before.since))
+        unmoved
+    }
+}
+
+/// Takes what a witness did not see, or why it said nothing, over into what is missing.
+fn heard(told: Option<Result<Testimony, String>>, seen: &mut Seen) -> Option<Testimony> {
+    match told? {
+        Ok(mut testimony) => {
+            for reason in std::mem::take(&mut testimony.missing) {
+                if !seen.missing.contains(&reason) {
+                    seen.missing.push(reason);
+                }
+            }
+            Some(testimony)
+        }
+        Err(why) => {
+            seen.missing.push(format!("stacks: {why}"));
+            None
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct View<'a> {
     pub(crate) busy_thousandths: &'a [u64],
     /// For how long the process is known to have used no CPU at all, and its main thread to have been where it is.
     pub(crate) unmoved: Option<Duration>,
+    /// What a witness says of the same, if it found a place.
+    pub(crate) told: Option<&'a str>,
 }
 
 /// A thread that used at least so much of one CPU, in thousandths, is said to run.
@@ -43,10 +45,11 @@ pub(crate) fn phrase(view: &View<'_>) -> String {
         _ => {}
     }
     let busy = |position: usize| view.busy_thousandths.get(position).copied().unwrap_or_default();
-    let mut text = if busy(0) >= RUNS_FROM {
-        format!("main thread is running ({} % CPU)", busy(0) / 10)
-    } else {
-        waiting(main, view)
+    let mut text = match view.told {
+        Some(told) if busy(0) >= RUNS_FROM => format!("{told} ({} % CPU)", busy(0) / 10),
+        Some(told) => told.to_owned(),
+        None if busy(0) >= RUNS_FROM => format!("main thread is running ({} % CPU)", busy(0) / 10),
+        None => waiting(main, view),
     };
     let others = view.threads.iter().enumerate().skip(1);
     let busiest = others
@@ -199,7 +202,15 @@ mod tests {
             send_queue: 0,
         }];
         let process = ProcessId { pid: i32::MAX, start_time: 0 };
-        phrase(&View { process, facts: None, threads, sockets: &sockets, busy_thousandths, unmoved })
+        phrase(&View {
+            process,
+            facts: None,
+            threads,
+            sockets: &sockets,
+            busy_thousandths,
+            unmoved,
+            told: None,
+        })
     }
 
     #[test]

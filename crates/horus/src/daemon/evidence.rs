@@ -1,5 +1,6 @@
 //! Captures of evidence, off the loop and with a deadline of their own.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use horus_core::ids::{Generation, IncidentId, ProcessId, ServiceName};
@@ -8,7 +9,24 @@ use horus_core::plan::{Plan, Secret};
 use horus_probe::{CaptureRequest, EvidenceRoom};
 use tokio::sync::mpsc;
 
+use super::executable::own_path;
 use super::owner::log_path;
+
+/// The program that this process runs, also after another one was renamed over its file. Linux.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// Where bundles go. Stacks are read by this same program, in a child.
+pub(super) fn room(directory: PathBuf) -> Arc<EvidenceRoom> {
+    let own = PathBuf::from(OWN_PROGRAM);
+    let program = if own.exists() { Ok(own) } else { own_path() };
+    match program {
+        Ok(program) => EvidenceRoom::with_witness(directory, program),
+        Err(error) => {
+            tracing::warn!(%error, "the path of this program is not known: evidence will hold no stacks");
+            EvidenceRoom::new(directory)
+        }
+    }
+}
 
 /// What is to be looked at.
 pub(super) struct Asked {

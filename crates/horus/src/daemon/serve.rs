@@ -9,7 +9,7 @@ use horus_core::event::What;
 use horus_core::observation::Input;
 use horus_core::plan::{CgroupPlan, DaemonPlan};
 use horus_keeper::Home;
-use horus_probe::{EvidenceRoom, HostWatch, Senses};
+use horus_probe::{HostWatch, Senses};
 use horus_store::{Restored, Store, StoreOptions, Transaction};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, mpsc, watch};
@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use super::config::Config;
 use super::dead_man::{Chain, DeadMan, Looks};
 use super::directories::Directories;
+use super::evidence;
 use super::fd_store::FdStore;
 use super::foreign::{self, Foreign};
 use super::handover::arrival::{self, Arrival};
@@ -112,7 +113,7 @@ pub(super) async fn serve(
         senses: Senses::new(inputs.clone(), directories.notify.clone()),
         sinks: Sinks::new(outbox, sink_reports(&inputs)),
         store: store.clone(),
-        evidence: EvidenceRoom::new(directories.evidence.clone()),
+        evidence: evidence::room(directories.evidence.clone()),
         inputs,
         unaccounted,
         pulse,
