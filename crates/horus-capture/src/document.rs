@@ -21,6 +21,9 @@ pub struct Document {
     pub at: Timestamp,
     /// How long looking took, in milliseconds.
     pub took_ms: f64,
+    /// The most memory that the process that looked had resident at one time, in bytes.
+    #[serde(default)]
+    pub peak_bytes: u64,
     /// Where it stands, in one phrase. Empty if nothing can be said.
     pub phrase: String,
     /// The place that the phrase names, such as `place_order (bot.py:98)`: to be compared with another capture.

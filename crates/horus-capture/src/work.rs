@@ -38,6 +38,7 @@ pub fn capture(pid: i32) -> Document {
         document.missing.push("process: not there any more".to_owned());
     }
     (document.phrase, document.place) = phrase::of(&document);
+    document.peak_bytes = horus_sys::memory::own_peak();
     document.took_ms = monotonic().saturating_sub(began).as_secs_f64() * 1_000.0;
     document
 }
@@ -50,6 +51,7 @@ fn empty(pid: i32, start_time: Option<u64>, at: Timestamp) -> Document {
         start_time,
         at,
         took_ms: 0.0,
+        peak_bytes: 0,
         phrase: String::new(),
         place: None,
         missing: Vec::new(),

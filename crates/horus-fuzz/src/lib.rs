@@ -21,6 +21,7 @@
     reason = "only the tests of this crate call it, and a broken promise has to fail loudly"
 )]
 
+pub mod capture;
 pub mod config;
 pub mod dream;
 pub mod engine;

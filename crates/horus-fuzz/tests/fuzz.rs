@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bolero::check;
-use horus_fuzz::{config, engine, heartbeat, journal, keeper, notify, recording};
+use horus_fuzz::{capture, config, engine, heartbeat, journal, keeper, notify, recording};
 
 /// How long each target is tried in an ordinary test run.
 const TEST_TIME: Duration = Duration::from_secs(2);
@@ -29,6 +29,7 @@ macro_rules! targets {
 }
 
 targets! {
+    capture_bytes => capture::check_bytes;
     config_bytes => config::check_bytes;
     config_edited => config::check_edited;
     notify_bytes => notify::check_bytes;
@@ -48,6 +49,11 @@ targets! {
     keeper_records => keeper::check_records;
     keeper_edited_records => keeper::check_edited_records;
     engine_life => engine::check_life;
+}
+
+#[test]
+fn capture_bent() {
+    check!().with_type::<(u8, Vec<(u16, u64)>)>().with_test_time(TEST_TIME).for_each(capture::check_bent);
 }
 
 #[test]

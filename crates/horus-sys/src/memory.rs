@@ -52,6 +52,16 @@ pub fn open_mapped(pid: i32, region: &Region) -> io::Result<File> {
     crate::os::memory::open_mapped(pid, region)
 }
 
+/// The most memory that this process has had resident at one time, in bytes; zero if the system does not say.
+pub fn own_peak() -> u64 {
+    // SAFETY: an all-zero rusage is valid, it holds only numbers.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` is a valid place for the answer.
+    let asked = unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
+    let unit = if cfg!(target_os = "macos") { 1 } else { 1_024 };
+    if asked == 0 { u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(unit) } else { 0 }
+}
+
 /// Forbids this process to leave a core file, and asks the system for little of the machine: others come first.
 pub fn be_modest() {
     crate::os::memory::be_modest();
@@ -70,6 +80,7 @@ mod tests {
         let address = secret.as_ptr().addr() as u64;
         assert_eq!(read(me, address, &mut copy).unwrap(), 17);
         assert_eq!(copy, secret);
+        assert!((1 << 20..1 << 40).contains(&own_peak()), "{}", own_peak());
         assert_eq!(read(me, 8, &mut copy).unwrap_err().raw_os_error(), Some(libc::EFAULT));
         let here = our_own_memory_and_mappings_are_read as *const () as usize as u64;
         let regions = regions(me).unwrap();

@@ -7,7 +7,7 @@ mod objects;
 mod stacks;
 pub(crate) mod tasks;
 
-pub(crate) use layout::Layout;
+pub(crate) use layout::{Layout, common};
 
 use std::time::Duration;
 

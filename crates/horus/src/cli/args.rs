@@ -245,6 +245,9 @@ pub(crate) struct IncidentArgs {
     /// Its identifier, such as H-7F3K
     #[arg(value_parser = incident_id)]
     pub(crate) id: IncidentId,
+    /// Show what was captured instead: the content of each bundle that is still kept
+    #[arg(long)]
+    pub(crate) evidence: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -4,6 +4,7 @@ mod ask;
 mod capture;
 mod care;
 mod doctor;
+mod evidence;
 mod install;
 mod show;
 mod unit;

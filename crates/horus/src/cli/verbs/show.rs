@@ -154,6 +154,9 @@ pub(super) async fn incident(
     output: &Output,
 ) -> Result<ExitStatus, Fault> {
     let report = client.incident(args.id).await?;
+    if args.evidence {
+        return super::evidence::evidence(&report, args.json, output);
+    }
     let text = if args.json {
         json(&report, true)?
     } else {
