@@ -8,6 +8,7 @@
 
 mod alerts;
 mod bad_input;
+mod clients;
 mod exclusive;
 mod faults;
 mod fleet;
