@@ -36,7 +36,7 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
 
     let runner = Runner { root: &root, programs: target.join("debug"), python_missing: python.err() };
     let nextest = !options.no_nextest && shell::is_there(cargo(&root).args(["nextest", "--version"]));
-    let mut counts = if nextest { runner.nextest(&target)? } else { runner.libtest(&[])? };
+    let mut counts = if nextest { runner.nextest()? } else { runner.libtest(&[])? };
     counts.add(runner.libtest(&["--doc"])?);
     close(&counts, &missing);
     Ok(if counts.failed == 0 && counts.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -62,8 +62,9 @@ impl Runner<'_> {
     }
 
     /// One process for each test, and a report that says everything.
-    fn nextest(&self, target: &Path) -> Result<Counts> {
-        let report = target.join("nextest/ci/junit.xml");
+    fn nextest(&self) -> Result<Counts> {
+        // Where .config/nextest.toml has it, wherever things are built.
+        let report = self.root.join("target/nextest/ci/junit.xml");
         // A report of yesterday must not speak for today.
         let _ = std::fs::remove_file(&report);
         let mut ignored = 0;
