@@ -1,11 +1,13 @@
 //! G12: bad configuration changes nothing that runs; a good one changes what differs, and nothing else.
 
+use horus_alert::fake::Fake;
 use horus_core::event::{DeathCause, What};
 use horus_sys::files::{Durability, write_atomic};
 use horus_sys::process::is_alive;
-use horus_sys::signal::Signal;
+use horus_sys::signal::{Signal, send};
+use horus_tests::Options;
 
-use crate::{hanger, is_exit, rig};
+use crate::{hanger, is_exit, rig, rig_with};
 
 const KEYS: &str = "deadline = \"2s\"\n";
 
@@ -135,6 +137,28 @@ async fn a_rotated_secret_is_taken_from_its_file_and_restarts_whoever_has_it_and
     };
     assert!(tokio::time::timeout(horus_tests::FAILSAFE, healed).await.is_ok(), "the fault is not taken back");
     assert_eq!((rig.process("one").await, rig.process("two").await), (before, other));
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn the_file_of_a_webhook_is_followed_so_an_address_can_be_changed() {
+    let sinks = "[sink.discord]\ndiscord = { url_env = \"DISCORD_URL\" }\nseverity = \"info\"\n\
+                 [sink.slack]\nslack = { url_file = \"slack.url\" }\nseverity = \"info\"\n";
+    let mut rig = rig_with(Options { sinks: Some(sinks.into()), ..Options::default() }).await;
+    let former = Fake::start().await.unwrap();
+    let file = rig.room.path("slack.url");
+    let say = |url: String| write_atomic(&file, url.as_bytes(), Durability::ThisBoot).unwrap();
+    say(former.slack_url());
+    rig.run(&hanger(&rig, "bot", KEYS)).await;
+    let child = rig.ready("bot").await;
+
+    let last = rig.journal.last();
+    say(rig.sinks.slack.slack_url());
+    rig.after(last, "horus", "the plan with the new address", is_loaded).await;
+    assert_eq!(rig.process("bot").await, child, "its programs have nothing to do with it");
+    send(&child, Signal::KILL).unwrap();
+    rig.told("bot ended by itself").await;
+    assert!(former.accepted().is_empty(), "something went to the former address");
     rig.end().await;
 }
 

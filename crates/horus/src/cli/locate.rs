@@ -21,9 +21,14 @@ const OF_USER: &str = ".config/horus/watchdog.toml";
 /// The configuration of the machine's service.
 const OF_MACHINE: &str = "/etc/horus/watchdog.toml";
 
-/// Where a configuration is looked for, in this order: what is nearer outranks what is farther.
+/// Where a configuration is looked for, in this order: what is nearer outranks what is farther. A home of somebody else, as
+/// sudo may leave it, is none.
 fn usual_places(environment: &dyn Environment) -> Vec<PathBuf> {
-    let home = environment.variable("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    let ours = |home: &PathBuf| {
+        let owner = environment.look(home).map(|facts| facts.owner);
+        home.is_absolute() && owner.is_ok_and(|owner| owner == environment.user_id())
+    };
+    let home = environment.variable("HOME").map(PathBuf::from).filter(ours);
     let own = home.map(|home| home.join(OF_USER));
     [HERE.into()].into_iter().chain(own).chain([OF_MACHINE.into()]).collect()
 }
@@ -97,9 +102,58 @@ fn only_the_places(whole: &toml::Table) -> String {
 
 #[cfg(test)]
 mod tests {
-    use horus_config::SystemEnvironment;
+    use std::io;
+
+    use horus_config::{FileFacts, SystemEnvironment, UserFacts};
 
     use super::*;
+
+    /// A person whose home is the first, and who is the second.
+    struct Person(&'static str, u32);
+
+    impl Environment for Person {
+        fn variable(&self, name: &str) -> Option<String> {
+            (name == "HOME").then(|| self.0.to_owned())
+        }
+
+        fn look(&self, path: &Path) -> io::Result<FileFacts> {
+            let owner = if path == Path::new("/home/ann") { 1000 } else { 0 };
+            Ok(FileFacts { owner, mode: 0o755, directory: true })
+        }
+
+        fn user_id(&self) -> u32 {
+            self.1
+        }
+
+        fn read(&self, _: &Path, _: u64) -> io::Result<Vec<u8>> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+
+        fn user(&self, _: &str) -> Option<UserFacts> {
+            None
+        }
+
+        fn group(&self, _: &str) -> Option<u32> {
+            None
+        }
+
+        fn host_name(&self) -> Option<String> {
+            None
+        }
+
+        fn current_directory(&self) -> PathBuf {
+            "/".into()
+        }
+    }
+
+    #[test]
+    fn the_home_of_somebody_else_is_none() {
+        let looks_at_home = |person: Person| usual_places(&person).len() == 3;
+        assert!(looks_at_home(Person("/home/ann", 1000)));
+        assert!(looks_at_home(Person("/var/root", 0)));
+        assert!(!looks_at_home(Person("/home/ann", 0)), "sudo that keeps HOME");
+        assert!(!looks_at_home(Person("home/ann", 1000)));
+    }
 
     fn socket(text: &str) -> Result<PathBuf, Fault> {
         let directory = tempfile::tempdir().unwrap();
