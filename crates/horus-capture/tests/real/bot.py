@@ -84,7 +84,7 @@ async def take_both(first, second):
 
 async def main():
     ticking = asyncio.create_task(ticker(), name="ticker")
-    blocking = {"recv": place_order, "http": ask_price, "lock": take_lock, "busy": spin, "regex": match}
+    blocking = {"recv": place_order, "side": place_order, "http": ask_price, "lock": take_lock, "busy": spin, "regex": match}
     if MODE in blocking:
         await asyncio.create_task(execute_signal(blocking[MODE]), name="execute-signal")
     elif MODE == "deadlock":
@@ -117,6 +117,10 @@ if MODE == "deep":
     diver = threading.Thread(target=dive, args=(int(sys.argv[2]),), name="diver")
     diver.start()
     diver.join()
+elif MODE == "side":
+    side = threading.Thread(target=lambda: asyncio.run(main()), name="side")
+    side.start()
+    side.join()
 elif MODE == "plain":
     place_order()
 else:

@@ -35,12 +35,25 @@ fn a_blocked_loop_is_named_with_its_peer_its_line_and_its_task() {
 }
 
 #[test]
+fn a_loop_beside_the_main_thread_is_the_one_that_is_named() {
+    for python in pythons("a_loop_beside") {
+        let subject = Subject::start(&python, &[BOT, "side"]).ready();
+        let place = format!(" in place_order (bot.py:{}), task execute-signal", line("recv"));
+        let document = subject.until_all(&["waiting on recv from 127.0.0.1:", &place]);
+        let python = document.python.unwrap();
+        let thread = python.loops.first().and_then(|found| found.thread);
+        let side = python.threads.iter().find(|found| Some(found.ident) == thread).unwrap();
+        assert_ne!(side.tid, Some(subject.pid()));
+    }
+}
+
+#[test]
 fn the_lag_of_a_loop_tells_a_blocked_one_from_a_healthy_one() {
     for python in pythons("the_lag_of_a_loop") {
         let blocked = Subject::start(&python, &[BOT, "recv"]).ready();
         let end = horus_sys::clock::monotonic() + crate::subject::PATIENCE;
         loop {
-            let found = blocked.until("").python.unwrap().loops.remove(0);
+            let found = blocked.until(", task execute-signal").python.unwrap().loops.remove(0);
             // The hang may have begun in the turn that took the last timer: then what it made ready has waited since.
             let is_late = found.lag_ms.is_some_and(|lag| lag > 500.0);
             if is_late || (found.timers == Some(0) && found.ready > Some(0)) {
@@ -202,10 +215,9 @@ fn a_node_that_opens_a_fifo_is_named_by_its_native_stack() {
     let subject = Subject::start("node", &["-e", &script]).ready();
     let document = subject.until("the opening of a file");
     if cfg!(target_arch = "x86_64") {
-        assert!(
-            document.native.first().is_some_and(|main| main.frames.len() > 3),
-            "{}",
-            document.render(true)
-        );
+        // The names of its 90 MB take their time; a build that is not optimised may be late with them, and says so.
+        let late = document.missing.iter().any(|missing| missing.starts_with("native stacks: not done"));
+        let seen = document.native.first().is_some_and(|main| main.frames.len() > 3);
+        assert!(seen || late, "{}", document.render(true));
     }
 }
