@@ -86,7 +86,7 @@ async def main():
     ticking = asyncio.create_task(ticker(), name="ticker")
     blocking = {"recv": place_order, "side": place_order, "http": ask_price, "lock": take_lock, "busy": spin, "regex": match}
     if MODE in blocking:
-        await asyncio.create_task(execute_signal(blocking[MODE]), name="execute-signal")
+        await asyncio.create_task(execute_signal(blocking[MODE]), name="execute-signal")  # HERE awaits
     elif MODE == "deadlock":
         one, two = asyncio.Lock(), asyncio.Lock()
         both = [

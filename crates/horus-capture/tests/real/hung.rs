@@ -29,6 +29,8 @@ fn a_blocked_loop_is_named_with_its_peer_its_line_and_its_task() {
             assert_eq!(running.len(), 1, "{:?}", python.tasks);
             let first = python.tasks.iter().find(|task| task.name == "Task-1").unwrap();
             assert_eq!(first.waits_on.as_deref(), Some("task execute-signal"));
+            let awaiting = first.chain.first().map(|frame| frame.line as usize);
+            assert_eq!(awaiting, Some(line("awaits")), "{first:?}");
             assert_eq!(python.loops.len(), 1);
         }
     }
