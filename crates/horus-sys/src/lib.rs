@@ -9,6 +9,7 @@
 //!   launch  spawn  cgroup  user  limits         how a child is made, and what it may have
 //!   poll  pipe  peer  lock  files               what a single-threaded loop needs
 //!   facts  memory  redact  disk                 what the kernel says about a process, or about a disk, right now
+//!   sample  proc_text                           the same in small: looks that are cheap enough for every second
 //!   notify  self_stack                          how Horus itself is watched
 //!        \_____________ os ______________/
 //!               linux.rs | macos.rs             one private name, two systems
@@ -38,9 +39,11 @@ pub mod passed;
 pub mod peer;
 pub mod pipe;
 pub mod poll;
+pub mod proc_text;
 pub mod process;
 pub mod reap;
 pub mod redact;
+pub mod sample;
 pub mod self_stack;
 pub mod signal;
 pub mod spawn;

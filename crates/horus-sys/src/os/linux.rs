@@ -20,6 +20,8 @@ pub(crate) mod facts;
 pub(crate) mod memory;
 #[path = "linux/peer.rs"]
 mod peer;
+#[path = "linux/sample.rs"]
+pub(crate) mod sample;
 #[path = "linux/sockets.rs"]
 mod sockets;
 

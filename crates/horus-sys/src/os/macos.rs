@@ -20,6 +20,8 @@ use std::time::Duration;
 pub(crate) mod facts;
 #[path = "macos/memory.rs"]
 pub(crate) mod memory;
+#[path = "macos/sample.rs"]
+pub(crate) mod sample;
 
 /// Largest argument area that the kernel hands out, in bytes.
 const MAX_ARGUMENTS: usize = 1 << 20;

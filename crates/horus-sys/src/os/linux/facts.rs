@@ -18,7 +18,7 @@ pub(super) fn read_text(path: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn odd(what: &str) -> io::Error {
+pub(super) fn odd(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("cannot understand {what}"))
 }
 
@@ -91,7 +91,7 @@ fn system_call(directory: &str) -> io::Result<Option<SystemCall>> {
 }
 
 /// The calls in which programs wait.
-fn name_of(number: i64) -> Option<&'static str> {
+pub(super) fn name_of(number: i64) -> Option<&'static str> {
     macro_rules! table {
         ($($name:literal => $number:expr),* $(,)?) => { [$(($number as i64, $name)),*] };
     }
@@ -102,12 +102,12 @@ fn name_of(number: i64) -> Option<&'static str> {
         "fsync" => libc::SYS_fsync, "fdatasync" => libc::SYS_fdatasync, "flock" => libc::SYS_flock,
         "fcntl" => libc::SYS_fcntl, "futex" => libc::SYS_futex, "nanosleep" => libc::SYS_nanosleep,
         "clock_nanosleep" => libc::SYS_clock_nanosleep, "ppoll" => libc::SYS_ppoll, "pselect6" => libc::SYS_pselect6,
-        "epoll_pwait" => libc::SYS_epoll_pwait, "accept" => libc::SYS_accept, "accept4" => libc::SYS_accept4,
+        "epoll_pwait" => libc::SYS_epoll_pwait, "epoll_pwait2" => libc::SYS_epoll_pwait2, "accept" => libc::SYS_accept, "accept4" => libc::SYS_accept4,
         "connect" => libc::SYS_connect, "recvfrom" => libc::SYS_recvfrom, "recvmsg" => libc::SYS_recvmsg,
         "sendto" => libc::SYS_sendto, "sendmsg" => libc::SYS_sendmsg, "wait4" => libc::SYS_wait4,
         "waitid" => libc::SYS_waitid, "restart_syscall" => libc::SYS_restart_syscall,
         "rt_sigsuspend" => libc::SYS_rt_sigsuspend, "rt_sigtimedwait" => libc::SYS_rt_sigtimedwait,
-        "io_uring_enter" => libc::SYS_io_uring_enter, "execve" => libc::SYS_execve, "clone" => libc::SYS_clone,
+        "io_uring_enter" => libc::SYS_io_uring_enter, "execve" => libc::SYS_execve, "sched_yield" => libc::SYS_sched_yield, "clone" => libc::SYS_clone,
         "splice" => libc::SYS_splice, "sendfile" => libc::SYS_sendfile, "unlinkat" => libc::SYS_unlinkat,
     };
     #[cfg(target_arch = "x86_64")]
