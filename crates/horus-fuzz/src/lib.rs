@@ -30,6 +30,7 @@ pub mod journal;
 pub mod keeper;
 pub mod mutate;
 pub mod notify;
+pub mod proc_text;
 pub mod recording;
 pub mod seeds;
 pub mod source;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bolero::check;
-use horus_fuzz::{capture, config, engine, heartbeat, journal, keeper, notify, recording};
+use horus_fuzz::{capture, config, engine, heartbeat, journal, keeper, notify, proc_text, recording};
 
 /// How long each target is tried in an ordinary test run.
 const TEST_TIME: Duration = Duration::from_secs(2);
@@ -34,6 +34,8 @@ targets! {
     config_edited => config::check_edited;
     notify_bytes => notify::check_bytes;
     notify_edited => notify::check_edited;
+    proc_bytes => proc_text::check_bytes;
+    proc_edited => proc_text::check_edited;
     heartbeat_bytes => heartbeat::check_bytes;
     heartbeat_edited => heartbeat::check_edited;
     journal_rows => journal::check_rows;
@@ -67,4 +69,9 @@ fn notify_lines() {
         .with_type::<Vec<notify::Line>>()
         .with_test_time(TEST_TIME)
         .for_each(|lines| notify::check_lines(lines));
+}
+
+#[test]
+fn proc_place() {
+    check!().with_type::<proc_text::Place>().with_test_time(TEST_TIME).for_each(proc_text::check_place);
 }

@@ -9,6 +9,7 @@
 //!                     ├─ tcp
 //!                     └─ monitors (the same probes, up or down)
 //!   HostWatch ── what the machine does to everybody: sleep, set clocks, pressure; can Horus ask at all
+//!   Sampler ── what the kernel says of every process, every second, for next to nothing
 //!   EvidenceRoom ── what the kernel says of a process that is silent, before anything is touched
 //! ```
 //!
@@ -38,6 +39,7 @@ mod monitor;
 mod notify;
 mod outlet;
 mod pace;
+pub mod sampler;
 mod senses;
 mod sign;
 mod target;
