@@ -22,6 +22,7 @@ mod life;
 mod limits;
 mod monitors;
 mod order;
+mod python_beats;
 mod reloading;
 mod secrets;
 mod shipped;

@@ -96,9 +96,15 @@ class Heartbeat:
     """See the module. All methods may be called from any thread, and none of them waits or fails for want of a socket."""
 
     def __init__(
-        self, *, ready: bool = True, own_ticks: bool = False, notifier: Optional[Notifier] = None
+        self,
+        *,
+        ready: bool = True,
+        own_ticks: bool = False,
+        every: Optional[float] = None,
+        notifier: Optional[Notifier] = None,
     ) -> None:
-        self._notifier = Notifier.from_environment() if notifier is None else notifier
+        self._notifier = Notifier.from_environment(every=every) if notifier is None else notifier
+        self._owes_ready = False
         self._lock = threading.RLock()
         self._ready_at_once = ready
         self._own_ticks = own_ticks
@@ -145,8 +151,8 @@ class Heartbeat:
         return worker
 
     def ready(self) -> None:
-        """The start is done."""
-        self._notifier.send("READY=1\n")
+        """The start is done. Said again with the next beat if the socket did not take it: without that word it never is."""
+        self._owes_ready = not self._notifier.send("READY=1\n")
 
     def status(self, text: str) -> None:
         """One line for people."""
@@ -172,8 +178,9 @@ class Heartbeat:
         end = time.monotonic() + min(max(longest, 0.0), MAX_BUSY)
         with self._lock:
             self._busy.append(end)
-            # At once: a step that blocks the loop leaves no time for the next beat.
-            self._push(extend=True)
+            # At once: a step that blocks the loop leaves no time for the next beat. By the state and not by
+            # EXTEND_TIMEOUT_USEC, which cannot be taken back: it would excuse a hang after the step, too.
+            self._push()
         try:
             yield
         finally:
@@ -274,10 +281,12 @@ class Heartbeat:
             self.status(f"the worker {late} is late" if late else "all workers turn again")
         return late
 
-    def _push(self, extend: bool = False) -> None:
+    def _push(self) -> None:
         """Sends what holds now. `WATCHDOG=1` is in it only if the tick moved, or if the program declared that it need not."""
         if not self._notifier.is_open:
             return
+        if self._owes_ready:
+            self.ready()
         now = time.monotonic()
         self._next = now + self._notifier.every
         left = max((end - now for end in self._busy), default=0.0)
@@ -287,8 +296,6 @@ class Heartbeat:
         head += f"X_HORUS_SEQ={self._seq}\nX_HORUS_STATE={state}\n"
         if state == "busy":
             head += f"X_HORUS_BUSY_UNTIL_MS={int((time.time() + left) * 1000)}\n"
-            if extend:
-                head += f"EXTEND_TIMEOUT_USEC={int(left * 1_000_000)}\n"
         if self._lag is not None:
             head += f"X_HORUS_LAG_MS={self._lag * 1000:.1f}\n"
         lines = [f"X_HORUS_PROGRESS={name}:{counter.value}\n" for name, counter in self._counters.items()]
@@ -307,10 +314,11 @@ class Heartbeat:
             return handle
 
 
-def heartbeat(*, ready: bool = True, own_ticks: bool = False) -> Heartbeat:
+def heartbeat(*, ready: bool = True, own_ticks: bool = False, every: Optional[float] = None) -> Heartbeat:
     """A beat for `async with` or `with`. `ready`: `READY=1` at the beginning of the block. `own_ticks`: on asyncio, too,
-    only `tick()` moves the tick."""
-    return Heartbeat(ready=ready, own_ticks=own_ticks)
+    only `tick()` moves the tick. `every`: seconds between two beats, 0.1 to 10; 1 if not given, and at least twice in
+    `WATCHDOG_USEC`."""
+    return Heartbeat(ready=ready, own_ticks=own_ticks, every=every)
 
 
 def _clean(name: str) -> str:

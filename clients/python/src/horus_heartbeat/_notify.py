@@ -28,28 +28,33 @@ class Notifier:
             self.close()
 
     @classmethod
-    def from_environment(cls, environment: Optional[Mapping[str, str]] = None) -> "Notifier":
+    def from_environment(
+        cls, environment: Optional[Mapping[str, str]] = None, every: Optional[float] = None
+    ) -> "Notifier":
         said = os.environ if environment is None else environment
-        every = DEFAULT_EVERY
         if said.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
             try:
                 # The protocol asks for a beat at half of the limit.
-                every = int(said["WATCHDOG_USEC"]) / 2_000_000
+                half = int(said["WATCHDOG_USEC"]) / 2_000_000
+                every = half if every is None else min(every, half)
             except (KeyError, ValueError):
                 pass
-        return cls(said.get("NOTIFY_SOCKET"), every)
+        return cls(said.get("NOTIFY_SOCKET"), DEFAULT_EVERY if every is None else every)
 
     @property
     def is_open(self) -> bool:
         return self._socket is not None
 
-    def send(self, text: str) -> None:
+    def send(self, text: str) -> bool:
+        """Was it sent?"""
         if self._socket is None or self._address is None:
-            return
+            return False
         try:
             self._socket.sendto(text.encode("utf-8", "replace"), self._address)
+            return True
         except OSError:
             self.dropped += 1
+            return False
 
     def __del__(self) -> None:
         self.close()
