@@ -19,6 +19,9 @@ pub const MAX_READ: usize = 256 * 1024;
 /// Missing files in a row after which the row of files is taken to end: a rotation in progress leaves one gap.
 const MAX_GAP: u32 = 3;
 
+/// So often the oldest file of a row is looked for, if the row moves meanwhile.
+const OLDEST_TRIES: u32 = 16;
+
 /// The ages at which there may be a file, newest first, given how to look. Ends after [`MAX_GAP`] misses.
 fn ages(mut exists: impl FnMut(u32) -> bool) -> Vec<u32> {
     let (mut found, mut misses) = (Vec::new(), 0);
@@ -218,13 +221,20 @@ fn is_at(path: &Path, wanted: (u64, u64)) -> bool {
     fs::metadata(path).is_ok_and(|found| identity(&found) == wanted)
 }
 
+/// The oldest file of the row. Whether there is an older one is asked once more when it is open: a rotation in between may have
+/// put a younger one into its place. `None`: there is none, or the row moves too fast to tell; then the next look finds it.
 fn oldest(path: &Path) -> io::Result<Option<Open>> {
-    let age = ages(|age| rotated(path, age).exists()).last().copied().unwrap_or(0);
-    match Open::at(&rotated(path, age)) {
-        Ok(open) => Ok(Some(open)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    let exists = |age: u32| rotated(path, age).exists();
+    for _ in 0..OLDEST_TRIES {
+        let Some(age) = ages(exists).last().copied() else { return Ok(None) };
+        match Open::at(&rotated(path, age)) {
+            Ok(open) if !(1..=MAX_GAP).any(|more| exists(age + more)) => return Ok(Some(open)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -289,6 +299,37 @@ mod tests {
         seen.extend(follower.read_new().unwrap());
         assert_eq!(String::from_utf8(seen).unwrap(), expected);
         assert_eq!(follower.gaps(), 0);
+    }
+
+    #[test]
+    fn a_follower_that_comes_into_a_rotation_begins_with_the_oldest_file() {
+        for round in 0..500 {
+            let scratch = tempfile::tempdir().unwrap();
+            let log = scratch.path().join("bot.log");
+            let mut follower = Follower::from_end(&log);
+            append(&log, "0\n");
+            let both = std::sync::Arc::new(std::sync::Barrier::new(2));
+            let writer = std::thread::spawn({
+                let (log, both) = (log.clone(), std::sync::Arc::clone(&both));
+                move || {
+                    both.wait();
+                    for number in 1..5 {
+                        rotate(&log);
+                        append(&log, &format!("{number}\n"));
+                    }
+                }
+            });
+            both.wait();
+            // Each round comes a little later into the rotations than the one before.
+            for turn in 0..round * 20 {
+                std::hint::black_box(turn);
+            }
+            let mut seen = follower.read_new().unwrap();
+            writer.join().unwrap();
+            seen.extend(follower.read_new().unwrap());
+            assert_eq!(String::from_utf8(seen).unwrap(), "0\n1\n2\n3\n4\n", "round {round}");
+            assert_eq!(follower.gaps(), 0);
+        }
     }
 
     #[test]
