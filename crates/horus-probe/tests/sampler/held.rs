@@ -61,12 +61,13 @@ impl Group {
         let directory = Path::new(root).join(name);
         let skip = |why: &dyn std::fmt::Display| eprintln!("SKIPPED: a freezer at {root}: {why}");
         fs::create_dir(&directory).inspect_err(|error| skip(error)).ok()?;
-        let group = Self { switch: directory.join(switch), directory, words };
-        let there = group.switch.exists();
-        if !there {
+        let switch = directory.join(switch);
+        if !switch.exists() {
             skip(&"it has none");
+            let _ = fs::remove_dir(&directory);
+            return None;
         }
-        there.then_some(group)
+        Some(Self { directory, switch, words })
     }
 
     #[expect(clippy::disallowed_methods, reason = "a control file is no file")]
