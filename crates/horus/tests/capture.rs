@@ -1,7 +1,7 @@
 //! `horus capture` as a process: within its limits, in JSON and in words, of programs that live and of some that do not.
+#![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 #![expect(clippy::disallowed_methods, reason = "the subjects of these tests are processes")]
-#![cfg(target_os = "linux")]
 
 use std::process::{Child, Command, Output, Stdio};
 
