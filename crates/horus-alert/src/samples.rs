@@ -5,6 +5,7 @@ use std::time::Duration;
 use horus_core::ids::IncidentId;
 use horus_core::notice::{IncidentKind, Notice, Story};
 use horus_core::plan::Severity;
+use horus_core::verdict::Verdict;
 
 /// The key under which a story is serialised. One arm per story, so that a new story cannot be forgotten here.
 pub fn key(story: &Story) -> &'static str {
@@ -21,6 +22,7 @@ pub fn key(story: &Story) -> &'static str {
         Story::StartFailed { .. } => "start_failed",
         Story::StartOverdue { .. } => "start_overdue",
         Story::ProbePath { .. } => "probe_path",
+        Story::KernelView { .. } => "kernel_view",
         Story::Valueless { .. } => "valueless",
         Story::FunnelBlocked { .. } => "funnel_blocked",
         Story::WillNotDie { .. } => "will_not_die",
@@ -40,7 +42,7 @@ pub fn key(story: &Story) -> &'static str {
 }
 
 /// How many stories there are: as many as [`key`] has arms.
-pub const STORIES: usize = 27;
+pub const STORIES: usize = 28;
 
 /// One notice of every story.
 pub fn notices() -> Vec<Notice> {
@@ -58,6 +60,7 @@ pub fn notices() -> Vec<Notice> {
         ("svc-rss", Kind::StartFailed, Severity::Critical, true),
         ("agent-coder", Kind::StartOverdue, Severity::Warning, false),
         ("trading", Kind::ProbePath, Severity::Warning, false),
+        ("pipeline", Kind::KernelView, Severity::Warning, false),
         ("trading", Kind::Valueless, Severity::Warning, false),
         ("trading", Kind::FunnelBlocked, Severity::Warning, false),
         ("svc-backup", Kind::WillNotDie, Severity::Critical, true),
@@ -149,6 +152,13 @@ fn troubles() -> Vec<Story> {
         Story::StartFailed { error: "/opt/svc-rss/run: permission denied".into(), next_in: Some(seconds(8)) },
         Story::StartOverdue { waited: seconds(60), heard: "connection refused at 127.0.0.1:8787".into() },
         Story::ProbePath { since: seconds(75), heard: "404 Not Found at http://127.0.0.1:8787/beat".into() },
+        Story::KernelView {
+            verdict: Verdict::Blocked,
+            lasted: seconds(12),
+            seen: "blocked in recvfrom from 10.0.0.7:443 for 12 s, no CPU used since".into(),
+            place: Some("waiting on recv from 10.0.0.7:443 in place_order (bot.py:98)".into()),
+            because: "a loop of it is stuck in one call, and nothing beats".into(),
+        },
     ]
 }
 

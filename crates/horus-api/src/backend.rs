@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use horus_core::explain::Explanation;
 use horus_core::ids::{IncidentId, ServiceName, SinkName};
 use horus_core::observation::OperatorRequest;
 use horus_core::record::Recorded;
@@ -30,6 +31,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Everything at this instant.
     fn status(&self) -> impl Future<Output = Result<StatusReport, Problem>> + Send;
+
+    /// What is known of one service, and what would have to happen for Horus to act. `None`: there is none of that name.
+    fn explain(
+        &self,
+        service: ServiceName,
+    ) -> impl Future<Output = Result<Option<Explanation>, Problem>> + Send;
 
     /// Asks for something. The channel yields any number of [`AskStep::Progress`] and then one [`AskStep::Answer`],
     /// once the outcome was *verified* (a stop: the pid is gone). A reader that goes away withdraws nothing: the

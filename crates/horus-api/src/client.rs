@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use horus_core::command::Answer;
+use horus_core::explain::Explanation;
 use horus_core::ids::{IncidentId, ServiceName};
 use horus_core::observation::OperatorRequest;
 use horus_core::status::{ServiceStatus, StatusReport};
@@ -135,6 +136,14 @@ impl Client {
     pub async fn service(&self, name: &ServiceName) -> Result<ServiceStatus, ClientError> {
         let report: ServiceReport = self.get(format!("/api/v1/services/{name}")).await?;
         Ok(report.service)
+    }
+
+    /// What is known of one service, and what would have to happen for Horus to act.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn explain(&self, name: &ServiceName) -> Result<Explanation, ClientError> {
+        self.get(format!("/api/v1/services/{name}/explanation")).await
     }
 
     /// Asks for something and gives its steps as they come.

@@ -65,6 +65,7 @@ pub fn router<B: Backend>(backend: Arc<B>, limits: Limits) -> Router {
         .route("/api/v1/version", get(version))
         .route("/api/v1/status", get(status))
         .route("/api/v1/services/{name}", get(service))
+        .route("/api/v1/services/{name}/explanation", get(explanation))
         .route("/api/v1/services/{name}/logs", get(logs))
         .route("/api/v1/services/{name}/{verb}", post(act))
         .route("/api/v1/events", get(events))
@@ -102,6 +103,18 @@ async fn service<B: Backend>(
     let name = service_name(&part(path)?)?;
     let service = find(&shared, &name).await?;
     Ok(Json(ServiceReport { schema: API_SCHEMA, service }).into_response())
+}
+
+async fn explanation<B: Backend>(
+    State(shared): State<Shared<B>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let name = service_name(&part(path)?)?;
+    find(&shared, &name).await?;
+    let explanation = within(shared.limits.backend_patience, shared.backend.explain(name.clone())).await?;
+    // It may have left the plan in between.
+    let gone = || Problem::no_such_service(name.as_str(), "it has just left the plan");
+    Ok(Json(explanation.ok_or_else(gone)?).into_response())
 }
 
 /// The service's status, or a problem that names the services there are.

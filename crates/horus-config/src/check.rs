@@ -237,6 +237,7 @@ impl Check<'_> {
             kills: policy.kill_plan(),
             observe: policy.observe,
             autostart: policy.autostart,
+            sampler: policy.sampler,
             values,
             funnels,
             progress,

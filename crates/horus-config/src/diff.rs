@@ -131,6 +131,7 @@ fn policy_changes(before: &ServicePlan, after: &ServicePlan) -> Vec<&'static str
         ("kills", before.kills == after.kills),
         ("observe", before.observe == after.observe),
         ("autostart", before.autostart == after.autostart),
+        ("sampler", before.sampler == after.sampler),
         ("schedule", before.schedule == after.schedule),
         ("progress", before.progress == after.progress),
         ("value", before.values == after.values),

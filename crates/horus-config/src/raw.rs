@@ -173,6 +173,10 @@ pub(crate) struct RawService {
     /// Start it when Horus starts; for a job: follow its `schedule` from then on.
     #[schemars(extend("default" = true))]
     pub(crate) autostart: Option<At<bool>>,
+    /// `false`: do not look at its process from outside. Otherwise the kernel is asked every second whether its loop turns, and where it
+    /// is stuck if not: see `docs/concepts/sampler.md`. Needs nothing of the program.
+    #[schemars(extend("default" = true))]
+    pub(crate) sampler: Option<At<bool>>,
     /// Makes it a job: a program that is started at these times and has to *finish*. There is only ever one run at a time: a
     /// time that comes while the last run goes on is skipped. A run that takes too long, and a time that was missed, are told.
     /// A run that fails is told and waits for its next time (`restart.on` is `"never"` for a job unless its own table says

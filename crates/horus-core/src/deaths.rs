@@ -76,6 +76,7 @@ impl Service {
             self.incidents.close_kind(turn, IncidentKind::Stuck, Outcome::Superseded, how);
         }
         self.incidents.close_kind(turn, IncidentKind::ProbePath, Outcome::Superseded, "the process ended");
+        self.end_view(turn, Outcome::Superseded, "the process ended");
     }
 
     pub(crate) fn halt(&mut self, turn: &mut Turn<'_>) {

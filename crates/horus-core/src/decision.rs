@@ -12,33 +12,76 @@ use serde::{Deserialize, Serialize};
 
 use crate::verdict::{LoopAxis, ProcessAxis, ProgressAxis, ValueAxis, Verdict};
 
-/// What two captures, a quarter of the deadline apart, say of the main loop.
+/// What is seen of a running program from outside: by captures that are compared, and by the kernel's view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Proof {
-    /// Nothing: not looked, no rights, or the captures differ.
+pub enum Outside {
+    /// Nothing that could be used: not looked, no rights, no loop, or the captures differ.
     #[default]
     None,
-    /// Dead: the same call in both, and not a nanosecond of CPU between them.
-    Blocked,
-    /// Dead: CPU burnt outside of its poll call in both.
-    Spinning,
-    /// Alive: at home in its poll call.
+    /// Its loops come home, as the kernel shows. Says nothing about a tick that is missed.
+    Turning,
+    /// Alive: a capture met its main thread at home in its poll call.
     Home,
+    /// Not met at home for improbably long: a suspicion.
+    Away,
+    /// Dead: in one call, and not a nanosecond of CPU.
+    Blocked,
+    /// Dead: CPU burnt outside of its poll call.
+    Spinning,
+    /// One of its loops is dead while another one comes home.
+    Beside,
+    /// Its loop lives, but takes no work.
+    Undrained,
+    /// Stopped, by a signal or by a tracer.
+    Stopped,
+    /// Its control group is frozen.
+    Paused,
+    /// In a wait of the kernel that no signal ends.
+    Uninterruptible,
 }
 
-impl Proof {
+impl Outside {
     /// All values.
-    pub const ALL: [Self; 4] = [Self::None, Self::Blocked, Self::Spinning, Self::Home];
+    pub const ALL: [Self; 11] = [
+        Self::None,
+        Self::Turning,
+        Self::Home,
+        Self::Away,
+        Self::Blocked,
+        Self::Spinning,
+        Self::Beside,
+        Self::Undrained,
+        Self::Stopped,
+        Self::Paused,
+        Self::Uninterruptible,
+    ];
 
     /// The value's word.
     pub fn word(self) -> &'static str {
         match self {
-            Self::None => "none",
+            Self::None => "nothing",
+            Self::Turning => "turning",
+            Self::Home => "home",
+            Self::Away => "away",
             Self::Blocked => "blocked",
             Self::Spinning => "spinning",
-            Self::Home => "home",
+            Self::Beside => "beside",
+            Self::Undrained => "undrained",
+            Self::Stopped => "stopped",
+            Self::Paused => "paused",
+            Self::Uninterruptible => "uninterruptible",
         }
+    }
+
+    /// A proof that the loop does not turn.
+    pub fn is_death(self) -> bool {
+        matches!(self, Self::Blocked | Self::Spinning)
+    }
+
+    /// Nothing that is heard or not heard of it is its own doing, and no signal would help.
+    pub fn is_held(self) -> bool {
+        matches!(self, Self::Stopped | Self::Paused | Self::Uninterruptible)
     }
 }
 
@@ -53,8 +96,8 @@ pub struct Axes {
     pub progress: ProgressAxis,
     /// Does it produce?
     pub value: ValueAxis,
-    /// What was seen from outside.
-    pub proof: Proof,
+    /// What is seen from outside.
+    pub outside: Outside,
 }
 
 impl Axes {
@@ -64,12 +107,12 @@ impl Axes {
             LoopAxis::ALL.into_iter().flat_map(move |loop_axis| {
                 ProgressAxis::ALL.into_iter().flat_map(move |progress| {
                     ValueAxis::ALL.into_iter().flat_map(move |value| {
-                        Proof::ALL.into_iter().map(move |proof| Self {
+                        Outside::ALL.into_iter().map(move |outside| Self {
                             process,
                             loop_axis,
                             progress,
                             value,
-                            proof,
+                            outside,
                         })
                     })
                 })
@@ -137,7 +180,7 @@ pub fn decide(axes: Axes) -> Decision {
 
 /// A probe that has never passed cannot kill.
 fn decide_starting(axes: Axes) -> Decision {
-    let dead = matches!(axes.proof, Proof::Blocked | Proof::Spinning);
+    let dead = axes.outside.is_death();
     let works = axes.progress == ProgressAxis::Advancing;
     match axes.loop_axis {
         LoopAxis::Silent if dead && !works => {
@@ -157,11 +200,14 @@ fn decide_starting(axes: Axes) -> Decision {
 fn decide_running(axes: Axes) -> Decision {
     // Declared work that stands still is a hang of its own, whatever the loop says.
     let stalled = axes.progress == ProgressAxis::Stalled;
+    if axes.outside.is_held() {
+        return decide_held(axes.outside);
+    }
     match axes.loop_axis {
         LoopAxis::Unknown if stalled => decide_stalled(),
-        LoopAxis::Unknown => cell(Verdict::Unknown, Action::Nothing, "there is no beat to judge by"),
+        LoopAxis::Unknown => decide_without_beats(axes),
         LoopAxis::Beating if stalled => decide_stalled(),
-        LoopAxis::Beating => decide_beating(axes.progress, axes.value),
+        LoopAxis::Beating => decide_beating(axes),
         LoopAxis::Late if stalled => decide_stalled(),
         LoopAxis::Late => cell(Verdict::Slow, Action::Watch, "half of the deadline without a fresh tick"),
         LoopAxis::Silent => decide_dead(Verdict::Silent, axes),
@@ -171,17 +217,14 @@ fn decide_running(axes: Axes) -> Decision {
             "it declares that it has nothing to do, so its tick may stand still",
         ),
         LoopAxis::Lying => decide_dead(Verdict::Lying, axes),
-        LoopAxis::Unreachable => match (axes.proof, axes.progress) {
-            (
-                Proof::Blocked | Proof::Spinning,
-                ProgressAxis::Unknown | ProgressAxis::Idle | ProgressAxis::Stalled | ProgressAxis::Blocked,
-            ) => decide_proven(axes.proof, Action::RestartAtTwice),
-            (Proof::None | Proof::Home, _) | (_, ProgressAxis::Advancing) => cell(
-                Verdict::ProbePath,
-                Action::Tell,
-                "the probe's own path fails: unreachable is not silent",
-            ),
-        },
+        LoopAxis::Unreachable => {
+            if axes.outside.is_death() && axes.progress != ProgressAxis::Advancing {
+                decide_proven(axes.outside, Action::RestartAtTwice)
+            } else {
+                let because = "the probe's own path fails: unreachable is not silent";
+                cell(Verdict::ProbePath, Action::Tell, because)
+            }
+        }
     }
 }
 
@@ -189,30 +232,64 @@ fn decide_stalled() -> Decision {
     cell(Verdict::WorkStalled, Action::RestartAtTwice, "declared work stands still, whatever the loop does")
 }
 
-fn decide_dead(verdict: Verdict, axes: Axes) -> Decision {
-    match (axes.proof, axes.progress) {
-        (_, ProgressAxis::Advancing) => cell(
-            verdict,
-            Action::Tell,
-            "declared work advances while the tick stands still: the tick may be wrong",
-        ),
-        (Proof::Home, _) => cell(verdict, Action::Tell, "its loop was seen at home: it lives"),
-        (Proof::Blocked | Proof::Spinning, _) => decide_proven(axes.proof, Action::Restart),
-        (Proof::None, _) => cell(verdict, Action::RestartAtTwice, "a tick that used to move is missing"),
-    }
-}
-
-fn decide_proven(proof: Proof, action: Action) -> Decision {
-    match proof {
-        Proof::Spinning => cell(Verdict::Spinning, action, "its loop burns CPU and turns no more"),
-        Proof::None | Proof::Blocked | Proof::Home => {
-            cell(Verdict::Blocked, action, "its loop is stuck in one call")
+/// Somebody else holds it, or the kernel does: its silence proves nothing, and a signal would not help.
+fn decide_held(outside: Outside) -> Decision {
+    match outside {
+        Outside::Paused => {
+            cell(Verdict::Paused, Action::Tell, "its control group is frozen: nothing of it runs")
         }
+        Outside::Uninterruptible => {
+            cell(Verdict::Uninterruptible, Action::Tell, "it waits in the kernel where no signal ends it")
+        }
+        _ => cell(Verdict::Stopped, Action::Tell, "somebody has stopped it: its silence proves nothing"),
     }
 }
 
-fn decide_beating(progress: ProgressAxis, value: ValueAxis) -> Decision {
-    match (value, progress) {
+/// Nothing beats: what the kernel shows is all that is known. It is told, and nothing is restarted for it alone.
+fn decide_without_beats(axes: Axes) -> Decision {
+    if axes.progress == ProgressAxis::Advancing {
+        return cell(Verdict::Unknown, Action::Nothing, "there is no beat to judge by");
+    }
+    match axes.outside {
+        Outside::Blocked | Outside::Beside => {
+            cell(Verdict::Blocked, Action::Tell, "a loop of it is stuck in one call, and nothing beats")
+        }
+        Outside::Spinning => cell(
+            Verdict::Spinning,
+            Action::Tell,
+            "its loop burns CPU and turns no more; honest work looks the same, and nothing beats",
+        ),
+        Outside::Undrained => cell(Verdict::Undrained, Action::Tell, "its loop lives, but takes no work"),
+        Outside::Away => cell(Verdict::Slow, Action::Watch, "its loop was not met at home for long"),
+        Outside::Turning => {
+            cell(Verdict::Healthy, Action::Nothing, "its loop comes home, as the kernel shows; nothing beats")
+        }
+        _ => cell(Verdict::Unknown, Action::Nothing, "there is no beat to judge by"),
+    }
+}
+
+fn decide_dead(verdict: Verdict, axes: Axes) -> Decision {
+    if axes.progress == ProgressAxis::Advancing {
+        let because = "declared work advances while the tick stands still: the tick may be wrong";
+        return cell(verdict, Action::Tell, because);
+    }
+    match axes.outside {
+        Outside::Home => cell(verdict, Action::Tell, "its loop was seen at home: it lives"),
+        proof if proof.is_death() => decide_proven(proof, Action::Restart),
+        _ => cell(verdict, Action::RestartAtTwice, "a tick that used to move is missing"),
+    }
+}
+
+fn decide_proven(proof: Outside, action: Action) -> Decision {
+    match proof {
+        Outside::Spinning => cell(Verdict::Spinning, action, "its loop burns CPU and turns no more"),
+        _ => cell(Verdict::Blocked, action, "its loop is stuck in one call"),
+    }
+}
+
+/// Fresh ticks are life, in their own scope: a helper thread that beats says nothing about a loop that is stuck.
+fn decide_beating(axes: Axes) -> Decision {
+    match (axes.value, axes.progress) {
         (ValueAxis::Stale | ValueAxis::Dead, _) => {
             cell(Verdict::Valueless, Action::Tell, "alive is not useful, and no restart makes it so")
         }
@@ -222,10 +299,20 @@ fn decide_beating(progress: ProgressAxis, value: ValueAxis) -> Decision {
         (ValueAxis::Unknown | ValueAxis::Fresh, ProgressAxis::Idle) => {
             cell(Verdict::Idle, Action::Nothing, "it declares that it has nothing to do")
         }
-        (
-            ValueAxis::Unknown | ValueAxis::Fresh,
-            ProgressAxis::Unknown | ProgressAxis::Advancing | ProgressAxis::Stalled,
-        ) => cell(Verdict::Healthy, Action::Nothing, "fresh ticks within the deadline"),
+        (ValueAxis::Unknown | ValueAxis::Fresh, ProgressAxis::Unknown | ProgressAxis::Stalled) => {
+            match axes.outside {
+                Outside::Blocked | Outside::Beside => cell(
+                    Verdict::Blocked,
+                    Action::Tell,
+                    "a loop of it is stuck in one call, while something in it goes on beating",
+                ),
+                Outside::Undrained => cell(Verdict::Undrained, Action::Tell, "it beats, but takes no work"),
+                _ => cell(Verdict::Healthy, Action::Nothing, "fresh ticks within the deadline"),
+            }
+        }
+        (ValueAxis::Unknown | ValueAxis::Fresh, ProgressAxis::Advancing) => {
+            cell(Verdict::Healthy, Action::Nothing, "fresh ticks within the deadline")
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::command::{Answer, Command, Memory, MemoryIncident, MemorySilence};
 use crate::event::{Outcome, What};
+use crate::explain::Explanation;
 use crate::guard::{LATENESS_MIN, SETTLE};
 use crate::ids::{Generation, MonitorName, ServiceName};
 use crate::incidents::Incidents;
@@ -215,6 +216,11 @@ impl Engine {
                 .map(|(name, fault)| SinkStatus { name: name.clone(), fault: fault.clone() })
                 .collect(),
         }
+    }
+
+    /// What is known of one service, and what would have to happen for something to be done. `None`: there is no such service.
+    pub fn explain(&self, now: Mono, service: &str) -> Option<Explanation> {
+        Some(self.services.get(service)?.explain(now, &self.shared))
     }
 
     fn take(&mut self, turn: &mut Turn<'_>, input: Input) {

@@ -200,7 +200,7 @@ impl Service {
                 true
             }
             Some(UnitState::Stopped) if self.foreign.stopped => false,
-            Some(UnitState::Failed { .. }) if !self.observes(turn) => false,
+            Some(UnitState::Failed { .. }) if !self.observes(turn.shared) => false,
             Some(UnitState::Stopped | UnitState::Failed { .. } | UnitState::Absent { .. }) => {
                 self.phase = Phase::Down;
                 self.tell_unit_down(turn);
@@ -212,7 +212,7 @@ impl Service {
     /// Whether a start that failed is tried again by Horus.
     pub(crate) fn is_tried_again(&self, turn: &Turn<'_>) -> bool {
         self.unit().is_none()
-            || (matches!(self.foreign.state, Some(UnitState::Failed { .. })) && !self.observes(turn))
+            || (matches!(self.foreign.state, Some(UnitState::Failed { .. })) && !self.observes(turn.shared))
     }
 
     /// Told once, whatever else is heard of it before it runs again.
@@ -265,7 +265,7 @@ impl Service {
             self.halt(turn);
             return;
         }
-        let delay = if self.observes(turn) {
+        let delay = if self.observes(turn.shared) {
             Duration::ZERO
         } else {
             let reason = Reason::new(Rule::Exit, exit.to_string());

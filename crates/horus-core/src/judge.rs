@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use crate::command::Command;
-use crate::decision::{Action, Axes, Decision, Proof, decide};
+use crate::decision::{Action, Axes, Decision, Outside, decide};
 use crate::event::{Outcome, What};
 use crate::ids::IncidentId;
 use crate::ledger::Allowance;
@@ -103,32 +103,32 @@ impl Service {
             loop_axis: self.loop_axis(now),
             progress: self.progress_is(now),
             value: self.counters.value_is(now, &self.plan.values),
-            proof: self.proof(),
+            outside: self.outside(now),
         }
     }
 
     /// What the captures of this stretch prove, taken together. Two that are compared were asked for a quarter of the deadline
     /// apart; they may come a little closer together than that.
-    pub(crate) fn proof(&self) -> Proof {
+    pub(crate) fn proof(&self) -> Outside {
         let findings = &self.spell.findings;
-        let Some(last) = findings.last() else { return Proof::None };
+        let Some(last) = findings.last() else { return Outside::None };
         if last.finding.seen == Some(LoopSeen::Home) {
-            return Proof::Home;
+            return Outside::Home;
         }
         let apart = self.limits().deadline / 5;
         let before = findings.iter().rev().find(|seen| last.at.since(seen.at) >= apart);
-        let Some(before) = before else { return Proof::None };
+        let Some(before) = before else { return Outside::None };
         let (a, b) = (&before.finding, &last.finding);
         match (a.seen, b.seen, a.cpu_ns, b.cpu_ns) {
             (Some(LoopSeen::Blocked), Some(LoopSeen::Blocked), Some(was), Some(is))
                 if was == is && a.place.is_some() && a.place == b.place =>
             {
-                Proof::Blocked
+                Outside::Blocked
             }
             (Some(LoopSeen::Spinning), Some(LoopSeen::Spinning), Some(was), Some(is)) if is > was => {
-                Proof::Spinning
+                Outside::Spinning
             }
-            _ => Proof::None,
+            _ => Outside::None,
         }
     }
 
@@ -235,6 +235,9 @@ impl Service {
         self.look_closer(turn);
         let decision = decide(self.axes(now));
         self.end_work_spell(turn);
+        if self.judge_view(turn, decision) {
+            return;
+        }
         match decision.action {
             Action::Nothing | Action::Watch => {
                 if decision.verdict == Verdict::Idle && self.spell.opened {
@@ -277,7 +280,7 @@ impl Service {
         // Whatever delayed the first two: a proof needs two that lie far enough apart.
         if age >= limits.third() && !self.spell.third {
             self.spell.third = true;
-            if self.proof() == Proof::None {
+            if self.proof() == Outside::None {
                 self.capture(turn, CaptureStage::Second);
             }
         }
@@ -359,8 +362,14 @@ impl Service {
             service: self.name.clone(),
             generation: self.generation,
             stage,
-            incident: self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id),
+            incident: self.seen_incident(),
         });
+    }
+
+    /// The incident that what is seen of a living instance belongs to.
+    pub(crate) fn seen_incident(&self) -> Option<IncidentId> {
+        let kinds = [IncidentKind::Stuck, IncidentKind::KernelView];
+        kinds.into_iter().find_map(|kind| self.incidents.find(kind)).map(|incident| incident.id)
     }
 
     /// The standstill that a decision is about.
@@ -446,9 +455,13 @@ impl Service {
         if fault.age >= fault.act {
             reason.text = format!("{}; twice that is {}", reason.text, Human(fault.act));
         } else {
-            reason.text = format!("{}; proven by two captures", reason.text);
+            let proof = match self.proof() {
+                Outside::None => self.view_place(turn.now).unwrap_or_default(),
+                _ => "proven by two captures".to_owned(),
+            };
+            reason.text = format!("{}; {proof}", reason.text);
         }
-        match self.veto(turn, fault.track, fault.rule) {
+        match self.veto(turn.now, turn.shared, fault.track, fault.rule) {
             Some((veto, why)) => self.heed(turn, veto, why, &fault),
             None => self.decide_kill(turn, running, id, fault, reason),
         }

@@ -29,6 +29,7 @@ pub mod digest;
 pub mod engine;
 pub mod event;
 pub mod exclusive;
+pub mod explain;
 pub mod foreign;
 pub mod guard;
 pub mod host;
@@ -66,5 +67,6 @@ mod usefulness;
 mod value;
 pub mod verdict;
 mod veto;
+mod view;
 
 pub use engine::{Engine, Remembered};

@@ -20,6 +20,7 @@ use crate::spell::Spell;
 use crate::time::{Human, Mono};
 use crate::transition::Trigger;
 use crate::turn::Turn;
+use crate::view::Outlook;
 
 impl Service {
     // --- from rest to life ---
@@ -152,6 +153,7 @@ impl Service {
         self.record(turn, self.fault_incident(), What::Started { process: instance.process });
         // It was about the path to another run.
         self.incidents.close_kind(turn, IncidentKind::ProbePath, Outcome::Superseded, "it was started anew");
+        self.end_view(turn, Outcome::Superseded, "it was started anew");
         self.note_unit_runs(turn);
         self.begin_instance(turn, instance, turn.now);
         self.adopted = false;
@@ -211,6 +213,7 @@ impl Service {
         self.counters.forget_instance();
         self.spell = Spell::default();
         self.work_spell = Spell::default();
+        self.outlook = Outlook::default();
         self.idle_at = None;
         self.start_overdue = false;
         self.declared = Declared::Ok;

@@ -93,6 +93,7 @@ impl Service {
             O::AskedForTime { extend, .. } => {
                 self.extended_until = self.extended_until.max(Some(self.grant(turn.now, extend)));
             }
+            O::KernelView { generation, view } if self.watches(generation) => self.hear_view(turn.now, view),
             O::Captured { generation, stage, finding } if self.asked_for(generation, stage) => {
                 self.captured(turn, stage, finding);
             }
@@ -105,6 +106,7 @@ impl Service {
             | O::Beat { .. }
             | O::NoBeat { .. }
             | O::SaidReady { .. }
+            | O::KernelView { .. }
             | O::Captured { .. } => {}
         }
     }
@@ -227,6 +229,7 @@ impl Service {
     pub(crate) fn excuse(&mut self, now: Mono, late: Duration) {
         self.beats.excuse(now, late);
         self.counters.excuse(now, late);
+        self.outlook.excuse(now, late);
         for until in [&mut self.busy_until, &mut self.extended_until].into_iter().flatten() {
             *until = *until + late;
         }
@@ -406,6 +409,7 @@ impl Service {
         due.extend(self.job_due());
         due.extend(self.slow_until());
         due.extend(self.next_step_at(now));
+        due.extend(self.view_due(now));
         due.extend(self.heard_out_at(Track::Loop).filter(|at| *at > now && self.spell.opened));
         if self.incidents.find(IncidentKind::Recurrence).is_some() {
             due.extend(self.stalls.over_at());

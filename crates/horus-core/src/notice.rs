@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::IncidentId;
 use crate::plan::Severity;
+use crate::verdict::Verdict;
 
 /// What an incident is about. One service (or monitor, or Horus itself) has at most one open incident of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,6 +55,8 @@ pub enum IncidentKind {
     Demoted,
     /// The same stall, day after day at the same time.
     Recurrence,
+    /// The kernel shows something wrong of which its beats say nothing.
+    KernelView,
 }
 
 impl IncidentKind {
@@ -80,6 +83,7 @@ impl IncidentKind {
             Self::RunMissed => "run-missed",
             Self::Demoted => "demoted",
             Self::Recurrence => "recurrence",
+            Self::KernelView => "kernel-view",
         }
     }
 }
@@ -247,6 +251,20 @@ pub enum Story {
         since: Duration,
         /// What the probe hears.
         heard: String,
+    },
+    /// The kernel shows something wrong of which its beats say nothing. Nothing is done.
+    KernelView {
+        /// What it was concluded to be.
+        verdict: Verdict,
+        /// For how long, in time in which it could have run.
+        #[serde(rename = "lasted_ms", with = "crate::time::millis")]
+        lasted: Duration,
+        /// What the kernel shows: "blocked in recvfrom from 10.0.0.7:443 for 12 s, no CPU used since".
+        seen: String,
+        /// Where in its code, if the evidence tells.
+        place: Option<String>,
+        /// Why nothing is done, as a sentence fragment.
+        because: String,
     },
     /// It runs but produces nothing.
     Valueless {

@@ -191,6 +191,13 @@ pub enum Observation {
         #[serde(rename = "extend_ms", with = "crate::time::millis")]
         extend: Duration,
     },
+    /// What the kernel shows of it: told when that changes, and again and again while it lasts.
+    KernelView {
+        /// About which run.
+        generation: Generation,
+        /// What it shows.
+        view: KernelView,
+    },
     /// A capture of evidence ended.
     Captured {
         /// About which run.
@@ -376,6 +383,73 @@ pub enum LoopSeen {
     Blocked,
     /// Burning CPU outside of its poll call. Twice: a proof of death of a loop that shows no tick.
     Spinning,
+}
+
+/// What the kernel shows of a process that is looked at from outside, every second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelView {
+    /// In one word.
+    pub word: KernelWord,
+    /// For how long, in time in which the program could have run.
+    #[serde(rename = "lasted_ms", with = "crate::time::millis")]
+    pub lasted: Duration,
+    /// No other loop of the process came home meanwhile.
+    pub alone: bool,
+    /// Who holds it or may at any moment, so that nothing is proven: "traced by pid 4711".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// For people: "blocked in recvfrom from 10.0.0.7:443 for 12 s, no CPU used since".
+    pub phrase: String,
+}
+
+/// The word of a [`KernelView`]. What has to last to be said has lasted for the deadline of the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KernelWord {
+    /// Too few looks so far.
+    Learning,
+    /// A loop is known, and comes home.
+    Alive,
+    /// It was never seen waiting for events: no opinion.
+    NoLoop,
+    /// Its loop was not met at home for improbably long: a suspicion.
+    Away,
+    /// Its loop is stuck in one call, without a nanosecond of CPU.
+    Blocked,
+    /// Its loop burns CPU and never comes home. Honest work looks the same.
+    Spinning,
+    /// Its wait should have ended by itself, and did not.
+    Frozen,
+    /// Its loop lives, but takes no work.
+    Undrained,
+    /// Stopped by a signal or a tracer.
+    Stopped,
+    /// Its control group is frozen.
+    Paused,
+    /// In a wait of the kernel that no signal ends.
+    Uninterruptible,
+    /// It cannot be looked at: neither healthy nor hung.
+    NoEvidence,
+}
+
+impl KernelWord {
+    /// The word as it is serialised.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Learning => "learning",
+            Self::Alive => "alive",
+            Self::NoLoop => "no-loop",
+            Self::Away => "away",
+            Self::Blocked => "blocked",
+            Self::Spinning => "spinning",
+            Self::Frozen => "frozen",
+            Self::Undrained => "undrained",
+            Self::Stopped => "stopped",
+            Self::Paused => "paused",
+            Self::Uninterruptible => "uninterruptible",
+            Self::NoEvidence => "no-evidence",
+        }
+    }
 }
 
 /// Something seen of a monitor.

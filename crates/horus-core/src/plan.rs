@@ -120,6 +120,8 @@ pub struct ServicePlan {
     pub observe: bool,
     /// Start it when Horus starts.
     pub autostart: bool,
+    /// Look at its process from outside, as the kernel shows it.
+    pub sampler: bool,
     /// Products whose absence is worth an alert, by name.
     pub values: BTreeMap<String, ValuePlan>,
     /// Chains of counters where each stage feeds the next, by name.
@@ -169,6 +171,7 @@ impl ServicePlan {
             kills: KillPlan { limit: 3, prove: seconds(300), retry: Some(seconds(6 * 3600)), daily: 24 },
             observe: false,
             autostart: true,
+            sampler: true,
             values: BTreeMap::new(),
             funnels: BTreeMap::new(),
             progress: BTreeMap::new(),

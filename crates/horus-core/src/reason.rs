@@ -84,11 +84,13 @@ pub enum Rule {
     RunMissed,
     /// The same stall, day after day at the same time.
     Recurrence,
+    /// What the kernel shows of its loop.
+    KernelView,
 }
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::Wanted,
         Self::Operator,
         Self::Held,
@@ -128,6 +130,7 @@ impl Rule {
         Self::RunOverdue,
         Self::RunMissed,
         Self::Recurrence,
+        Self::KernelView,
     ];
 
     /// The rule's word, as it is serialised.
@@ -172,6 +175,7 @@ impl Rule {
             Self::RunOverdue => "run-overdue",
             Self::RunMissed => "run-missed",
             Self::Recurrence => "recurrence",
+            Self::KernelView => "kernel-view",
         }
     }
 }

@@ -144,6 +144,9 @@ impl Service {
             return Reason::new(Rule::Wanted, "its process lives; no fresh tick was heard yet");
         }
         let (verdict, decision) = self.verdict_running(now);
+        if let Some(reason) = self.view_reason(now, decision).filter(|_| verdict == decision.verdict) {
+            return reason;
+        }
         let plain = |text: &str| Reason::new(Rule::Proof, text);
         match verdict {
             Verdict::ProbePath if decision.verdict != Verdict::ProbePath => {
@@ -159,7 +162,12 @@ impl Service {
                 plain(&format!("it declared a long step, {} left", Human(left)))
             }
             Verdict::Idle | Verdict::Healthy => plain(decision.because),
-            Verdict::Unknown => Reason::new(Rule::Wanted, "its process lives; it has no beat to judge by"),
+            Verdict::Slow if !self.beats.has_sources() => plain(decision.because),
+            Verdict::Unknown => {
+                let text = "its process lives; it has no beat to judge by";
+                let seen = self.view_status(now).map(|view| format!("{text}; the kernel: {}", view.phrase));
+                Reason::new(Rule::Wanted, seen.unwrap_or_else(|| text.to_owned()))
+            }
             _ => {
                 let mut reason = self.hang_reason(now, decision);
                 if verdict == Verdict::Starved {
@@ -287,6 +295,7 @@ impl Service {
             breaker_open: self.kills.is_open(),
             exits_recent: self.exits.recent(now, self.plan.restart.within),
             beats: self.beat_status(now),
+            kernel: self.view_status(now),
             tree_limits: self.plan.tree.told().map(LimitStatus::unknown).collect(),
             said: self.said.clone(),
             incidents: self.incidents.ids(),

@@ -61,7 +61,7 @@ impl Service {
     /// its limits have grown, it went idle, its work moves, its loop was seen at home.
     fn heed_late_veto(&mut self, turn: &mut Turn<'_>) {
         let Phase::Condemned { sentence, .. } = &self.phase else { return };
-        if let Some((_, why)) = self.veto(turn, sentence.track, sentence.rule) {
+        if let Some((_, why)) = self.veto(turn.now, turn.shared, sentence.track, sentence.rule) {
             self.spare(turn, &why);
             return;
         }
@@ -104,9 +104,9 @@ impl Service {
         if finding.phrase.is_empty() && finding.missing.is_empty() {
             finding.missing.push("the capture saw nothing".into());
         }
-        let incident = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id);
+        let incident = self.seen_incident();
         let stopped = finding.stopped.clone();
-        if self.spell.opened || self.work_spell.opened {
+        if incident.is_some() && (self.spell.opened || self.work_spell.opened || self.tells_view()) {
             self.record(turn, incident, What::EvidenceCaptured { stage, finding: finding.clone() });
         }
         // Captures look at the main loop; only the last one before a restart for the sake of work belongs to that.

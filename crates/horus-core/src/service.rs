@@ -27,6 +27,7 @@ use crate::transition::{PhaseKind, Step, Trigger, next_step};
 use crate::turn::Turn;
 use crate::value::Counters;
 use crate::verdict::Verdict;
+use crate::view::Outlook;
 
 /// After SIGKILL a process ought to be gone within this; else a person is told.
 pub(crate) const UNDEAD_AFTER: Duration = Duration::from_secs(10);
@@ -243,6 +244,8 @@ pub(crate) struct Service {
     pub(crate) stalled_work: Option<String>,
     /// The same for declared work.
     pub(crate) work_spell: Spell,
+    /// What the kernel shows of the instance.
+    pub(crate) outlook: Outlook,
     /// Limits are stretched to so many per cent, because the whole machine is short of something.
     pub(crate) slow_percent: u32,
     /// What the machine's pressure asks for; the longer limits of before stay in force for a while from then.
@@ -344,6 +347,7 @@ impl Service {
             spell: Spell::default(),
             stalled_work: None,
             work_spell: Spell::default(),
+            outlook: Outlook::default(),
             slow_percent: 100,
             slow_target: 100,
             slow_since: None,

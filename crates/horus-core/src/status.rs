@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{IncidentId, MonitorName, ServiceName};
+use crate::observation::KernelWord;
 use crate::plan::{BeatKind, Mode};
 use crate::tree::TreeLimit;
 use crate::verdict::{LoopAxis, ProcessAxis, ProgressAxis, ValueAxis, Verdict};
@@ -89,6 +90,9 @@ pub struct ServiceStatus {
     pub exits_recent: u32,
     /// Its beat sources.
     pub beats: Vec<BeatStatus>,
+    /// What the kernel shows of it, if it is looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<KernelStatus>,
     /// What its whole tree may use, as far as that is limited.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tree_limits: Vec<LimitStatus>,
@@ -124,6 +128,17 @@ pub struct BeatStatus {
     pub loop_lag_ms: Option<f64>,
     /// What the last probe heard instead of a beat, if so.
     pub fault: Option<String>,
+}
+
+/// What the kernel shows of a process, looked at from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelStatus {
+    /// In one word.
+    pub word: KernelWord,
+    /// For people: "its loop comes home".
+    pub phrase: String,
+    /// For how long, in time in which the program could have run.
+    pub lasted_ms: u64,
 }
 
 /// One limit of a whole tree.

@@ -44,11 +44,19 @@ pub enum Verdict {
     Blocked,
     /// Its loop burns CPU and turns no more: proven by two captures.
     Spinning,
+    /// Its loop lives, but takes no work: connections or bytes wait.
+    Undrained,
+    /// Somebody has stopped it.
+    Stopped,
+    /// Its control group is frozen.
+    Paused,
+    /// It waits in the kernel where no signal ends it.
+    Uninterruptible,
 }
 
 impl Verdict {
     /// All verdicts.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::Healthy,
         Self::Idle,
         Self::Busy,
@@ -68,6 +76,10 @@ impl Verdict {
         Self::Starved,
         Self::Blocked,
         Self::Spinning,
+        Self::Undrained,
+        Self::Stopped,
+        Self::Paused,
+        Self::Uninterruptible,
     ];
 
     /// The verdict's word, as it is serialised.
@@ -92,6 +104,10 @@ impl Verdict {
             Self::Starved => "starved",
             Self::Blocked => "blocked",
             Self::Spinning => "spinning",
+            Self::Undrained => "undrained",
+            Self::Stopped => "stopped",
+            Self::Paused => "paused",
+            Self::Uninterruptible => "uninterruptible",
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::reason::Rule;
 use crate::service::{LAUNCH_WAIT_MAX, Service, UNDEAD_AFTER};
 use crate::spell::{Declined, Fault, Track};
 use crate::time::{Human, Mono};
-use crate::turn::Turn;
+use crate::turn::{Shared, Turn};
 
 /// So long (a deadline, within these) nobody who was spared is condemned again.
 pub(crate) const SPARED_MIN: Duration = Duration::from_secs(1);
@@ -25,44 +25,53 @@ pub(crate) const SPARED_MAX: Duration = Duration::from_secs(30);
 
 impl Service {
     /// What forbids a restart by this rule, the weightiest first.
-    pub(crate) fn veto(&self, turn: &Turn<'_>, track: Track, rule: Rule) -> Option<(Veto, String)> {
+    pub(crate) fn veto(
+        &self,
+        now: Mono,
+        shared: &Shared,
+        track: Track,
+        rule: Rule,
+    ) -> Option<(Veto, String)> {
         let say = |veto: Veto| Some((veto, veto.because().to_owned()));
         if let Some(hold) = &self.hold {
             return Some((Veto::Held, format!("it is held: {}", hold.reason)));
         }
-        if self.observes(turn) {
+        if self.observes(shared) {
             return Some((Veto::Observed, "observe mode".to_owned()));
         }
         if self.declared == Declared::Halted {
             return say(Veto::Halted);
         }
-        if !self.used_to_move(turn.now, track, rule) {
+        if !self.used_to_move(now, track, rule) {
             return say(Veto::NeverMoved);
         }
-        if self.excused_until().is_some_and(|until| until > turn.now) {
+        if self.excused_until().is_some_and(|until| until > now) {
             return Some((Veto::Declared, "it declared a long step".to_owned()));
         }
         let newest = self.spell.findings.iter().chain(&self.work_spell.findings).max_by_key(|seen| seen.at);
         if let Some(why) = newest.and_then(|seen| seen.finding.stopped.as_ref()) {
             return Some((Veto::Stopped, format!("its silence proves nothing: {why}")));
         }
-        if let Some(fault) = turn.shared.canary.as_ref().filter(|_| self.is_asked_by_network()) {
+        if let Some(who) = self.outlook.held(now) {
+            return Some((Veto::Stopped, format!("its silence proves nothing: {who}")));
+        }
+        if let Some(fault) = shared.canary.as_ref().filter(|_| self.is_asked_by_network()) {
             return Some((Veto::ObserverVoid, format!("Horus's own prober is broken: {fault}")));
         }
-        if self.heard_out_at(track).is_some_and(|at| turn.now < at) {
-            let heard = Human(turn.now.since(self.witnessed_since));
+        if self.heard_out_at(track).is_some_and(|at| now < at) {
+            let heard = Human(now.since(self.witnessed_since));
             return Some((
                 Veto::Unwitnessed,
                 format!("Horus has just begun, and listened to it for {heard} only"),
             ));
         }
-        if let Some(window) = turn.shared.maintenance.covers(self.name.as_str()) {
+        if let Some(window) = shared.maintenance.covers(self.name.as_str()) {
             return Some((Veto::Maintenance, format!("the maintenance window '{window}' is going on")));
         }
-        if let Some((veto, reason)) = turn.shared.guard.forbids(&self.name, turn.now) {
+        if let Some((veto, reason)) = shared.guard.forbids(&self.name, now) {
             return Some((veto, reason.text));
         }
-        if turn.shared.demoted.contains(&rule) {
+        if shared.demoted.contains(&rule) {
             return Some((Veto::Demoted, format!("the detector '{}' was wrong too often", rule.word())));
         }
         None
@@ -136,8 +145,8 @@ impl Service {
     }
 
     /// Nothing is to be signalled by a rule.
-    pub(crate) fn observes(&self, turn: &Turn<'_>) -> bool {
-        self.plan.observe || turn.shared.mode == Mode::Observe
+    pub(crate) fn observes(&self, shared: &Shared) -> bool {
+        self.plan.observe || shared.mode == Mode::Observe
     }
 
     /// The restart was due and does not happen: written down, told once.

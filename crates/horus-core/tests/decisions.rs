@@ -5,17 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use horus_core::decision::{Action, Axes, Decision, Instead, Proof, Veto, decide};
+use horus_core::decision::{Action, Axes, Decision, Instead, Outside, Veto, decide};
 use horus_core::verdict::{LoopAxis, ProcessAxis, ProgressAxis, ValueAxis, Verdict};
 
-const CELLS: usize = 4 * 6 * 5 * 4 * 4;
+const CELLS: usize = 4 * 6 * 5 * 4 * 11;
 
 fn restarts(decision: Decision) -> bool {
     matches!(decision.action, Action::Restart | Action::RestartAtTwice)
-}
-
-fn is_dead(proof: Proof) -> bool {
-    matches!(proof, Proof::Blocked | Proof::Spinning)
 }
 
 #[test]
@@ -45,14 +41,16 @@ fn invariant_g1_life_on_the_judged_track_forbids_a_restart() {
     for axes in Axes::all().filter(|axes| restarts(decide(*axes))) {
         let by_work = axes.process == ProcessAxis::Running
             && axes.progress == ProgressAxis::Stalled
+            && !axes.outside.is_held()
             && matches!(axes.loop_axis, LoopAxis::Unknown | LoopAxis::Beating | LoopAxis::Late);
         if by_work {
             continue;
         }
         assert_ne!(axes.progress, ProgressAxis::Advancing, "declared work advances: {axes:?}");
-        assert_ne!(axes.proof, Proof::Home, "its loop was seen at home: {axes:?}");
+        assert_ne!(axes.outside, Outside::Home, "its loop was seen at home: {axes:?}");
+        assert!(!axes.outside.is_held(), "somebody else holds it: {axes:?}");
         let silent = matches!(axes.loop_axis, LoopAxis::Silent | LoopAxis::Lying);
-        assert!(silent || is_dead(axes.proof), "neither absence nor proof: {axes:?}");
+        assert!(silent || axes.outside.is_death(), "neither absence nor proof: {axes:?}");
     }
 }
 
@@ -69,7 +67,7 @@ fn what_has_no_process_or_is_ending_is_left_alone() {
 fn a_start_is_ended_by_a_proof_of_death_past_its_cap_and_by_nothing_else() {
     for axes in Axes::all().filter(|axes| axes.process == ProcessAxis::Starting) {
         let works = axes.progress == ProgressAxis::Advancing;
-        let lawful = axes.loop_axis == LoopAxis::Silent && is_dead(axes.proof) && !works;
+        let lawful = axes.loop_axis == LoopAxis::Silent && axes.outside.is_death() && !works;
         assert_eq!(restarts(decide(axes)), lawful, "{axes:?}");
     }
 }
@@ -77,7 +75,7 @@ fn a_start_is_ended_by_a_proof_of_death_past_its_cap_and_by_nothing_else() {
 #[test]
 fn a_restart_at_once_needs_a_proof_of_death() {
     for axes in Axes::all().filter(|axes| decide(*axes).action == Action::Restart) {
-        assert!(is_dead(axes.proof), "{axes:?}");
+        assert!(axes.outside.is_death(), "{axes:?}");
     }
 }
 
@@ -111,51 +109,57 @@ fn shown(decision: Decision) -> String {
     }
 }
 
-fn running(loop_axis: LoopAxis, progress: ProgressAxis, value: ValueAxis, proof: Proof) -> Decision {
-    decide(Axes { process: ProcessAxis::Running, loop_axis, progress, value, proof })
+fn running(loop_axis: LoopAxis, progress: ProgressAxis, value: ValueAxis, outside: Outside) -> Decision {
+    decide(Axes { process: ProcessAxis::Running, loop_axis, progress, value, outside })
+}
+
+fn columns(text: &mut String, first: &str, last: &str) {
+    let names = Outside::ALL.map(|outside| format!(" {} |", outside.word()));
+    let line: String = format!("{first}{}{last}", names.concat());
+    let dashes = "---|".repeat(line.matches('|').count() - 1);
+    let _ = write!(text, "{line}\n|{dashes}\n");
 }
 
 fn running_table(text: &mut String) {
-    text.push_str("| loop | progress |");
-    for proof in Proof::ALL {
-        let _ = write!(text, " proof: {} |", proof.word());
-    }
-    text.push_str(" value stale or dead |\n|---|---|---|---|---|---|---|\n");
+    columns(text, "| loop | progress |", " value stale or dead |");
     for loop_axis in LoopAxis::ALL {
         for progress in ProgressAxis::ALL {
             let _ = write!(text, "| {} | {} |", loop_axis.word(), progress.word());
-            for proof in Proof::ALL {
-                let cell = running(loop_axis, progress, ValueAxis::Unknown, proof);
-                assert!(SAME.map(|value| running(loop_axis, progress, value, proof)) == [cell, cell]);
+            for outside in Outside::ALL {
+                let cell = running(loop_axis, progress, ValueAxis::Unknown, outside);
+                assert!(SAME.map(|value| running(loop_axis, progress, value, outside)) == [cell, cell]);
                 let _ = write!(text, " {} |", shown(cell));
             }
-            // One column stands for both bad values and all proofs: checked here, so the page leaves nothing out.
-            let bad = |value, proof| running(loop_axis, progress, value, proof);
-            let cells =
-                [ValueAxis::Stale, ValueAxis::Dead].map(|value| Proof::ALL.map(|proof| bad(value, proof)));
-            let plain = Proof::ALL.map(|proof| running(loop_axis, progress, ValueAxis::Unknown, proof));
-            if cells == [plain, plain] {
+            // One column stands for both bad values and all that is seen, but for what is held: checked here, so the page
+            // leaves nothing out.
+            let free = Outside::ALL.into_iter().filter(|outside| !outside.is_held());
+            let cells = |value| -> Vec<Decision> {
+                free.clone().map(|outside| running(loop_axis, progress, value, outside)).collect()
+            };
+            for outside in Outside::ALL.into_iter().filter(|outside| outside.is_held()) {
+                let cell = |value| running(loop_axis, progress, value, outside);
+                assert!(ValueAxis::ALL.into_iter().all(|value| cell(value) == cell(ValueAxis::Unknown)));
+            }
+            let (plain, stale, dead) =
+                (cells(ValueAxis::Unknown), cells(ValueAxis::Stale), cells(ValueAxis::Dead));
+            if stale == plain && dead == plain {
                 text.push_str(" as on the left |\n");
             } else {
-                let one = cells[0][0];
-                assert!(cells.iter().flatten().all(|cell| *cell == one), "{loop_axis:?} {progress:?}");
-                let _ = writeln!(text, " {} |", shown(one));
+                let one = stale[0];
+                assert!(stale.iter().chain(&dead).all(|cell| *cell == one), "{loop_axis:?} {progress:?}");
+                let _ = writeln!(text, " {}; held: as on the left |", shown(one));
             }
         }
     }
 }
 
 fn starting_table(text: &mut String) {
-    text.push_str("| loop |");
-    for proof in Proof::ALL {
-        let _ = write!(text, " proof: {} |", proof.word());
-    }
-    text.push_str("\n|---|---|---|---|---|\n");
+    columns(text, "| loop |", "");
     for loop_axis in LoopAxis::ALL {
         let _ = write!(text, "| {} |", loop_axis.word());
-        for proof in Proof::ALL {
+        for outside in Outside::ALL {
             let cell = |progress, value| {
-                decide(Axes { process: ProcessAxis::Starting, loop_axis, progress, value, proof })
+                decide(Axes { process: ProcessAxis::Starting, loop_axis, progress, value, outside })
             };
             let one = cell(ProgressAxis::Unknown, ValueAxis::Unknown);
             for progress in ProgressAxis::ALL {
@@ -196,12 +200,15 @@ fn vetoes_table(text: &mut String) {
 fn page() -> String {
     let mut text = String::from(
         "# The decision table\n\n\
-         Generated from `horus_core::decision`; do not edit. Four axes and what two captures prove make 1,920 cells; each\n\
+         Generated from `horus_core::decision`; do not edit. Four axes and what is seen from outside make 5,280 cells; each\n\
          has its verdict, its action and its reason. Where a column or a row stands for several cells, the test that makes\n\
          this page has checked that they are the same.\n\n\
          `watch`: capture evidence, probe faster. `tell`: a person is told, nothing is touched. `restart`: at the deadline.\n\
          `restart at 2x`: at twice the deadline, because absence is all there is. A restart is only what the table asks\n\
          for; what may forbid it stands in the last table.\n\n\
+         The columns are what is seen from outside, by captures that are compared and by the kernel's view: `turning` its\n\
+         loops come home, `home` its main thread was met in its poll call during a silence, `away` not met for improbably\n\
+         long, `beside` one loop is dead while another comes home. `stopped`, `paused` and `uninterruptible` are held.\n\n\
          ## A running service\n\n",
     );
     running_table(&mut text);
@@ -214,7 +221,7 @@ fn page() -> String {
         loop_axis: LoopAxis::Unknown,
         progress: ProgressAxis::Unknown,
         value: ValueAxis::Unknown,
-        proof: Proof::None,
+        outside: Outside::None,
     });
     let _ = write!(
         text,

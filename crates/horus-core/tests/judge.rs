@@ -20,6 +20,8 @@ mod proofs;
 mod silences;
 #[path = "judge/trials.rs"]
 mod trials;
+#[path = "judge/views.rs"]
+mod views;
 #[path = "judge/work.rs"]
 mod work;
 

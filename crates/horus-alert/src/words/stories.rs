@@ -5,6 +5,7 @@ use std::time::Duration;
 use horus_core::notice::{IncidentKind, Notice, Story};
 use horus_core::plan::Severity;
 use horus_core::time::Human;
+use horus_core::verdict::Verdict;
 
 use super::Colour;
 use crate::text::clean;
@@ -77,6 +78,7 @@ pub(super) fn kind_words(kind: IncidentKind) -> &'static str {
         IncidentKind::RunMissed => "job not started",
         IncidentKind::Demoted => "restarts switched off",
         IncidentKind::Recurrence => "stalls every day",
+        IncidentKind::KernelView => "seen from outside",
     }
 }
 
@@ -147,6 +149,9 @@ fn told(notice: &Notice, host: &str) -> Telling {
         Story::StartFailed { error, next_in } => start_failed(error, *next_in),
         Story::StartOverdue { waited, heard } => start_overdue(*waited, heard),
         Story::ProbePath { since, heard } => probe_path(*since, heard),
+        Story::KernelView { verdict, lasted, seen, place, because } => {
+            kernel_view(*verdict, *lasted, seen, place.as_deref(), because)
+        }
         Story::Valueless { value, counter, since, bound } => valueless(value, counter, *since, *bound),
         Story::FunnelBlocked { funnel, from, moved, to } => funnel_blocked(funnel, from, *moved, to),
         Story::WillNotDie { waited, detail } => will_not_die(*waited, detail),
@@ -261,6 +266,29 @@ fn probe_path(since: Duration, heard: &str) -> Telling {
     ];
     let fact = format!(" has not been reachable for {}. It may well be working.", Human(since));
     Telling::new("🟡", fact, LOOK, details)
+}
+
+fn kernel_view(
+    verdict: Verdict,
+    lasted: Duration,
+    seen: &str,
+    place: Option<&str>,
+    because: &str,
+) -> Telling {
+    let what = match verdict {
+        Verdict::Spinning => "has burnt CPU without a pause",
+        Verdict::Undrained => "has taken no work",
+        Verdict::Stopped => "has been stopped by somebody",
+        Verdict::Paused => "has been frozen by somebody",
+        Verdict::Uninterruptible => "has been waiting in the kernel",
+        _ => "has been stuck",
+    };
+    let details = vec![
+        quote("The kernel shows", Some(seen)),
+        quote("Where", place),
+        format!("I leave it alone: {}", sentence(because)),
+    ];
+    Telling::new("🟡", format!(" {what} for {}.", Human(lasted)), LOOK, details)
 }
 
 fn valueless(value: &str, counter: &str, since: Duration, bound: Duration) -> Telling {

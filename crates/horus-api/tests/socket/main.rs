@@ -22,6 +22,7 @@ use horus_api::{
 };
 use horus_core::command::Answer;
 use horus_core::event::{Event, What};
+use horus_core::explain::{EXPLANATION_SCHEMA, Explanation};
 use horus_core::ids::{IncidentId, ServiceName, SinkName};
 use horus_core::notice::IncidentKind;
 use horus_core::observation::OperatorRequest;
@@ -70,6 +71,7 @@ fn service(text: &str) -> ServiceStatus {
         breaker_open: false,
         exits_recent: 0,
         beats: Vec::new(),
+        kernel: None,
         tree_limits: Vec::new(),
         said: None,
         incidents: Vec::new(),
@@ -156,6 +158,18 @@ impl Backend for Script {
             store_fault: None,
             dead_sinks: Vec::new(),
         })
+    }
+
+    async fn explain(&self, service: ServiceName) -> Result<Option<Explanation>, Problem> {
+        Ok((service.as_str() == "trading").then(|| Explanation {
+            schema: EXPLANATION_SCHEMA,
+            service,
+            verdict: Verdict::Healthy,
+            because: "fresh ticks within the deadline".into(),
+            known: Vec::new(),
+            next: Vec::new(),
+            forbids: Vec::new(),
+        }))
     }
 
     async fn ask(&self, request: OperatorRequest) -> Result<mpsc::Receiver<AskStep>, Problem> {

@@ -32,6 +32,7 @@ pub(super) struct Policy {
     pub(super) daily: Sourced<u32>,
     pub(super) observe: bool,
     pub(super) autostart: bool,
+    pub(super) sampler: bool,
 }
 
 impl Policy {
@@ -115,6 +116,7 @@ impl Check<'_> {
             daily: self.count(both!(subject, kills, daily), "daily", 1, kills.daily),
             observe,
             autostart,
+            sampler: Self::sampler(subject),
             deadline,
             startup,
         }
@@ -242,6 +244,11 @@ impl Check<'_> {
             return self.pick(own, None, waits, |_, at| Some(at.value));
         }
         self.take((own, shared), fallback)
+    }
+
+    fn sampler(subject: &Subject<'_>) -> bool {
+        let shared = subject.defaults.sampler.as_ref();
+        subject.raw.sampler.as_ref().or(shared).is_none_or(|at| at.value)
     }
 
     fn autostart(&mut self, subject: &Subject<'_>) -> bool {

@@ -53,6 +53,8 @@ pub(crate) struct RawDefaults {
     pub(crate) mode: Option<At<Mode>>,
     /// Start them when Horus starts.
     pub(crate) autostart: Option<At<bool>>,
+    /// `false`: do not look at their processes from outside.
+    pub(crate) sampler: Option<At<bool>>,
 }
 
 /// How often heartbeats are polled.

@@ -121,7 +121,8 @@ impl Track {
             | O::Blocked { .. }
             | O::SignalFailed { .. }
             | O::SaidStopping { .. }
-            | O::SaidStatus { .. } => {}
+            | O::SaidStatus { .. }
+            | O::KernelView { .. } => {}
             O::Captured { generation, stage, finding } => {
                 let (stage, finding) = (*stage, Box::new(without_output(finding)));
                 single(rows, *generation, Entry::Captured { stage, finding });

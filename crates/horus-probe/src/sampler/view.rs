@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use horus_core::observation::{KernelView, KernelWord};
 use horus_core::time::Human;
 use horus_sys::fact::Missing;
 use horus_sys::sample::Call;
@@ -115,7 +116,7 @@ pub struct View {
 
 impl View {
     /// Nothing but a word.
-    pub(super) fn plain(word: Word) -> Self {
+    pub fn plain(word: Word) -> Self {
         Self {
             word,
             whose: None,
@@ -127,6 +128,30 @@ impl View {
             queue: None,
             missing: None,
         }
+    }
+
+    /// What of it the judge is told. `None`: the process has ended, which others tell.
+    pub fn told(&self) -> Option<KernelView> {
+        let word = match self.word {
+            Word::Learning => KernelWord::Learning,
+            Word::Alive => KernelWord::Alive,
+            Word::NoLoop => KernelWord::NoLoop,
+            Word::Away => KernelWord::Away,
+            Word::Blocked => KernelWord::Blocked,
+            Word::Spinning => KernelWord::Spinning,
+            Word::Frozen => KernelWord::Frozen,
+            Word::Undrained => KernelWord::Undrained,
+            Word::Stopped => KernelWord::Stopped,
+            Word::Paused => KernelWord::Paused,
+            Word::Uninterruptible => KernelWord::Uninterruptible,
+            Word::NoEvidence => KernelWord::NoEvidence,
+            Word::Gone => return None,
+        };
+        let traced = self.tracer.map(|tracer| format!("it is traced by pid {tracer}"));
+        let held = if self.word.is_held() { Some(self.to_string()) } else { traced };
+        // Another loop that came home meanwhile says that the process as a whole does something.
+        let alone = self.home_seen.is_none_or(|ago| ago >= self.lasted);
+        Some(KernelView { word, lasted: self.lasted, alone, held, phrase: self.to_string() })
     }
 
     /// It says that the loop does not do its work, and nobody may be holding it.

@@ -151,6 +151,7 @@ pub(crate) fn service_plan(directory: &Path, beats: Vec<BeatPlan>) -> ServicePla
         kills: KillPlan { limit: 3, prove: Duration::from_secs(300), retry: None, daily: 10 },
         observe: false,
         autostart: true,
+        sampler: true,
         values: BTreeMap::new(),
         funnels: BTreeMap::new(),
         progress: BTreeMap::new(),

@@ -70,6 +70,8 @@ impl Witness {
         let fresh = seen.last_fresh.map(|fresh| seen.heard.fresh.unwrap_or(fresh));
         let since_fresh = fresh.map(|at| now.saturating_sub(at));
         let heard = match since_fresh {
+            // Its start is overdue, and its loop is dead.
+            None if seen.is_proven_dead(now, deadline) => None,
             None => Some("it never showed a fresh tick: its start is not done".to_owned()),
             Some(age) if age < deadline => Some(format!("a fresh tick was heard {} ago", human(age))),
             Some(_) if seen.declared == Declared::Halted => {

@@ -105,7 +105,8 @@ impl Witness {
         let heard = self.seen[place].heard;
         // An absence below a second is ordinary, as is any other lateness.
         let listened = heard.listened(scene.now) + (heard.lives + 1) * SECOND;
-        let deadlines = if heard.stale { 1 } else { 2 };
+        let proven = self.seen[place].is_proven_dead(scene.now, nanos(plan.deadline));
+        let deadlines = if heard.stale || proven { 1 } else { 2 };
         if listened < nanos(plan.deadline) * deadlines {
             let (listened, deadline) = (Human(Duration::from_nanos(listened)), Human(plan.deadline));
             let text = format!(

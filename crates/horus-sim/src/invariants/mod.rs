@@ -243,6 +243,9 @@ impl Witness {
             {
                 seen.begin(now, instance.generation, plan);
             }
+            O::KernelView { generation, view } if seen.alive && *generation == seen.generation => {
+                seen.views(now, view);
+            }
             O::Beat { generation, beat } if seen.alive && *generation == seen.generation => {
                 let _ = seen.hear(now, beat, deadline);
                 if let Some(work) = plan.and_then(|plan| plan.progress.values().next()) {
@@ -457,5 +460,6 @@ pub(crate) fn is_judgement(rule: Rule) -> bool {
             | Rule::Maintenance
             | Rule::Schedule
             | Rule::RunOverdue
+            | Rule::KernelView
     )
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use horus_core::command::MemorySilence;
 use horus_core::ids::{Generation, IncidentId};
-use horus_core::observation::{Beat, Declared};
+use horus_core::observation::{Beat, Declared, KernelView, KernelWord};
 use horus_core::plan::{BeatKind, BeatPlan, ServicePlan};
 
 use super::lives::Heard;
@@ -14,6 +14,9 @@ use crate::world::queue::Nanos;
 
 /// The longest time that a program may ask for at once, counted from its last fresh sign.
 const EXTENSION_MAX: Nanos = 2 * crate::world::queue::HOUR;
+
+/// A proof that was not renewed for so long is none: as long as a view counts, and as a decision takes.
+const PROOF_LASTS: Nanos = crate::world::queue::MINUTE;
 
 /// One source of beats, as it was heard.
 #[derive(Clone, Debug)]
@@ -85,6 +88,8 @@ pub(crate) struct Seen {
     by_work: bool,
     /// When the silence began for which it was first judged so.
     pub(crate) onset: Option<Nanos>,
+    /// The kernel showed it stuck: when that was last told, and for how long it had lasted.
+    stuck: Option<(Nanos, Nanos)>,
     /// Its declared work.
     pub(crate) work: WorkSeen,
     /// What was heard of this run in all lives of Horus.
@@ -115,11 +120,23 @@ impl Seen {
             at_fault: false,
             by_work: false,
             onset: None,
+            stuck: None,
             work: WorkSeen::default(),
             heard: Heard::default(),
         };
         seen.listen(plan.map_or(&[], |plan| &plan.beats));
         seen
+    }
+
+    /// Told what the kernel shows of it.
+    pub(crate) fn views(&mut self, now: Nanos, view: &KernelView) {
+        let lasted = u64::try_from(view.lasted.as_nanos()).unwrap_or(Nanos::MAX);
+        self.stuck = (view.word == KernelWord::Blocked).then_some((now, lasted));
+    }
+
+    /// It was shown stuck for a whole deadline, and not otherwise since: a restart needs no second deadline.
+    pub(crate) fn is_proven_dead(&self, now: Nanos, deadline: Nanos) -> bool {
+        self.stuck.is_some_and(|(at, lasted)| lasted >= deadline && now.saturating_sub(at) <= PROOF_LASTS)
     }
 
     /// Follows these sources; those that stay what they were keep what was heard.

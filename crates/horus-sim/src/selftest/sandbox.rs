@@ -8,8 +8,8 @@ use horus_core::Engine;
 use horus_core::command::Command;
 use horus_core::ids::{Generation, Instance, MonitorName, ProcessId, ServiceName};
 use horus_core::observation::{
-    Beat, Declared, Exit, Finding, HostObservation, Input, LoopSeen, MonitorObservation, Observation,
-    OperatorRequest, ProbeFault,
+    Beat, Declared, Exit, Finding, HostObservation, Input, KernelView, KernelWord, LoopSeen,
+    MonitorObservation, Observation, OperatorRequest, ProbeFault,
 };
 use horus_core::plan::{BeatPlan, Plan, ServicePlan};
 use horus_core::time::Mono;
@@ -26,6 +26,9 @@ const BEATS_IN_A_LIMIT: u32 = 5;
 
 /// Never more often than this.
 const PACE_MIN: Duration = Duration::from_millis(10);
+
+/// How often it is told what the kernel shows.
+const VIEW_EVERY: Duration = Duration::from_secs(5);
 
 /// The seed of the engine's jitter: a selftest is the same every time.
 const SEED: u64 = 7;
@@ -199,6 +202,21 @@ impl Sandbox {
         self.programs.entry(service.clone()).or_insert_with(Program::well).well = conduct;
         if let Some(living) = self.living.get_mut(service) {
             living.next = self.now;
+        }
+    }
+
+    /// The kernel shows this of the instance for so long.
+    pub(crate) fn see(&mut self, service: &ServiceName, word: KernelWord, time: Duration) {
+        let begun = self.now;
+        while self.now.since(begun) < time && self.steps < STEPS_MAX {
+            let Some(generation) = self.living.get(service).map(|living| living.instance.generation) else {
+                return;
+            };
+            let lasted = self.now.since(begun);
+            let phrase = format!("{} in the selftest", word.word());
+            let view = KernelView { word, lasted, alone: true, held: None, phrase };
+            self.step(Input::Service(service.clone(), Observation::KernelView { generation, view }));
+            self.run(VIEW_EVERY);
         }
     }
 

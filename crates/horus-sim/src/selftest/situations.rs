@@ -7,7 +7,7 @@ use horus_core::calendar::Calendar;
 use horus_core::guard::KEEP;
 use horus_core::ids::{MonitorName, ServiceName};
 use horus_core::observation::{
-    Declared, Exit, HostObservation, Input, LoopSeen, OperatorRequest, ProbeFault,
+    Declared, Exit, HostObservation, Input, KernelWord, LoopSeen, OperatorRequest, ProbeFault,
 };
 use horus_core::plan::{
     BeatPlan, ExpectPlan, FunnelPlan, HttpBeat, MaintenancePlan, MonitorCheck, MonitorPlan, Plan,
@@ -50,6 +50,7 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     ("it does not die", does_not_die),
     ("its children outlive it", leaves_strays),
     ("it has no beat", has_no_beat),
+    ("it has no beat, and the kernel shows that it is stuck", is_seen_stuck),
     ("it works and produces nothing", produces_nothing),
     ("its work stops before one stage", funnel_is_blocked),
     ("its work stands still while its loop turns", work_stalls),
@@ -203,6 +204,19 @@ fn hangs_observed() -> Option<Sandbox> {
 fn stuck_with(seen: LoopSeen) -> Option<Sandbox> {
     let mut sandbox = one(bot(), Program::ill_from(MINUTE, Conduct { seen: Some(seen), ..hangs() }))?;
     sandbox.run(3 * MINUTE);
+    Some(sandbox)
+}
+
+fn is_seen_stuck() -> Option<Sandbox> {
+    let bot = the_bot()?;
+    let mut sandbox =
+        one(ServicePlan { beats: Vec::new(), ready: Ready::Process, ..self::bot() }, Program::well())?;
+    for word in [KernelWord::Alive, KernelWord::Blocked, KernelWord::Undrained, KernelWord::Stopped] {
+        sandbox.see(&bot, word, 2 * MINUTE);
+    }
+    for word in [KernelWord::Paused, KernelWord::Uninterruptible, KernelWord::Spinning, KernelWord::Alive] {
+        sandbox.see(&bot, word, 2 * MINUTE);
+    }
     Some(sandbox)
 }
 

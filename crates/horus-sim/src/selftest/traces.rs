@@ -52,6 +52,7 @@ vocabulary! {
         RunMissed => "run-missed",
         Demoted => "demoted",
         Recurrence => "recurrence",
+        KernelView => "kernel-view",
     }
 }
 
@@ -85,6 +86,7 @@ vocabulary! {
         RunMissed => "run_missed",
         Demoted => "demoted",
         Recurs => "recurs",
+        KernelView => "kernel_view",
     }
 }
 

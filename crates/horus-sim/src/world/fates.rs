@@ -186,6 +186,7 @@ impl World {
             self.begin_pushing(place);
         }
         self.hang_begins(place, how);
+        self.begin_to_look(place, how);
         if let Some(lasts) = lasts {
             self.program_later(place, lasts.max(MS), Happening::Heals { epoch });
         }

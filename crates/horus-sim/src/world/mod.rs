@@ -40,6 +40,7 @@ pub mod queue;
 pub mod random;
 mod senses;
 mod store;
+mod views;
 mod work;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -294,6 +295,9 @@ impl World {
         match event {
             Event::Poll { service, source, watch, asked } => self.poll_answers(service, source, watch, asked),
             Event::Push { service, process, epoch } => self.push_beat(service, process, epoch),
+            Event::View { service, process, epoch, count } => {
+                self.look_from_outside(service, process, epoch, count);
+            }
             Event::Program { service, process, what } => self.program_does(service, process, what),
             Event::Arrives { life, input } => {
                 if life == self.life {

@@ -371,6 +371,7 @@ pub(crate) fn service(
         },
         observe: random.chance(0.08),
         autostart: random.chance(0.95),
+        sampler: true,
         values: if counts && random.chance(0.3) { values(random, deadline) } else { BTreeMap::new() },
         funnels: if counts && random.chance(0.2) { funnels(random) } else { BTreeMap::new() },
         progress: BTreeMap::new(),

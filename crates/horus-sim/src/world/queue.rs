@@ -27,6 +27,8 @@ pub(crate) enum Event {
     Poll { service: usize, source: usize, watch: u32, asked: Nanos },
     /// A program's loop pushes a beat.
     Push { service: usize, process: u32, epoch: u32 },
+    /// Somebody looks at a program from outside, for the `count`-th time.
+    View { service: usize, process: u32, epoch: u32, count: u32 },
     /// Something in the life of a program.
     Program { service: usize, process: u32, what: Happening },
     /// Something arrives at Horus, if it is still the same life.

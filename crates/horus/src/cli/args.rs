@@ -51,6 +51,8 @@ pub(crate) enum Verb {
     Init(InitArgs),
     /// Show how everything is, worst first
     Status(StatusArgs),
+    /// Say what is known of a service, from which source, and what would have to happen for Horus to act
+    Explain(ExplainArgs),
     /// Run services that were stopped
     Start(NamesArgs),
     /// End services and leave them ended
@@ -189,6 +191,17 @@ pub(crate) struct ResumeArgs {
     /// Why
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+}
+
+/// `horus explain`
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The service
+    #[arg(value_parser = service_name)]
+    pub(crate) name: ServiceName,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `horus logs`

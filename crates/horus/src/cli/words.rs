@@ -198,6 +198,7 @@ pub(crate) fn about(kind: IncidentKind) -> &'static str {
         IncidentKind::RunMissed => "a run was not started at its time",
         IncidentKind::Recurrence => "it stalls every day at the same time",
         IncidentKind::Demoted => "a detector was wrong too often",
+        IncidentKind::KernelView => "the kernel shows something wrong",
     }
 }
 
@@ -240,6 +241,7 @@ pub(crate) fn gist(story: &Story) -> String {
         Story::StartFailed { error, .. } => format!("could not be started: {error}"),
         Story::StartOverdue { waited, .. } => format!("start not done after {}", Human(*waited)),
         Story::ProbePath { since, .. } => format!("probe fails since {}", Human(*since)),
+        Story::KernelView { seen, .. } => seen.clone(),
         Story::Valueless { value, since, .. } => format!("no {value} for {}", Human(*since)),
         Story::FunnelBlocked { from, to, moved, .. } => format!("{moved} {from}, no {to}"),
         Story::WillNotDie { waited, .. } => format!("not dead {} after SIGKILL", Human(*waited)),
@@ -436,7 +438,14 @@ mod tests {
             Some(Story::SameAge { .. }) => Story::StartFailed { error: "not found".into(), next_in: None },
             Some(Story::StartFailed { .. }) => Story::StartOverdue { waited, heard: "status 503".into() },
             Some(Story::StartOverdue { .. }) => Story::ProbePath { since, heard: "refused".into() },
-            Some(Story::ProbePath { .. }) => Story::Valueless {
+            Some(Story::ProbePath { .. }) => Story::KernelView {
+                verdict: Verdict::Blocked,
+                lasted: SECONDS_12,
+                seen: "blocked in recvfrom from 10.0.0.7:443 for 12 s".into(),
+                place: None,
+                because: "nothing beats".into(),
+            },
+            Some(Story::KernelView { .. }) => Story::Valueless {
                 value: "orders".into(),
                 counter: "orders_filled".into(),
                 since: Duration::from_secs(72 * 3_600),

@@ -11,6 +11,7 @@ use horus_api::{
     IncidentReport, IncidentsReport, Problem, ProblemKind, ReloadReport, UpgradeReport, VersionReport,
 };
 use horus_core::event::What;
+use horus_core::explain::Explanation;
 use horus_core::ids::{IncidentId, ServiceName, SinkName};
 use horus_core::observation::OperatorRequest;
 use horus_core::plan::Plan;
@@ -96,6 +97,10 @@ impl Backend for Daemon {
 
     async fn status(&self) -> Result<StatusReport, Problem> {
         self.call(Call::Status).await
+    }
+
+    async fn explain(&self, service: ServiceName) -> Result<Option<Explanation>, Problem> {
+        self.call(|reply| Call::Explain(service, reply)).await
     }
 
     async fn ask(&self, request: OperatorRequest) -> Result<mpsc::Receiver<AskStep>, Problem> {

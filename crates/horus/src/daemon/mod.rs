@@ -16,6 +16,7 @@ mod host;
 mod journal;
 mod keeper_link;
 mod keeper_news;
+mod kernel_view;
 mod last_words;
 mod launch;
 mod log_sink;

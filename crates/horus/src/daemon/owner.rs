@@ -12,6 +12,7 @@ use horus_api::{AskStep, Progress};
 use horus_core::Engine;
 use horus_core::command::{Answer, Command};
 use horus_core::event::{Event, What};
+use horus_core::explain::Explanation;
 use horus_core::foreign::UnitOrder;
 use horus_core::ids::{Generation, Instance, ServiceName, SinkName};
 use horus_core::notice::{Notice, Story};
@@ -37,6 +38,7 @@ use super::handover::arrival::{self, Arrived};
 use super::handover::departure::Ticket;
 use super::host::Clocks;
 use super::keeper_link::{KeeperLink, News};
+use super::kernel_view::KernelLook;
 use super::sinks::Sinks;
 use super::systemd::{Duties, Manager};
 use super::tree_limits::{self, TreeLimitsKnown};
@@ -61,6 +63,7 @@ const ANSWER_STORED_WITHIN: Duration = Duration::from_secs(2);
 /// What the API and the signals ask of the owner.
 pub(super) enum Call {
     Status(oneshot::Sender<StatusReport>),
+    Explain(ServiceName, oneshot::Sender<Option<Explanation>>),
     Plan(oneshot::Sender<Arc<Plan>>),
     Ask(OperatorRequest, oneshot::Sender<mpsc::Receiver<AskStep>>),
     Apply {
@@ -105,6 +108,7 @@ pub(super) struct Parts {
     pub(super) dead_man: DeadMan,
     pub(super) fd_store: FdStore,
     pub(super) foreign: Foreign,
+    pub(super) kernel_look: KernelLook,
 }
 
 /// A process of a service that is not in the plan.
@@ -149,6 +153,7 @@ pub(super) struct Owner {
     pub(super) fifos: FifoHold,
     fd_store: FdStore,
     pub(super) foreign: Foreign,
+    kernel_look: KernelLook,
     askers: BTreeMap<u64, Asker>,
     next_ticket: u64,
     /// Processes of services that are not in the plan: told to end, killed when their grace is over.
@@ -184,6 +189,7 @@ impl Owner {
             dead_man,
             fd_store,
             foreign,
+            kernel_look,
         } = parts;
         let started = clock::monotonic();
         Self {
@@ -210,6 +216,7 @@ impl Owner {
             fifos: FifoHold::default(),
             fd_store,
             foreign,
+            kernel_look,
             askers: BTreeMap::new(),
             next_ticket: 1,
             strangers: BTreeMap::new(),
@@ -424,6 +431,7 @@ impl Owner {
                     self.senses.forget(&service);
                 }
                 self.processes.remove(&service);
+                self.kernel_look.forget(&service);
                 self.keep_descriptors();
             }
             Command::Capture { service, generation, stage, incident } => {
@@ -482,12 +490,20 @@ impl Owner {
         if let Some(plan) = self.plan.services.get(service) {
             let log = log_path(&self.plan, service);
             self.senses.watch(service, generation, instance.process, plan, &log);
+            if plan.sampler {
+                self.kernel_look.watch(service, generation, instance.process, plan.deadline);
+            } else {
+                self.kernel_look.forget(service);
+            }
         }
     }
 
     fn answer_call(&mut self, call: Call) {
         match call {
             Call::Status(reply) => drop(reply.send(self.status())),
+            Call::Explain(service, reply) => {
+                drop(reply.send(self.engine.explain(self.now(), service.as_str())));
+            }
             Call::Plan(reply) => drop(reply.send(Arc::clone(&self.plan))),
             Call::Ask(request, reply) => self.ask(request, reply),
             Call::Apply { config, dry_run, reply } => {

@@ -25,6 +25,7 @@ use super::handover::departure::{Ship, depart};
 use super::handover::upgrader::Upgrader;
 use super::handover::{self, door};
 use super::keeper_link::{KeeperLink, KeeperPlace};
+use super::kernel_view::KernelLook;
 use super::owner::{Call, Owner, Parts, Pause};
 use super::places::Places;
 use super::preflight::{self, Level};
@@ -99,6 +100,7 @@ pub(super) async fn serve(
         Arc::new(StoreOutbox { store: store.clone(), changes: outbox_changes, looks: Arc::clone(&looks) });
     let unaccounted = believed_alive(&restored);
     let chain = Chain { pulse: Arc::clone(&pulse), store: store.clone(), looks, calls: calls.clone() };
+    let kernel_look = KernelLook::start(inputs.clone());
     let parts = Parts {
         engine: wake_engine(
             &restored,
@@ -120,6 +122,7 @@ pub(super) async fn serve(
         dead_man: DeadMan::new(chain),
         fd_store,
         foreign: Foreign::new(foreign::remembered(&restored)),
+        kernel_look,
     };
     tell_of_last_words(&store, &directories.evidence);
     let _host = HostWatch::start(parts.inputs.clone());

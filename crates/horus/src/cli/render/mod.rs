@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod events;
+pub(crate) mod explain;
 pub(crate) mod incident;
 pub(crate) mod live;
 pub(crate) mod selftest;

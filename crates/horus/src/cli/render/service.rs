@@ -34,6 +34,9 @@ pub(crate) fn render_service(service: &ServiceStatus, width: usize, style: Style
             sheet.line(&format!("beat {}", beat.source.word()), &beat_words(beat));
         }
     }
+    if let Some(kernel) = &service.kernel {
+        sheet.line("kernel", &kernel.phrase);
+    }
     for id in &service.incidents {
         sheet.line("incident", &format!("{id} is open; its story: horus incident {id}"));
     }

@@ -33,12 +33,16 @@ impl Urgency {
             | Verdict::Lying
             | Verdict::Blocked
             | Verdict::Spinning
+            | Verdict::Uninterruptible
             | Verdict::WorkStalled
             | Verdict::CrashLooping => Self::Bad,
             Verdict::Valueless
             | Verdict::ProbePath
             | Verdict::Slow
             | Verdict::Starved
+            | Verdict::Undrained
+            | Verdict::Stopped
+            | Verdict::Paused
             | Verdict::Unknown
             | Verdict::Halted => Self::Look,
             Verdict::Held | Verdict::Down | Verdict::Starting | Verdict::Stopping => Self::Quiet,

@@ -67,6 +67,7 @@ fn healthy(name: &str) -> ServiceStatus {
             loop_lag_ms: Some(3.2),
             fault: None,
         }],
+        kernel: None,
         tree_limits: Vec::new(),
         said: Some("replaying bar 812".into()),
         incidents: Vec::new(),

@@ -58,6 +58,7 @@ async fn over_the_socket(place: &Place, verb: Verb, output: &Output) -> Result<E
     let each = |names: Vec<_>, request: fn(_) -> OperatorRequest| names.into_iter().map(request).collect();
     match verb {
         Verb::Status(args) => show::status(&client, &args, output).await,
+        Verb::Explain(args) => show::explain(&client, &args, output).await,
         Verb::Start(args) => ask::ask(&client, each(args.names, OperatorRequest::Start), output).await,
         Verb::Stop(args) => ask::ask(&client, each(args.names, OperatorRequest::Stop), output).await,
         Verb::Restart(args) => ask::ask(&client, each(args.names, OperatorRequest::Restart), output).await,

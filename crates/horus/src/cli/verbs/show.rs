@@ -1,4 +1,4 @@
-//! `status`, `logs`, `events`, `incidents`, `incident`: reading, and nothing else.
+//! `status`, `explain`, `logs`, `events`, `incidents`, `incident`: reading, and nothing else.
 
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use crate::cli::args::{EventsArgs, IncidentArgs, IncidentsArgs, LogsArgs, StatusArgs};
+use crate::cli::args::{EventsArgs, ExplainArgs, IncidentArgs, IncidentsArgs, LogsArgs, StatusArgs};
 use crate::cli::exit::ExitStatus;
 use crate::cli::fault::Fault;
 use crate::cli::output::Output;
 use crate::cli::render::events::{render_event, render_incidents};
+use crate::cli::render::explain::render_explanation;
 use crate::cli::render::incident::render_incident;
 use crate::cli::render::service::render_service;
 use crate::cli::render::status::render_status;
@@ -61,6 +62,21 @@ async fn status_text(client: &Client, args: &StatusArgs, output: &Output) -> Res
             Ok(render_status(&report, output.width, output.style))
         }
     }
+}
+
+pub(super) async fn explain(
+    client: &Client,
+    args: &ExplainArgs,
+    output: &Output,
+) -> Result<ExitStatus, Fault> {
+    let explanation = client.explain(&args.name).await?;
+    let text = if args.json {
+        json(&explanation, true)?
+    } else {
+        render_explanation(&explanation, output.width, output.style)
+    };
+    output.data(text)?;
+    Ok(ExitStatus::Done)
 }
 
 /// Data as JSON: over several lines for people, on one for streams. Ends with a line break.
