@@ -304,7 +304,7 @@ fn decide_beating(axes: Axes) -> Decision {
                 Outside::Blocked | Outside::Beside => cell(
                     Verdict::Blocked,
                     Action::Tell,
-                    "a loop of it is stuck in one call, while something in it goes on beating",
+                    "a loop of it is stuck in one call, although its beats are fresh",
                 ),
                 Outside::Undrained => cell(Verdict::Undrained, Action::Tell, "it beats, but takes no work"),
                 _ => cell(Verdict::Healthy, Action::Nothing, "fresh ticks within the deadline"),

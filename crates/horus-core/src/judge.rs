@@ -384,6 +384,8 @@ impl Service {
         let (limits, age) = (self.limits(), self.age(now)?);
         let rule = match self.loop_axis(now) {
             LoopAxis::Lying => Rule::Lying,
+            // Refused, and stuck as well: that it cannot be asked is not why it is restarted.
+            LoopAxis::Unreachable if matches!(decision.verdict, Verdict::Blocked | Verdict::Spinning) => Rule::Silent,
             LoopAxis::Unreachable => Rule::ProbePath,
             LoopAxis::Unknown | LoopAxis::Beating | LoopAxis::Late | LoopAxis::Silent => Rule::Silent,
         };

@@ -323,6 +323,10 @@ impl Witness {
             Command::Confirm { incident } => self.sees_confirm(scene, *incident),
             Command::Remember { service, memory } => {
                 if let Some(place) = scene.place(service.as_str()) {
+                    if memory.overdue_starts > self.overdue[place] {
+                        // It did not start in time: that is an outcome, too.
+                        self.trial_ends(place);
+                    }
                     self.overdue[place] = memory.overdue_starts;
                     if memory.job_started.is_some_and(|age| age.is_zero()) {
                         self.invariant_a_job_runs_at_its_times_only(scene, place);
@@ -346,7 +350,7 @@ impl Witness {
         };
         let now = scene.now;
         match &event.what {
-            What::Judged { to, .. } => self.sees_verdict(scene, place, *to),
+            What::Judged { to, reason, .. } => self.sees_verdict(scene, place, *to, reason.rule),
             What::KillDecided { .. } => {
                 let generation = event.generation.unwrap_or_default();
                 let breaker_open = self.book.ledgers[place].breaker_open;
@@ -381,7 +385,7 @@ impl Witness {
         }
     }
 
-    fn sees_verdict(&mut self, scene: &Scene<'_>, place: usize, to: Verdict) {
+    fn sees_verdict(&mut self, scene: &Scene<'_>, place: usize, to: Verdict, rule: Rule) {
         let red = matches!(
             to,
             Verdict::Silent
@@ -395,7 +399,8 @@ impl Witness {
         let curable = match to {
             // The same word for a funnel that lets nothing through, which no restart is asked for.
             Verdict::WorkStalled => scene.plan_of(place).is_some_and(|plan| plan.funnels.is_empty()),
-            _ => to != Verdict::ProbePath,
+            // What only the kernel shows is told, and nothing is restarted for it.
+            _ => to != Verdict::ProbePath && rule != Rule::KernelView,
         };
         let by_work = to == Verdict::WorkStalled && curable;
         self.counts.stalls_seen += u64::from(by_work);
