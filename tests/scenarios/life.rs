@@ -122,13 +122,12 @@ async fn a_program_that_somebody_has_stopped_is_told_of_and_left_alone() {
     rig.run(&config).await;
     let process = rig.ready("bot").await;
     rig.signal(&process, Signal::STOP);
-    let spared = rig.first("bot", "declined restart", |what| matches!(what, What::WouldHave { .. })).await;
-    let What::WouldHave { what, .. } = &spared.event.what else { unreachable!() };
-    assert!(what.contains("stopped by SIGSTOP"), "{what}");
-    let said = rig.told("bot has been stuck").await;
-    assert!(said.full_text().contains("Its silence proves nothing"), "{}", said.full_text());
+    let view = |what: &What| matches!(what, What::IncidentOpened { kind: IncidentKind::KernelView, .. });
+    rig.first("bot", "incident", view).await;
+    let said = rig.told("bot has been stopped").await;
+    assert!(said.full_text().contains("its silence proves nothing"), "{}", said.full_text());
+    rig.status_until("bot", "stopped", |now| now.verdict == Verdict::Stopped).await;
     rig.signal(&process, Signal::CONT);
-    rig.told("bot was silent for").await;
     rig.status_until("bot", "healthy again", |now| now.verdict == Verdict::Healthy).await;
     assert_eq!(rig.process("bot").await, process);
     assert_eq!(rig.count("bot", |what| matches!(what, What::Signalled { .. })), 0);

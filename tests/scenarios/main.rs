@@ -17,6 +17,7 @@ mod holding;
 mod host;
 mod isolation;
 mod jobs;
+mod kernel_view;
 mod kill_loops;
 mod life;
 mod limits;
@@ -92,13 +93,22 @@ async fn bot(rig: &Rig, words: &[&str], keys: &str) -> Option<String> {
 
 /// The same under another name, for those of whom there are several.
 async fn bot_named(rig: &Rig, name: &str, words: &[&str], keys: &str) -> Option<String> {
+    let port = rig.room.port();
+    bot_at(rig, name, port, words, &format!("{}{keys}", beat(port))).await
+}
+
+/// The same, and nobody asks it for its beats.
+async fn bot_silent(rig: &Rig, words: &[&str], keys: &str) -> Option<String> {
+    bot_at(rig, "bot", rig.room.port(), words, keys).await
+}
+
+async fn bot_at(rig: &Rig, name: &str, port: u16, words: &[&str], keys: &str) -> Option<String> {
     let python = rig.python().await?;
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/subjects/bot.py");
-    let port = rig.room.port();
-    let (port_word, triggers) = (port.to_string(), triggers(rig, name));
-    let mut command = vec![python.as_str(), program, "--port", &port_word, "--triggers", &triggers];
+    let (port, triggers) = (port.to_string(), triggers(rig, name));
+    let mut command = vec![python.as_str(), program, "--port", &port, "--triggers", &triggers];
     command.extend(words);
-    Some(service(name, &command, &format!("{}{keys}", beat(port))))
+    Some(service(name, &command, keys))
 }
 
 /// The word of an event.

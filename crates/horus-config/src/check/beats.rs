@@ -65,13 +65,14 @@ impl Check<'_> {
         if self.was_cut(&[subject.table, subject.name.as_str(), "heartbeat"]) || self.is_job(subject) {
             return;
         }
+        let (comes, label) = if Self::sampler(subject) {
+            ("a hang is told of where the kernel shows it, and never cured", "judged from outside alone")
+        } else {
+            ("a hang will not be seen, only an end", "judged by its process alone")
+        };
         self.findings
-            .report(
-                Code::NoHeartbeat,
-                &subject.span,
-                format!("`{}` has no heartbeat: a hang will not be seen, only an end", subject.name),
-            )
-            .label("judged by its process alone")
+            .report(Code::NoHeartbeat, &subject.span, format!("`{}` has no heartbeat: {comes}", subject.name))
+            .label(label)
             .help(
                 "give it one: `heartbeat.http = { url = \"http://127.0.0.1:7801/heartbeat\", seq = \"/seq\" }`, \
                  `heartbeat.notify = true`, or at least `heartbeat.log = { pattern = \"tick\" }`",

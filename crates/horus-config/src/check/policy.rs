@@ -246,7 +246,7 @@ impl Check<'_> {
         self.take((own, shared), fallback)
     }
 
-    fn sampler(subject: &Subject<'_>) -> bool {
+    pub(super) fn sampler(subject: &Subject<'_>) -> bool {
         let shared = subject.defaults.sampler.as_ref();
         subject.raw.sampler.as_ref().or(shared).is_none_or(|at| at.value)
     }

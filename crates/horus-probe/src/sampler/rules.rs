@@ -153,6 +153,8 @@ pub struct Machine {
     since_close: u32,
     /// It is stopped or frozen, as far as the last close look could tell.
     held: Option<Word>,
+    /// It was first seen so then.
+    held_since: Option<Duration>,
     tracer: Option<i32>,
     missing: Option<Missing>,
     open_sets: Option<Vec<i32>>,
@@ -171,6 +173,7 @@ impl Machine {
             looks: 0,
             since_close: 0,
             held: None,
+            held_since: None,
             tracer: None,
             missing: None,
             open_sets: None,
@@ -358,6 +361,7 @@ impl Machine {
             (None, false) => self.held.filter(|held| *held == Word::Paused),
             (Some(false), false) => None,
         };
+        self.held_since = self.held.map(|_| self.held_since.unwrap_or(sample.at));
         if self.held.is_some() {
             for thread in self.threads.values_mut() {
                 (thread.still, thread.spun) = (Duration::ZERO, Duration::ZERO);
@@ -418,7 +422,8 @@ impl Machine {
 
     fn judge(&self, at: Duration, close: bool) -> View {
         if let Some(held) = self.held {
-            return View::plain(held);
+            let lasted = self.held_since.map_or(Duration::ZERO, |since| at.saturating_sub(since));
+            return View { lasted, ..View::plain(held) };
         }
         if let Some(missing) = &self.missing
             && !self.loops.values().any(|group| group.is_learned() && group.home_at == at)

@@ -235,10 +235,10 @@ impl fmt::Display for View {
                 None => write!(f, "its loop lives, but takes no work for {lasted}"),
             },
             Word::Stopped => match self.tracer {
-                Some(tracer) => write!(f, "stopped by its tracer (pid {tracer})"),
-                None => f.write_str("stopped by a signal"),
+                Some(tracer) => write!(f, "stopped by its tracer (pid {tracer}) for {lasted}"),
+                None => write!(f, "stopped by a signal for {lasted}"),
             },
-            Word::Paused => f.write_str("its control group is frozen"),
+            Word::Paused => write!(f, "its control group is frozen for {lasted}"),
             Word::NoEvidence => match &self.missing {
                 Some(Missing::Denied) => f.write_str("no evidence: permission"),
                 Some(missing) => write!(f, "no evidence: {missing}"),

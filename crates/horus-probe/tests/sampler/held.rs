@@ -16,7 +16,8 @@ fn a_stopped_program_is_stopped_and_not_to_blame_and_goes_on() {
         bench.learn();
         subject.signal("STOP");
         let view = bench.wait_for(Word::Stopped);
-        assert_eq!((view.to_string().as_str(), view.is_proof()), ("stopped by a signal", false));
+        assert!(view.to_string().starts_with("stopped by a signal for "), "{view}");
+        assert!(!view.is_proof());
         assert_eq!(bench.watch_for(DEADLINE * 2), [Word::Stopped]);
         subject.signal("CONT");
         bench.wait_for(Word::Alive);
