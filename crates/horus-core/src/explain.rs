@@ -268,7 +268,11 @@ impl Service {
         }
         let decision = decide(self.axes(now));
         if decision.action == Action::Tell {
-            next.push(foreseen(None, "it stays as it is", format!("a person is told, and no more: {}", decision.because)));
+            next.push(foreseen(
+                None,
+                "it stays as it is",
+                format!("a person is told, and no more: {}", decision.because),
+            ));
         }
         next
     }

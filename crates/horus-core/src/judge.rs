@@ -385,7 +385,9 @@ impl Service {
         let rule = match self.loop_axis(now) {
             LoopAxis::Lying => Rule::Lying,
             // Refused, and stuck as well: that it cannot be asked is not why it is restarted.
-            LoopAxis::Unreachable if matches!(decision.verdict, Verdict::Blocked | Verdict::Spinning) => Rule::Silent,
+            LoopAxis::Unreachable if matches!(decision.verdict, Verdict::Blocked | Verdict::Spinning) => {
+                Rule::Silent
+            }
             LoopAxis::Unreachable => Rule::ProbePath,
             LoopAxis::Unknown | LoopAxis::Beating | LoopAxis::Late | LoopAxis::Silent => Rule::Silent,
         };

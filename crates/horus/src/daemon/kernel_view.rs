@@ -163,8 +163,6 @@ fn is_quiet(view: &KernelView) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
     use super::*;
     use horus_probe::sampler::view::{View, Word};
 

@@ -58,8 +58,6 @@ fn line(label: &str, text: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
     use super::*;
     use horus_core::explain::EXPLANATION_SCHEMA;
     use horus_core::ids::ServiceName;
