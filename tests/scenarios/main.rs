@@ -27,6 +27,7 @@ mod python_beats;
 mod reloading;
 mod secrets;
 mod shipped;
+mod silent_programs;
 mod slow_start;
 mod stopping;
 mod story;

@@ -259,6 +259,20 @@ impl Rig {
 
     // === looking ===
 
+    /// Asks `horus explain` until it says this.
+    pub async fn explained(&self, service: &str, text: &str) -> String {
+        let mut explained = String::new();
+        let end = tokio::time::Instant::now() + FAILSAFE;
+        while tokio::time::Instant::now() < end {
+            explained = self.cli(&["explain", service]).await.out;
+            if explained.contains(text) {
+                return explained;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        panic!("horus explain {service} never says {text:?}; the last time: {explained}");
+    }
+
     /// Where the service stands.
     pub async fn status(&self, service: &str) -> ServiceStatus {
         match self.client.service(&name(service)).await {

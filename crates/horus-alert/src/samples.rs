@@ -199,7 +199,12 @@ fn work_and_judgement() -> Vec<Story> {
                 .into(),
             of: 8,
         },
-        Story::RunOverdue { running: seconds(50 * 60), finish: seconds(30 * 60), skipped: 2 },
+        Story::RunOverdue {
+            running: seconds(50 * 60),
+            finish: seconds(30 * 60),
+            skipped: 2,
+            doing: Some("has done nothing at all for 31 min".into()),
+        },
         Story::RunMissed { missed: 1, because: "it was held: migrating".into(), catches_up: true },
         Story::Recurs { days: 3, lasted: seconds(200) },
         Story::Demoted { detector: "silent".into(), right: 1, wrong: 4 },

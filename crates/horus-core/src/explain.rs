@@ -112,6 +112,9 @@ impl Service {
         self.add_beats(now, &mut all);
         self.add_kernel(now, &mut all);
         self.add_work(now, &mut all);
+        if let Some(does) = self.counters.activity().words(now) {
+            all.push(known(Worth::Neutral, "from outside", format!("{does} (weak signs)")));
+        }
         match self.declared {
             Declared::Ok => {}
             Declared::Busy(_) => all.push(known(Worth::Neutral, "its own word", "it is in a long step")),

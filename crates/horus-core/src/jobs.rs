@@ -208,7 +208,11 @@ impl Service {
         severity: Severity,
     ) {
         let (finish, skipped) = (schedule.finish, self.job.skipped);
-        let text = format!("it runs for {}, {} are allowed", Human(running), Human(finish));
+        let doing = self.counters.activity().words(turn.now);
+        let mut text = format!("it runs for {}, {} are allowed", Human(running), Human(finish));
+        if let Some(doing) = &doing {
+            text.push_str(&format!("; it {doing}"));
+        }
         let reason = Reason::new(Rule::RunOverdue, text);
         let generation = Some(self.generation);
         let id = self.incidents.open(turn, generation, IncidentKind::RunOverdue, "", severity, &reason);
@@ -219,7 +223,7 @@ impl Service {
             severity,
             needs_you,
             true,
-            Story::RunOverdue { running, finish, skipped },
+            Story::RunOverdue { running, finish, skipped, doing },
         );
         self.dirty = true;
     }

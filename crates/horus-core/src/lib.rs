@@ -19,6 +19,7 @@
 //! - [`engine`]: the one place that holds it all. `report` computes [`status`] from it.
 #![forbid(unsafe_code)]
 
+pub mod activity;
 mod beats;
 pub mod calendar;
 pub mod command;

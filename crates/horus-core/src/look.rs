@@ -94,6 +94,10 @@ impl Service {
                 self.extended_until = self.extended_until.max(Some(self.grant(turn.now, extend)));
             }
             O::KernelView { generation, view } if self.watches(generation) => self.hear_view(turn.now, view),
+            O::Activity { generation, activity } if self.watches(generation) => {
+                self.counters.hear_activity(turn.now, &activity, &self.plan);
+                self.work_moved(turn);
+            }
             O::Captured { generation, stage, finding } if self.asked_for(generation, stage) => {
                 self.captured(turn, stage, finding);
             }
@@ -107,6 +111,7 @@ impl Service {
             | O::NoBeat { .. }
             | O::SaidReady { .. }
             | O::KernelView { .. }
+            | O::Activity { .. }
             | O::Captured { .. } => {}
         }
     }

@@ -362,6 +362,9 @@ pub enum Story {
         finish: Duration,
         /// Times at which it was to be started again and was not, because it still runs.
         skipped: u32,
+        /// What it does meanwhile, as far as that can be counted from outside: "printed 3 s ago, used no CPU for 20 min".
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        doing: Option<String>,
     },
     /// A job was not started at its time.
     RunMissed {

@@ -198,6 +198,13 @@ pub enum Observation {
         /// What it shows.
         view: KernelView,
     },
+    /// What it does, counted from outside.
+    Activity {
+        /// About which run.
+        generation: Generation,
+        /// The counters.
+        activity: Activity,
+    },
     /// A capture of evidence ended.
     Captured {
         /// About which run.
@@ -300,6 +307,20 @@ pub struct Beat {
     /// Its own measure of how late its loop runs, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loop_lag_ms: Option<f64>,
+}
+
+/// What a program does, as Horus counts it from outside, since it began to count for this run. `None`: it cannot be counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activity {
+    /// Bytes that it has printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<u64>,
+    /// Processor time that its tree has used, milliseconds; less than 1 % of a processor is not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<u64>,
+    /// Bytes that its tree has read and written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_bytes: Option<u64>,
 }
 
 /// What a program declares about itself.

@@ -11,8 +11,9 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::activity::Signs;
 use crate::command::{MemoryValue, MemoryWork};
-use crate::observation::Beat;
+use crate::observation::{Activity, Beat};
 use crate::plan::{BeatKind, ExpectPlan, FunnelPlan, ProgressPlan, ServicePlan, ValuePlan};
 use crate::time::{Human, Mono};
 use crate::verdict::ValueAxis;
@@ -23,8 +24,10 @@ pub(crate) const COUNTERS_MAX: usize = 256;
 /// The counters of one service.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counters {
-    /// By source: two of them may use one name for different things.
-    last: BTreeMap<BeatKind, BTreeMap<String, u64>>,
+    /// By source: two of them may use one name for different things. `None` is Horus itself, which counts from outside.
+    last: BTreeMap<Option<BeatKind>, BTreeMap<String, u64>>,
+    /// What Horus counts itself.
+    activity: Signs,
     gauges: BTreeMap<String, f64>,
     /// When a counter that the plan names last grew.
     moved: Option<Mono>,
@@ -157,6 +160,7 @@ impl Counters {
     pub(crate) fn forget_instance(&mut self) {
         self.last.clear();
         self.gauges.clear();
+        self.activity = Signs::default();
         self.moved = None;
         self.work.values_mut().for_each(|work| *work = Work::default());
         self.stood.clear();
@@ -170,6 +174,7 @@ impl Counters {
                 *at = (*at + late).min(now);
             }
         }
+        self.activity.excuse(now, late);
         let stood = self.stood.iter_mut().map(|(_, since)| since);
         for since in self.missing.values_mut().chain(stood) {
             *since = (*since + late).min(now);
@@ -180,10 +185,35 @@ impl Counters {
     /// base of the next comparison. True if any grew.
     pub(crate) fn hear(&mut self, now: Mono, beat: &Beat, plan: &ServicePlan) -> bool {
         self.hear_gauges(beat);
-        let last = self.last.entry(beat.source).or_default();
+        self.hear_counts(now, Some(beat.source), &beat.progress, plan)
+    }
+
+    /// Takes what Horus has counted from outside. That it moves is a weak sign, and excuses no silence; that it stands still may be
+    /// declared to be a fault like that of any other counter.
+    pub(crate) fn hear_activity(&mut self, now: Mono, activity: &Activity, plan: &ServicePlan) {
+        self.activity.hear(now, activity);
+        self.hear_counts(now, None, &crate::activity::counts(activity), plan);
+    }
+
+    pub(crate) fn activity(&self) -> &Signs {
+        &self.activity
+    }
+
+    fn hear_counts(
+        &mut self,
+        now: Mono,
+        source: Option<BeatKind>,
+        counts: &BTreeMap<String, u64>,
+        plan: &ServicePlan,
+    ) -> bool {
+        let last = self.last.entry(source).or_default();
         let mut known = last.len();
         let mut grown: BTreeMap<&str, u64> = BTreeMap::new();
-        for (name, count) in &beat.progress {
+        for (name, count) in counts {
+            if source.is_some() && crate::activity::is_own(name) {
+                // A program does not speak for Horus.
+                continue;
+            }
             match last.get_mut(name) {
                 Some(before) => {
                     if *count > *before {
@@ -198,7 +228,7 @@ impl Counters {
                 None => {}
             }
         }
-        self.hear_work(now, beat, &grown, &plan.progress);
+        self.hear_work(now, counts, &grown, &plan.progress);
         if grown.is_empty() {
             return false;
         }
@@ -222,7 +252,7 @@ impl Counters {
                 }
             }
         }
-        if named {
+        if named && source.is_some() {
             self.moved = Some(now);
         }
         true
@@ -239,13 +269,13 @@ impl Counters {
     fn hear_work(
         &mut self,
         now: Mono,
-        beat: &Beat,
+        counts: &BTreeMap<String, u64>,
         grown: &BTreeMap<&str, u64>,
         plans: &BTreeMap<String, ProgressPlan>,
     ) {
         for (name, plan) in plans {
             let Some(work) = self.work.get_mut(name) else { continue };
-            if let Some(count) = beat.progress.get(&plan.counter).copied() {
+            if let Some(count) = counts.get(&plan.counter).copied() {
                 work.heard = Some(now);
                 work.first.get_or_insert(now);
                 work.go_on(now, count, self.stood.iter().find(|(stood, _)| stood.counter == plan.counter));
@@ -254,7 +284,7 @@ impl Counters {
                 work.moved = Some(now);
             }
         }
-        self.stood.retain(|(stood, _)| !beat.progress.contains_key(&stood.counter));
+        self.stood.retain(|(stood, _)| !counts.contains_key(&stood.counter));
     }
 
     /// An earlier life has heard this work stand since then.
@@ -588,7 +618,7 @@ mod tests {
         beat.gauges = names.iter().map(|name| (name.clone(), 1.0)).collect();
         for _ in 0..2 {
             counters.hear(at(1), &beat, &plain());
-            assert_eq!(counters.last[&BeatKind::Http].len(), COUNTERS_MAX);
+            assert_eq!(counters.last[&Some(BeatKind::Http)].len(), COUNTERS_MAX);
             assert_eq!(counters.gauges.len(), COUNTERS_MAX);
         }
         let (known, more) = (names[0].clone(), names[2 * COUNTERS_MAX - 1].clone());

@@ -14,6 +14,8 @@ mod faults;
 mod fleet;
 #[path = "judge/jobs.rs"]
 mod jobs;
+#[path = "judge/outside.rs"]
+mod outside;
 #[path = "judge/proofs.rs"]
 mod proofs;
 #[path = "judge/silences.rs"]

@@ -9,6 +9,7 @@
 //!                     ├─ tcp
 //!                     └─ monitors (the same probes, up or down)
 //!   HostWatch ── what the machine does to everybody: sleep, set clocks, pressure; can Horus ask at all
+//!   activity ── what it prints, uses and moves, counted from outside: weak signs of life
 //!   Sampler ── what the kernel says of every process, every second, for next to nothing
 //!   EvidenceRoom ── what the kernel says of a process that is silent, before anything is touched
 //! ```
@@ -23,6 +24,7 @@
 
 pub mod limits;
 
+pub mod activity;
 mod beat;
 mod beat_json;
 mod blocking;

@@ -78,6 +78,8 @@ pub const WITNESS_REASONS_MAX: usize = 16;
 pub const CAPTURE_THREADS_MAX: usize = 256;
 /// How many sockets of a process are described.
 pub const CAPTURE_SOCKETS_MAX: usize = 512;
+/// The processes of one program's tree whose use is counted.
+pub const ACTIVITY_PROCESSES_MAX: usize = 256;
 /// How many log lines go into a bundle.
 pub const CAPTURE_LINES_MAX: usize = 50;
 /// The longest log line in a bundle, in characters.

@@ -40,6 +40,23 @@ pub fn stand(text: &[u8]) -> Option<Stand> {
     Some(Stand { state, start_time })
 }
 
+/// The processor time in `stat` of a process, in ticks: fields 14 and 15.
+pub fn cpu_ticks(text: &[u8]) -> Option<u64> {
+    let close = text.iter().rposition(|byte| *byte == b')')?;
+    let mut words = words(text.get(close + 1..)?).skip(11);
+    let mut next = || number::<u64>(words.next()?);
+    Some(next()?.saturating_add(next()?))
+}
+
+/// What `io` counts of reads and writes, in bytes.
+pub fn io_bytes(text: &[u8]) -> Option<u64> {
+    let field = |name: &[u8]| {
+        let mut lines = text.split(|byte| *byte == b'\n');
+        number::<u64>(words(lines.find_map(|line| line.strip_prefix(name))?).next()?)
+    };
+    Some(field(b"rchar:")?.saturating_add(field(b"wchar:")?))
+}
+
 /// The lines of `status` that are of use here.
 pub fn status(text: &[u8]) -> Option<Status> {
     let field = |name: &[u8]| {
@@ -220,6 +237,15 @@ mod tests {
         let text = b"7 (a) R 1 (x) S 1 7 7 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 987 1 2 3";
         assert_eq!(stand(text), Some(Stand { state: b'S', start_time: 987 }));
         assert_eq!(stand(b"7 (a) S 1 7"), None);
+    }
+
+    #[test]
+    fn what_a_process_has_used_is_read() {
+        let text = b"7 (a) 1) S 1 7 7 0 -1 4194560 1 0 0 0 31 11 5 6 20 0 1 0 987 1 2 3";
+        assert_eq!(cpu_ticks(text), Some(42));
+        assert_eq!(cpu_ticks(b"7 (a) S 1 7"), None);
+        assert_eq!(io_bytes(b"rchar: 40\nwchar: 2\nsyscr: 9\n"), Some(42));
+        assert_eq!(io_bytes(b"rchar: 40\n"), None);
     }
 
     #[test]

@@ -127,6 +127,16 @@ pub struct Socket {
     pub receive_queue: u32,
 }
 
+/// What a whole process has used since it began, all of its threads together, those that have ended included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessUsage {
+    /// Time on a processor, in nanoseconds. The kernel counts it in ticks of (usually) 10 ms.
+    pub cpu_ns: u64,
+    /// Bytes that it read and wrote: by `read` and `write` of any descriptor on Linux, from and to disks on macOS. Needs the
+    /// right to trace it on Linux.
+    pub io_bytes: Fact<u64>,
+}
+
 /// The threads of a process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ThreadIds {
@@ -144,6 +154,11 @@ pub fn threads(pid: i32, limit: usize) -> Fact<ThreadIds> {
 /// What a thread has had of the processors. Missing as unsupported on a kernel that does not count it.
 pub fn usage(pid: i32, thread: u64) -> Fact<Usage> {
     Fact::from(crate::os::sample::usage(pid, thread))
+}
+
+/// What a whole process has used.
+pub fn process_usage(pid: i32) -> Fact<ProcessUsage> {
+    Fact::from(crate::os::sample::process_usage(pid))
 }
 
 /// How a thread stands.

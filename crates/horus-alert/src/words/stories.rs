@@ -163,7 +163,9 @@ fn told(notice: &Notice, host: &str) -> Telling {
         Story::Test => test(host),
         Story::NothingToWorkOn { gauge, is, min, since } => nothing_to_work_on(gauge, *is, *min, *since),
         Story::CommonCause { what, services, of } => common_cause(what, services, *of),
-        Story::RunOverdue { running, finish, skipped } => run_overdue(*running, *finish, *skipped),
+        Story::RunOverdue { running, finish, skipped, doing } => {
+            run_overdue(*running, *finish, *skipped, doing.as_deref())
+        }
         Story::RunMissed { missed, because, catches_up } => run_missed(*missed, because, *catches_up),
         Story::Recurs { days, lasted } => recurs(*days, *lasted),
         Story::Demoted { detector, right, wrong } => demoted(subject, detector, *right, *wrong),
@@ -394,14 +396,17 @@ fn common_cause(what: &str, services: &[String], of: u32) -> Telling {
     Telling::new("⚠️", fact, LOOK, details)
 }
 
-fn run_overdue(running: Duration, finish: Duration, skipped: u32) -> Telling {
+fn run_overdue(running: Duration, finish: Duration, skipped: u32, doing: Option<&str>) -> Telling {
     let meanwhile = match skipped {
         0 => String::new(),
         1 => "1 later run was not started, because this one still runs.".into(),
         more => format!("{more} later runs were not started, because this one still runs."),
     };
-    let details =
-        vec![meanwhile, "I let it run: it may be stuck, or just need longer than it was given.".into()];
+    let details = vec![
+        doing.map(|doing| format!("It {doing}.")).unwrap_or_default(),
+        meanwhile,
+        "I let it run: it may be stuck, or just need longer than it was given.".into(),
+    ];
     let fact = format!(" still runs after {}; it had {} to finish.", Human(running), Human(finish));
     Telling::new("⏰", fact, LOOK, details)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use horus_core::activity;
 use horus_core::plan::{BeatPlan, ExecBeat, FileBeat, FileTick, HttpBeat, LogBeat, Ready, TcpBeat};
 use regex::RegexBuilder;
 use url::Url;
@@ -10,7 +11,9 @@ use super::{Check, Sourced, Subject};
 use crate::at::{At, Span};
 use crate::defaults as built_in;
 use crate::fault::Code;
-use crate::raw::{DurationText, RawExecBeat, RawFileBeat, RawHttpBeat, RawLogBeat, RawTcpBeat, Text};
+use crate::raw::{
+    DurationText, RawExecBeat, RawFileBeat, RawHttpBeat, RawLogBeat, RawProgress, RawTcpBeat, Text,
+};
 use crate::words::{check_address, check_pointer, duration_text};
 
 /// Memory that one compiled pattern may take; a pattern is run on every line.
@@ -65,7 +68,12 @@ impl Check<'_> {
         if self.was_cut(&[subject.table, subject.name.as_str(), "heartbeat"]) || self.is_job(subject) {
             return;
         }
-        let (comes, label) = if Self::sampler(subject) {
+        let own_work =
+            |at: &At<RawProgress>| at.value.counter.as_ref().is_some_and(|at| activity::is_own(&at.value.0));
+        let (comes, label) = if subject.raw.progress.values().any(own_work) {
+            // What it does is counted from outside, and its standstill is cured.
+            return;
+        } else if Self::sampler(subject) {
             ("a hang is told of where the kernel shows it, and never cured", "judged from outside alone")
         } else {
             ("a hang will not be seen, only an end", "judged by its process alone")

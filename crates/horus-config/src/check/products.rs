@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use horus_core::activity;
 use horus_core::plan::{BeatPlan, ExpectPlan, FunnelPlan, HttpBeat, ValuePlan};
 
 use super::beats::Beat;
@@ -237,6 +238,10 @@ impl Check<'_> {
         counter: &str,
         span: &Span,
     ) {
+        if activity::is_own(counter) {
+            self.own_counter_exists(counter, span);
+            return;
+        }
         let heartbeat = subject.raw.heartbeat.as_ref().and_then(|raw| raw.http.as_ref());
         if heartbeat.is_some_and(|at| at.value.progress.is_some())
             || carries(beats, |http| http.progress.is_some())
@@ -245,6 +250,16 @@ impl Check<'_> {
         }
         let help = "add `progress = \"/progress\"` to `heartbeat.http`, or `heartbeat.notify = true` and X_HORUS_PROGRESS";
         self.nobody_declares(subject, ("counter", counter, "progress"), span, "would never move", help);
+    }
+
+    /// What Horus counts itself, from outside.
+    fn own_counter_exists(&mut self, counter: &str, span: &Span) {
+        if activity::COUNTERS.contains(&counter) {
+            return;
+        }
+        let known = activity::COUNTERS.map(|counter| format!("`{counter}`")).join(", ");
+        let fault = self.findings.report(Code::NoCounter, span, format!("Horus counts no `{counter}`"));
+        fault.label("would never move").help(format!("what it counts from outside is {known}"));
     }
 
     /// Gauges come from `gauges` or `progress` of a beat over HTTP, or from `X_HORUS_GAUGE` on the notify socket.

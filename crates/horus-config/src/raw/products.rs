@@ -15,7 +15,8 @@ use crate::defaults as built_in;
     expecting = "a table such as { counter = \"cycles\", stalled = \"5m\" }"
 )]
 pub(crate) struct RawProgress {
-    /// Name of the progress counter.
+    /// Name of the progress counter. `horus.output` (bytes printed), `horus.cpu` (milliseconds used by its tree, from 1 % of a
+    /// processor on) and `horus.io` (bytes read and written by its tree) are counted by Horus from outside, for programs that count nothing.
     #[schemars(extend("x-required" = true))]
     pub(crate) counter: Option<At<Text>>,
     /// No increase for so long, while it declares neither `"idle"` nor `"busy"`, is a hang of this stage. Set it to the
@@ -33,7 +34,8 @@ pub(crate) struct RawProgress {
     expecting = "a table such as { counter = \"orders_filled\", stale = \"24h\" }"
 )]
 pub(crate) struct RawValue {
-    /// Name of the progress counter.
+    /// Name of the progress counter. `horus.output` (bytes printed), `horus.cpu` (milliseconds used by its tree, from 1 % of a
+    /// processor on) and `horus.io` (bytes read and written by its tree) are counted by Horus from outside, for programs that count nothing.
     #[schemars(extend("x-required" = true))]
     pub(crate) counter: Option<At<Text>>,
     /// No increase for so long: warning.

@@ -122,7 +122,8 @@ impl Track {
             | O::SignalFailed { .. }
             | O::SaidStopping { .. }
             | O::SaidStatus { .. }
-            | O::KernelView { .. } => {}
+            | O::KernelView { .. }
+            | O::Activity { .. } => {}
             O::Captured { generation, stage, finding } => {
                 let (stage, finding) = (*stage, Box::new(without_output(finding)));
                 single(rows, *generation, Entry::Captured { stage, finding });

@@ -481,6 +481,7 @@ mod tests {
                 running: Duration::from_secs(3_000),
                 finish: Duration::from_secs(1_800),
                 skipped: 2,
+                doing: None,
             },
             Some(Story::RunOverdue { .. }) => {
                 Story::RunMissed { missed: 2, because: "it was held".into(), catches_up: true }

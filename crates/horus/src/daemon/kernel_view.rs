@@ -1,14 +1,17 @@
-//! Looks at every process from outside, once a second, and tells the engine what the kernel shows.
+//! Looks at every process from outside, once a second, and tells the engine what the kernel shows; and counts, more seldom, what the
+//! program prints and uses.
 //!
 //! Reading /proc may take its time, so it is done off the loop. The owner says which processes there are; what is seen comes back as
 //! observations: at once when it changes, every second while something is wrong, and seldom while nothing is.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use horus_core::ids::{Generation, ProcessId, ServiceName};
 use horus_core::observation::{Input, KernelView, KernelWord, Observation};
+use horus_probe::activity::{Count, Counter, Subject};
 use horus_probe::sampler::{Sampler, Sighting, TICK};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -17,11 +20,22 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 const RENEWED_EVERY: Duration = Duration::from_secs(10);
 
 /// One process to look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wanted {
-    generation: Generation,
-    process: ProcessId,
-    deadline: Duration,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) generation: Generation,
+    pub(super) process: ProcessId,
+    /// What its loop does is looked at; what has to last has lasted after so long.
+    pub(super) sampled: Option<Duration>,
+    /// What it does is counted, so often.
+    pub(super) counted: Option<Counted>,
+}
+
+/// How a program is counted from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) every: Duration,
+    /// Where its output goes, if Horus owns that.
+    pub(super) log: Option<PathBuf>,
 }
 
 type AllWanted = Arc<BTreeMap<ServiceName, Wanted>>;
@@ -40,15 +54,8 @@ impl KernelLook {
         Self { wanted }
     }
 
-    /// This is the process of that run. The same again changes its deadline only.
-    pub(super) fn watch(
-        &self,
-        service: &ServiceName,
-        generation: Generation,
-        process: ProcessId,
-        deadline: Duration,
-    ) {
-        let new = Wanted { generation, process, deadline };
+    /// This is the process of that run. The same again changes how it is looked at only.
+    pub(super) fn watch(&self, service: &ServiceName, new: Wanted) {
         let changed = self.wanted.borrow().get(service) != Some(&new);
         if changed {
             self.wanted.send_modify(|all| {
@@ -71,6 +78,7 @@ impl KernelLook {
 /// Ends with whoever asked for it, or with the loop that it tells.
 async fn look(all_wanted: watch::Receiver<AllWanted>, inputs: mpsc::Sender<Input>) {
     let mut sampler = Sampler::default();
+    let mut counting = Counting::default();
     let mut before = AllWanted::default();
     let mut told = Told::default();
     let mut every = interval(TICK);
@@ -85,14 +93,18 @@ async fn look(all_wanted: watch::Receiver<AllWanted>, inputs: mpsc::Sender<Input
         let task = tokio::task::spawn_blocking(move || {
             follow(&mut sampler, &last, &wanted);
             let sightings = sampler.tick();
-            (sampler, sightings)
+            let counts = counting.look(&wanted, Instant::now());
+            (sampler, sightings, counting, counts)
         });
-        let Ok((back, sightings)) = task.await else {
+        let Ok((sampled, sightings, counted, counts)) = task.await else {
             tracing::error!("the kernel sampler ended: what a loop does is not looked at any more");
             return;
         };
-        sampler = back;
-        for input in told.news(sightings, Instant::now()) {
+        (sampler, counting) = (sampled, counted);
+        let counts = counts.into_iter().map(|Count { service, generation, activity }| {
+            Input::Service(service, Observation::Activity { generation, activity })
+        });
+        for input in told.news(sightings, Instant::now()).into_iter().chain(counts) {
             if inputs.send(input).await.is_err() {
                 return;
             }
@@ -107,16 +119,57 @@ fn follow(
     wanted: &BTreeMap<ServiceName, Wanted>,
 ) {
     for (service, old) in last {
-        if wanted.get(service).is_none_or(|new| new.generation != old.generation) {
+        let stays = |new: &Wanted| new.generation == old.generation && new.sampled.is_some();
+        if !wanted.get(service).is_some_and(stays) {
             sampler.forget(service, old.generation);
         }
     }
-    for (service, Wanted { generation, process, deadline }) in wanted {
+    for (service, Wanted { generation, process, sampled, .. }) in wanted {
+        let Some(deadline) = sampled else { continue };
         if let Err(too_many) = sampler.watch(service.clone(), *generation, *process, *deadline)
             && last.get(service).is_none_or(|old| old.generation != *generation)
         {
             tracing::warn!(%service, "it is not looked at from outside: {too_many}");
         }
+    }
+}
+
+/// What is counted from outside, and when it was last.
+#[derive(Debug, Default)]
+struct Counting {
+    counter: Counter,
+    looked: BTreeMap<ServiceName, (Generation, Instant)>,
+}
+
+impl Counting {
+    /// Counts for those whose time has come.
+    fn look(&mut self, wanted: &BTreeMap<ServiceName, Wanted>, now: Instant) -> Vec<Count> {
+        let subjects: Vec<_> = wanted
+            .iter()
+            .filter_map(|(service, wanted)| {
+                let log = wanted.counted.as_ref()?.log.clone();
+                let (generation, process) = (wanted.generation, wanted.process);
+                Some((service, Subject { generation, process, log }))
+            })
+            .collect();
+        self.counter.follow(subjects.iter().map(|(service, subject)| (*service, subject)));
+        self.looked.retain(|service, (generation, _)| {
+            wanted
+                .get(service)
+                .is_some_and(|wanted| wanted.counted.is_some() && wanted.generation == *generation)
+        });
+        let looked = &mut self.looked;
+        self.counter.look(|service| {
+            let wanted = wanted.get(service)?;
+            let every = wanted.counted.as_ref()?.every;
+            let before = looked.get(service).map(|(_, at)| now.duration_since(*at));
+            // A tick may come a little early.
+            if before.is_some_and(|passed| passed + TICK / 2 < every) {
+                return None;
+            }
+            looked.insert(service.clone(), (wanted.generation, now));
+            Some(before.unwrap_or_default())
+        })
     }
 }
 

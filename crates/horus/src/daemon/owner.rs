@@ -38,7 +38,7 @@ use super::handover::arrival::{self, Arrived};
 use super::handover::departure::Ticket;
 use super::host::Clocks;
 use super::keeper_link::{KeeperLink, News};
-use super::kernel_view::KernelLook;
+use super::kernel_view::{Counted, KernelLook, Wanted};
 use super::sinks::Sinks;
 use super::systemd::{Duties, Manager};
 use super::tree_limits::{self, TreeLimitsKnown};
@@ -490,11 +490,14 @@ impl Owner {
         if let Some(plan) = self.plan.services.get(service) {
             let log = log_path(&self.plan, service);
             self.senses.watch(service, generation, instance.process, plan, &log);
-            if plan.sampler {
-                self.kernel_look.watch(service, generation, instance.process, plan.deadline);
-            } else {
-                self.kernel_look.forget(service);
-            }
+            let counted = |every| Counted { every, log: (plan.owner.is_keeper()).then(|| log.clone()) };
+            let wanted = Wanted {
+                generation,
+                process: instance.process,
+                sampled: plan.sampler.then_some(plan.deadline),
+                counted: horus_core::activity::look_every(plan).map(counted),
+            };
+            self.kernel_look.watch(service, wanted);
         }
     }
 

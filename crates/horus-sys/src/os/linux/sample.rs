@@ -2,10 +2,12 @@
 
 use super::facts::{name_of, odd};
 use crate::call::check;
+use crate::fact::Fact;
 use crate::pipe::own;
 use crate::proc_text::{self, Dump};
 use crate::sample::{
-    Call, Descriptor, Interest, MAX_INTEREST, MAX_SOCKETS, Socket, Stand, Status, ThreadIds, Usage,
+    Call, Descriptor, Interest, MAX_INTEREST, MAX_SOCKETS, ProcessUsage, Socket, Stand, Status, ThreadIds,
+    Usage,
 };
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -68,6 +70,15 @@ pub(crate) fn usage(pid: i32, thread: u64) -> io::Result<Usage> {
         }
         Err(error) => Err(error),
     }
+}
+
+pub(crate) fn process_usage(pid: i32) -> io::Result<ProcessUsage> {
+    let ticks = small(&format!("/proc/{pid}/stat"), proc_text::cpu_ticks)?;
+    // SAFETY: takes a number and returns one.
+    let a_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    let a_second = u64::try_from(a_second).ok().filter(|ticks| *ticks > 0).unwrap_or(100);
+    let io_bytes = Fact::from(small(&format!("/proc/{pid}/io"), proc_text::io_bytes));
+    Ok(ProcessUsage { cpu_ns: ticks.saturating_mul(1_000_000_000 / a_second), io_bytes })
 }
 
 pub(crate) fn stand(pid: i32, thread: u64) -> io::Result<Stand> {
