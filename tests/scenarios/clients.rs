@@ -22,7 +22,7 @@ const DEADLINE_MS: i64 = 2_000;
 const KEYS: &str = "heartbeat.notify = true\nready = \"notify\"\ndeadline = \"2s\"\nstartup = \"30s\"\nkills = { prove = \"5s\" }\n";
 
 /// Every Python that the client is for, one of each version: in the `PATH`, and what pyenv has.
-async fn pythons() -> BTreeMap<(u32, u32), PathBuf> {
+pub(crate) async fn pythons() -> BTreeMap<(u32, u32), PathBuf> {
     let mut candidates: Vec<PathBuf> = vec!["python3".into()];
     candidates.extend((PYTHON_MIN.1..=PYTHON_NEWEST_KNOWN).map(|minor| format!("python3.{minor}").into()));
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".pyenv"));

@@ -17,6 +17,7 @@
 //!            +-- units       monitors that are units of a service manager: services that others start
 //! ```
 
+mod agent;
 mod beats;
 mod calendar;
 mod daemon;

@@ -111,6 +111,7 @@ fn launch_changes(before: &ServicePlan, after: &ServicePlan) -> Vec<&'static str
         ("exclusive", old.exclusive == new.exclusive),
         ("unit", before.owner == after.owner),
         ("log", old.log == new.log),
+        ("agent", old.agent == new.agent),
         ("heartbeat.notify", notified(before) == notified(after)),
     ])
 }

@@ -160,6 +160,8 @@ codes! {
         SharedExclusive = "config::shared-exclusive",
         /// A TCP connect as a sign of life.
         TcpProvesLittle = "config::tcp-proves-little",
+        /// The command keeps the agent out.
+        AgentNotLoaded = "config::agent-not-loaded",
         /// A service without any beat.
         NoHeartbeat = "config::no-heartbeat",
         /// One lost poll is a fault.

@@ -15,7 +15,7 @@ mod times;
 use std::collections::BTreeMap;
 
 use horus_core::foreign::UnitScope;
-use horus_core::plan::{FileTick, Mode, Ready, Severity};
+use horus_core::plan::{Agent, FileTick, Mode, Ready, Severity};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -152,6 +152,10 @@ pub(crate) struct RawService {
     /// Ways in which the program shows that its loop turns. Without any it is judged by its process alone, and a hang
     /// is not seen.
     pub(crate) heartbeat: Option<RawHeartbeat>,
+    /// `"python"`: Horus puts an agent into the program that beats from its asyncio or uvloop loop, without a line of code in it. Brings
+    /// `heartbeat.notify` with it if no heartbeat is declared. See `docs/guides/agents.md`. Default: none.
+    #[schemars(with = "Option<AgentWord>")]
+    pub(crate) agent: Option<At<Agent>>,
     /// No fresh tick for so long is a fault. Half a minute is long for an event loop and short for the person who is
     /// woken; set it to what your program's longest honest pause is, times two.
     #[schemars(extend("default" = text(built_in::DEADLINE)))]
@@ -489,6 +493,7 @@ pub(crate) use words;
 
 words!(ModeWord: Enforce = "enforce", Observe = "observe");
 words!(ReadyWord: Tick = "tick", Notify = "notify", Process = "process");
+words!(AgentWord: Python = "python");
 words!(FileTickWord: Mtime = "mtime", Content = "content");
 words!(UnitScopeWord: System = "system", User = "user");
 words!(UnitDomainWord: System = "system", Gui = "gui");
@@ -510,6 +515,7 @@ mod tests {
     fn schema_words_are_the_words_of_the_plan() {
         accepts::<Mode>(ModeWord::ALL);
         accepts::<Ready>(ReadyWord::ALL);
+        accepts::<Agent>(AgentWord::ALL);
         accepts::<FileTick>(FileTickWord::ALL);
         accepts::<UnitScope>(UnitScopeWord::ALL);
         accepts::<UnitDomain>(UnitDomainWord::ALL);

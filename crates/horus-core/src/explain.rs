@@ -11,6 +11,7 @@ use crate::decision::{Action, decide};
 use crate::ids::ServiceName;
 use crate::ledger::Allowance;
 use crate::observation::{Declared, KernelWord};
+use crate::plan::BeatKind;
 use crate::service::{Phase, Service};
 use crate::spell::Track;
 use crate::time::{Human, Mono};
@@ -151,6 +152,9 @@ impl Service {
                 Some(age) => format!("fresh tick {} ago", Human(age)),
                 None => "no fresh tick yet".to_owned(),
             };
+            if let (BeatKind::Notify, None, Some(agent)) = (kind, source.tick, self.plan.launch.agent) {
+                says.push_str(&format!("; {}", agent.may_be_mute()));
+            }
             if let Some(tick) = source.tick {
                 says.push_str(&format!(", at {tick}"));
             }

@@ -39,7 +39,10 @@ impl Check<'_> {
     pub(super) fn beats(&mut self, subject: &Subject<'_>, deadline: &Sourced<Duration>) -> Vec<Beat> {
         let mut beats = Vec::new();
         let Some(raw) = &subject.raw.heartbeat else {
-            self.no_beats(subject);
+            match Self::beat_of_agent(subject) {
+                Some(beat) => beats.push(beat),
+                None => self.no_beats(subject),
+            }
             return beats;
         };
         beats.extend(raw.http.as_ref().and_then(|at| self.http_beat(subject, at, deadline)));
@@ -58,8 +61,12 @@ impl Check<'_> {
             raw.exec.is_some(),
         ];
         if beats.is_empty() && tried == [false; 5] {
-            self.no_beats(subject);
+            match Self::beat_of_agent(subject) {
+                Some(beat) if raw.notify.is_none() => beats.push(beat),
+                _ => self.no_beats(subject),
+            }
         }
+        self.agent_is_heard(subject, &beats);
         beats
     }
 

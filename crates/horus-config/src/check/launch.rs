@@ -59,6 +59,7 @@ impl Check<'_> {
         if let (Some(at), Some(program)) = (&raw.command, command.first()) {
             self.look_for_program(at, program, &directory, &environment);
         }
+        let agent = self.agent(subject, &command);
         LaunchPlan {
             command,
             directory,
@@ -68,6 +69,7 @@ impl Check<'_> {
             limits: self.limits(subject),
             exclusive: self.exclusive(subject.raw),
             log: self.log(subject),
+            agent,
         }
     }
 

@@ -44,6 +44,8 @@ pub(crate) struct Datagram {
     pub(crate) gauges: BTreeMap<String, f64>,
     /// Entries of the two that were left out.
     pub(crate) left_out: u32,
+    /// `X_HORUS_AGENT=`: not the program says it, but an agent inside of it.
+    pub(crate) agent: bool,
 }
 
 impl Datagram {
@@ -75,6 +77,7 @@ impl Datagram {
                     let lag = value.parse().ok().filter(|lag: &f64| lag.is_finite() && *lag >= 0.0);
                     said.lag_ms = lag.or(said.lag_ms);
                 }
+                b"X_HORUS_AGENT" => said.agent = !value.is_empty(),
                 b"X_HORUS_STATE" => state = Some(value.to_owned()),
                 b"X_HORUS_BUSY_UNTIL_MS" => busy_until_ms = value.parse().ok(),
                 b"X_HORUS_PROGRESS" => {

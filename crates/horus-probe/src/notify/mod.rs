@@ -8,6 +8,7 @@
 //! stranger is counted and named once a minute. What a wake-up brings is merged into one beat, then there is a short
 //! pause: a flood slows its sender and nobody else.
 
+mod agent;
 pub(crate) mod datagram;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ use tokio::time::Instant;
 use crate::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_PER_WAKE, NOTIFY_PAUSE, STRANGER_REPORT_EVERY};
 use crate::outlet::{Closed, Counters, Outlet, ServiceOutlet};
 use crate::task::start;
+use agent::Voices;
 use datagram::Datagram;
 
 /// How long the socket waits for a full queue to the engine.
@@ -128,6 +130,7 @@ impl NotifyPoint {
                 audience: told.clone(),
                 counters: Arc::clone(&counters),
                 heard: Vec::new(),
+                voices: Voices::default(),
                 strangers: Strangers::default(),
             };
             listener.listen()
@@ -229,6 +232,7 @@ struct Listener {
     counters: Arc<Counters>,
     /// Read, and not handed on yet.
     heard: Vec<Heard>,
+    voices: Voices,
     strangers: Strangers,
 }
 
@@ -283,6 +287,7 @@ impl Listener {
                 if all.is_empty() {
                     return Ok(());
                 }
+                self.voices.of_run(outlet.generation);
                 let said = self.believe(all, main_pid);
                 for observation in observations(said, &outlet, main_pid) {
                     outlet.tell(observation, PATIENCE).await?;
@@ -305,7 +310,7 @@ impl Listener {
                 }
             };
             if own {
-                merged.merge(said);
+                merged.merge(self.voices.weigh(sender, main_pid, said));
             } else {
                 Counters::add(&self.counters.strangers);
                 self.strangers.report(&self.service, sender.unwrap_or_default());

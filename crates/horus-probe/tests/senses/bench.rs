@@ -131,6 +131,7 @@ pub(crate) fn service_plan(directory: &Path, beats: Vec<BeatPlan>) -> ServicePla
             group: None,
             limits: Limits::default(),
             exclusive: Vec::new(),
+            agent: None,
             log: LogPlan::default(),
         },
         tree: TreeLimits::default(),

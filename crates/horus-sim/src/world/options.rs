@@ -457,6 +457,7 @@ fn launch(name: &ServiceName) -> LaunchPlan {
         group: None,
         limits: Limits::default(),
         exclusive: Vec::new(),
+        agent: None,
         log: LogPlan::default(),
     }
 }

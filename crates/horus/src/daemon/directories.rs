@@ -122,7 +122,7 @@ pub(super) fn lives(pid: i32) -> bool {
 }
 
 /// Beside the run directory, which is ours alone: services that run as other users have to reach their sockets.
-fn notify_directory(run_directory: &Path) -> PathBuf {
+pub(super) fn notify_directory(run_directory: &Path) -> PathBuf {
     let mut name = run_directory.as_os_str().to_owned();
     name.push("-notify");
     PathBuf::from(name)

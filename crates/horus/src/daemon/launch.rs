@@ -7,8 +7,9 @@ use horus_keeper::protocol::{CAN_LOCK, Limits, LogSpec, Request, StartSpec, Text
 use horus_sys::launch::Identity;
 use horus_sys::user;
 
+use super::directories::notify_directory;
 use super::owner::{Owner, log_path, slot_of, to_keeper};
-use super::{exclusive, tree_limits};
+use super::{agents, exclusive, tree_limits};
 
 /// Starts one run. What cannot be started is reported like any failed start.
 pub(super) fn start(owner: &mut Owner, service: &ServiceName, generation: Generation) {
@@ -23,6 +24,7 @@ fn prepare(owner: &mut Owner, service: &ServiceName, generation: Generation) -> 
     let slot = slot_of(service).ok_or("its name cannot be a slot")?;
     let user = identity(&plan.launch)?;
     let environment = environment(owner, service, generation, &plan, user.as_ref().map(|user| user.uid));
+    agents::tidy(&notify_directory(&owner.plan.daemon.run_directory), &owner.plan);
     let tree = tree_limits::for_start(owner, service, plan.tree);
     let launch = plan.launch;
     let exclusive = launch.exclusive.iter().map(exclusive::resolve).collect::<Result<Vec<_>, _>>()?;
@@ -74,6 +76,7 @@ fn environment(
                 add("NOTIFY_SOCKET", address.display().to_string());
                 // Programs written for systemd beat only if they are told how often.
                 add("WATCHDOG_USEC", plan.deadline.as_micros().to_string());
+                inject(owner, service, plan, &mut environment);
             }
             Err(error) => {
                 let error = super::chain(&error);
@@ -82,6 +85,23 @@ fn environment(
         }
     }
     environment
+}
+
+/// Puts the agent into the environment, if there is to be one. Without it the program is started all the same.
+fn inject(owner: &Owner, service: &ServiceName, plan: &ServicePlan, environment: &mut Vec<(Text, Text)>) {
+    let places = notify_directory(&owner.plan.daemon.run_directory);
+    let Some(agent) = plan.launch.agent else { return };
+    let planned = |name: &str| plan.launch.environment.get(name).map(|value| value.expose().to_owned());
+    match agents::variable(agent, &places, planned) {
+        Ok((name, value)) => {
+            environment.retain(|(other, _)| other.as_bytes() != name.as_bytes());
+            environment.push((Text::from(name), Text::from(value)));
+        }
+        Err(error) => {
+            let error = super::chain(&error);
+            tracing::error!(%service, agent = agent.word(), error, "it is started without its agent");
+        }
+    }
 }
 
 fn identity(launch: &LaunchPlan) -> Result<Option<Identity>, String> {

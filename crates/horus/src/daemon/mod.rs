@@ -1,5 +1,6 @@
 //! The daemon: wires the rooms together and owns the engine. `run` reads as a table of contents.
 
+mod agents;
 mod backend;
 mod boot_clock;
 mod config;
