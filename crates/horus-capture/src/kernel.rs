@@ -1,7 +1,9 @@
 //! What needs no right to trace: threads, sockets, limits, pressure.
 
 use horus_sys::fact::{Fact, Missing};
-use horus_sys::facts::{self, HostPressure, LimitFacts, Load, ProcessFacts, SocketFacts, ThreadFacts};
+use horus_sys::facts::{
+    self, HostPressure, LimitFacts, Load, MAX_THREADS, ProcessFacts, SocketFacts, ThreadFacts,
+};
 
 use crate::limits::SOCKETS_MAX;
 
@@ -30,6 +32,13 @@ pub(crate) fn look(pid: i32) -> Kernel {
     }
     note("sockets", &sockets, &mut missing);
     note("limits", &limits, &mut missing);
+    let shown = threads.as_known().map_or(0, Vec::len);
+    if let Some(process) = process.as_known()
+        && shown >= MAX_THREADS
+        && process.threads as usize > shown
+    {
+        missing.push(format!("threads: only {shown} of {} are looked at", process.threads));
+    }
     let mut sockets = sockets.known().unwrap_or_default();
     let left_out = sockets.len().saturating_sub(SOCKETS_MAX);
     sockets.truncate(SOCKETS_MAX);

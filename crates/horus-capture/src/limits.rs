@@ -25,6 +25,10 @@ pub const FRAMES_MAX: usize = 64;
 /// Longest text that is taken from the target, such as a name of a function, in bytes.
 pub const TEXT_BYTES_MAX: usize = 512;
 
+/// Files of an interpreter that are looked at before they are believed, and bytes of the largest that is.
+pub(crate) const INTERPRETER_FILES_MAX: usize = 16;
+pub(crate) const INTERPRETER_BYTES_MAX: u64 = 512 << 20;
+
 /// Pages of the target that one walk reads, 4 KiB each.
 pub(crate) const PAGES_MAX: usize = 8_192;
 /// Entries of one dictionary that are looked at.

@@ -1,11 +1,13 @@
 //! A capture, part by part, within the wall limit: what is not there in time is missing, and the rest is said.
 
+use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use horus_sys::clock::monotonic;
 use horus_sys::fact::{Fact, Missing};
+use horus_sys::facts::{self, ProcessFacts};
 use horus_sys::process::identify;
 use jiff::Timestamp;
 
@@ -26,6 +28,7 @@ pub fn capture(pid: i32) -> Document {
     let began = monotonic();
     let at = Timestamp::now();
     let start_time = identify(pid).ok().flatten().map(|found| found.start_time);
+    let before = image(pid);
     let (tell, told) = channel();
     let started = std::thread::Builder::new().name("read".to_owned()).spawn(move || read(pid, &tell));
     let mut document = empty(pid, start_time, at);
@@ -33,14 +36,73 @@ pub fn capture(pid: i32) -> Document {
         Ok(_handle) => collect(&told, began, &mut document),
         Err(error) => document.missing.push(format!("no evidence: {error}")),
     }
+    let now = image(pid);
     let still_there = identify(pid).ok().flatten().map(|found| found.start_time);
+    let ended = "process: not there any more";
     if start_time.is_none() || still_there != start_time {
-        document.missing.push("process: not there any more".to_owned());
+        document.missing.push(ended.to_owned());
+        if still_there.is_some() {
+            // Its number belongs to somebody else now: whose memory it was that was read, nobody knows.
+            forget(&mut document);
+        }
+    } else {
+        match became(before, now, pid) {
+            Became::Same => {}
+            Became::Ended => document.missing.push(ended.to_owned()),
+            Became::Another => {
+                document.missing.push("process: it became another program meanwhile".to_owned());
+                forget(&mut document);
+            }
+        }
     }
     (document.phrase, document.place) = phrase::of(&document);
     document.peak_bytes = horus_sys::memory::own_peak();
     document.took_ms = monotonic().saturating_sub(began).as_secs_f64() * 1_000.0;
     document
+}
+
+/// What the kernel gave a program when it was loaded, with random bytes in it: another program, or the same once more, has others.
+/// Empty: it has no memory, because it ends. `None`: we may not look, and then nothing else of it can be read either.
+fn image(pid: i32) -> Option<Vec<u8>> {
+    const BYTES_MAX: u64 = 4_096;
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(format!("/proc/{pid}/auxv"))
+        .and_then(|file| file.take(BYTES_MAX).read_to_end(&mut bytes));
+    match read.map_err(|error| Missing::from(&error)) {
+        // Newer kernels refuse to open it when there is no memory any more, older ones have nothing to say in it.
+        Ok(_) | Err(Missing::Gone) => Some(bytes),
+        Err(_) => None,
+    }
+}
+
+/// What has become of a program between two looks at what it was loaded with.
+fn became(before: Option<Vec<u8>>, now: Option<Vec<u8>>, pid: i32) -> Became {
+    let is_over = |process: &ProcessFacts| matches!(process.state, 'Z' | 'X');
+    let is_emptied = before.as_ref().is_some_and(|before| !before.is_empty())
+        && now.as_ref().is_some_and(|now| now.is_empty());
+    if is_emptied || facts::process(pid).as_known().is_some_and(is_over) {
+        return Became::Ended;
+    }
+    match before.zip(now) {
+        Some((before, now)) if before != now => Became::Another,
+        _ => Became::Same,
+    }
+}
+
+enum Became {
+    Same,
+    /// It has a number and a start time until it is reaped, and nothing more.
+    Ended,
+    /// By exec.
+    Another,
+}
+
+/// Two programs that are taken for one would be worse than no evidence.
+fn forget(document: &mut Document) {
+    document.python = None;
+    document.native.clear();
+    document.threads.clear();
+    document.sockets.clear();
 }
 
 fn empty(pid: i32, start_time: Option<u64>, at: Timestamp) -> Document {

@@ -4,6 +4,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 #![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
+mod dying;
 mod hostile;
 mod hung;
+mod poisoned;
 mod subject;
+mod torn;
+mod witness;

@@ -113,7 +113,12 @@ pub(crate) fn skipped<T>(test: &str, why: &str) -> Option<T> {
 
 /// Compiles the C subject into this folder, under this name.
 pub(crate) fn compiled(folder: &Path, name: &str) -> Option<PathBuf> {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/native.c");
+    compiled_from("native.c", folder, name)
+}
+
+/// The same with another one of the sources here.
+pub(crate) fn compiled_from(source: &str, folder: &Path, name: &str) -> Option<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real").join(source);
     let program = folder.join(name);
     let mut compiler = Command::new("cc");
     compiler.args(["-O1", "-rdynamic", "-pthread", "-o"]).arg(&program).arg(source);

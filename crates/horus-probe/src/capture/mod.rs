@@ -344,9 +344,10 @@ fn busy(first: Look, threads: &[ThreadFacts], now: Instant) -> Vec<u64> {
     threads.iter().map(|thread| used(thread).unwrap_or_default()).collect()
 }
 
-/// CPU time of all threads that live. `None` if one of them could not be read: a part is no sum.
+/// CPU time of all threads that live. `None` if one of them could not be read, or there may be more than are told: a part is no
+/// sum, and would prove a rest that nobody saw.
 fn total_cpu_ns(threads: &[ThreadFacts]) -> Option<u64> {
-    if threads.is_empty() {
+    if threads.is_empty() || threads.len() >= CAPTURE_THREADS_MAX.min(facts::MAX_THREADS) {
         return None;
     }
     threads.iter().try_fold(0_u64, |sum, thread| sum.checked_add(*thread.cpu_ns.as_known()?))
@@ -379,5 +380,30 @@ fn why<T>(fact: &Fact<T>) -> Option<&Missing> {
     match fact {
         Fact::Known(_) => None,
         Fact::Missing(why) => Some(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_of_a_part_of_the_threads_is_no_sum() {
+        let thread = |tid| ThreadFacts {
+            tid,
+            name: "bot".into(),
+            state: 'S',
+            wait_channel: Fact::Known(String::new()),
+            system_call: Fact::Known(None),
+            cpu_ns: Fact::Known(2),
+            runqueue_wait_ns: Fact::Known(0),
+        };
+        let threads = |count: usize| -> Vec<ThreadFacts> { (1..).take(count).map(thread).collect() };
+        assert_eq!(total_cpu_ns(&threads(0)), None);
+        assert_eq!(total_cpu_ns(&threads(3)), Some(6));
+        assert_eq!(total_cpu_ns(&threads(CAPTURE_THREADS_MAX)), None, "there may be more");
+        let mut hidden = threads(3);
+        hidden[1].cpu_ns = Fact::Missing(Missing::Denied);
+        assert_eq!(total_cpu_ns(&hidden), None);
     }
 }
