@@ -24,6 +24,7 @@ mod life;
 mod limits;
 mod monitors;
 mod order;
+mod packages;
 mod python_beats;
 mod reloading;
 mod secrets;

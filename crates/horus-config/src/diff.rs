@@ -98,8 +98,6 @@ fn unequal<N: Ord + Clone, T: PartialEq>(old: &BTreeMap<N, T>, new: &BTreeMap<N,
 }
 
 fn launch_changes(before: &ServicePlan, after: &ServicePlan) -> Vec<&'static str> {
-    // A program learns of its notify socket by its environment, so it can only be given one at its start.
-    let notified = |plan: &ServicePlan| plan.beats.contains(&BeatPlan::Notify);
     let (old, new) = (&before.launch, &after.launch);
     changed(&[
         ("command", old.command == new.command),
@@ -112,7 +110,7 @@ fn launch_changes(before: &ServicePlan, after: &ServicePlan) -> Vec<&'static str
         ("unit", before.owner == after.owner),
         ("log", old.log == new.log),
         ("agent", old.agent == new.agent),
-        ("heartbeat.notify", notified(before) == notified(after)),
+        ("notify socket", before.is_notified() == after.is_notified()),
     ])
 }
 

@@ -213,8 +213,12 @@ impl Service {
             Phase::Starting { watched_since, .. } => {
                 let left = (*watched_since + self.startup_cap()).since(now);
                 vec![
-                    foreseen(None, "its first fresh tick is heard", "it counts as ready"),
-                    foreseen(Some(left), "no fresh tick until then", "a person is told; it goes on running"),
+                    foreseen(None, format!("its {} is heard", self.awaited()), "it counts as ready"),
+                    foreseen(
+                        Some(left),
+                        format!("no {} until then", self.awaited()),
+                        "a person is told; it goes on running",
+                    ),
                     foreseen(None, "its start is overdue and its loop is proven dead", "a restart"),
                 ]
             }

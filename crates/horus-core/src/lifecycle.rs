@@ -160,7 +160,7 @@ impl Service {
         if self.plan.ready == Ready::Process {
             self.mark_ready(turn);
         }
-        if !self.beats.has_sources() {
+        if !self.beats.has_sources() && !self.plan.is_ready_by_word_alone() {
             self.react(turn, Trigger::FirstTick, Facts::By("its process was started".into()));
         }
         self.enforce_wish(turn);
@@ -189,7 +189,11 @@ impl Service {
         self.record(turn, None, What::Adopted { process: instance.process });
         self.begin_instance(turn, instance, since);
         self.adopted = true;
-        if !self.beats.has_sources() || (was_ready && self.beats.assume_moving(turn.now, &moved)) {
+        let goes_on = match self.beats.has_sources() {
+            true => was_ready && self.beats.assume_moving(turn.now, &moved),
+            false => was_ready || !self.plan.is_ready_by_word_alone(),
+        };
+        if goes_on {
             let alive = Alive { process: instance.process, since };
             self.phase =
                 Phase::Running(Running { alive, ready_at: turn.now, steady_since: turn.now, proven: false });

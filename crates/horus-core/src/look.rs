@@ -203,11 +203,10 @@ impl Service {
     }
 
     fn hear_ready(&mut self, turn: &mut Turn<'_>) {
-        if !self.beats.hear_ready(turn.now) {
-            // Its beats come another way: READY=1 says nothing about those.
-            return;
+        // Where its beats come another way READY=1 says nothing about those.
+        if self.beats.hear_ready(turn.now) || self.plan.is_ready_by_word_alone() {
+            self.fresh_tick(turn, "READY=1".into(), Duration::ZERO);
         }
-        self.fresh_tick(turn, "READY=1".into(), Duration::ZERO);
         if self.plan.ready == Ready::Notify {
             self.mark_ready(turn);
         }
@@ -353,12 +352,31 @@ impl Service {
             if turn.now < self.overdue_at(since) {
                 return;
             }
+            if self.adopted && self.plan.is_ready_by_word_alone() {
+                // It may have said so while there was no Horus to hear it.
+                let by = "an earlier Horus started it; whether it has said READY=1 is not known";
+                self.react(turn, Trigger::FirstTick, Facts::By(by.into()));
+                return;
+            }
             self.start_overdue = true;
             turn.shared.guard.failed(&self.name, turn.now);
-            self.tell_overdue(turn, turn.now.since(since), self.beats.heard());
+            self.tell_overdue(turn, turn.now.since(since), self.heard_of_start());
         }
         self.look_closer_at_start(turn);
         self.judge_overdue_start(turn, since);
+    }
+
+    /// What was heard of it instead of its first fresh tick.
+    pub(crate) fn heard_of_start(&self) -> String {
+        match self.plan.is_ready_by_word_alone() {
+            true => "it has not said READY=1".into(),
+            false => self.beats.heard(),
+        }
+    }
+
+    /// What its start waits for.
+    pub(crate) fn awaited(&self) -> &'static str {
+        if self.plan.is_ready_by_word_alone() { "READY=1" } else { "first fresh tick" }
     }
 
     /// Only a proof of death may end an overdue start: two captures, a quarter of the deadline apart.
@@ -380,8 +398,12 @@ impl Service {
     }
 
     fn tell_overdue(&mut self, turn: &mut Turn<'_>, waited: Duration, heard: String) {
-        let text =
-            format!("no first fresh tick for {}, cap {}; {heard}", Human(waited), Human(self.startup_cap()));
+        let text = format!(
+            "no {} for {}, cap {}; {heard}",
+            self.awaited(),
+            Human(waited),
+            Human(self.startup_cap())
+        );
         let reason = Reason::new(Rule::StartOverdue, text);
         self.overdue_starts = self.overdue_starts.saturating_add(1);
         self.dirty = true;

@@ -138,6 +138,17 @@ pub struct ServicePlan {
 }
 
 impl ServicePlan {
+    /// It is given a notify socket: its beats come by it, or its word that it is ready. A program learns of the socket by its
+    /// environment, so it can only be given one at its start.
+    pub fn is_notified(&self) -> bool {
+        self.ready == Ready::Notify || self.beats.contains(&BeatPlan::Notify)
+    }
+
+    /// Its start is over when it says `READY=1`, and there is no beat to judge it by afterwards.
+    pub fn is_ready_by_word_alone(&self) -> bool {
+        self.ready == Ready::Notify && self.beats.is_empty()
+    }
+
     /// A service with Horus's own defaults: judged by its process alone, as no beat is declared.
     pub fn plain(command: Vec<String>) -> Self {
         let seconds = Duration::from_secs;
@@ -312,7 +323,7 @@ impl Default for LogPlan {
 pub enum Ready {
     /// Its first fresh tick.
     Tick,
-    /// `READY=1` on its notify socket (which also counts as the first tick).
+    /// `READY=1` on its notify socket (which also counts as the first tick of what beats there). Promises no beats.
     Notify,
     /// Its process was started.
     Process,

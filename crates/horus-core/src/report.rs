@@ -73,7 +73,7 @@ impl Service {
                     return self.crash_reason(now);
                 }
                 let (age, cap) = (Human(now.since(alive.since)), Human(self.startup_cap()));
-                let text = format!("no first fresh tick for {age}, cap {cap}; {}", self.beats.heard());
+                let text = format!("no {} for {age}, cap {cap}; {}", self.awaited(), self.heard_of_start());
                 Reason::new(Rule::StartOverdue, text)
             }
             Phase::Running(_) | Phase::Condemned { .. } => self.reason_running(now),

@@ -6,7 +6,7 @@
 use crate::command::Command;
 use crate::event::Outcome;
 use crate::notice::IncidentKind;
-use crate::plan::{BeatPlan, ServicePlan};
+use crate::plan::ServicePlan;
 use crate::reason::{Reason, Rule};
 use crate::service::{Facts, Phase, Service, StopCause, Wanted, Why};
 use crate::transition::Trigger;
@@ -15,9 +15,7 @@ use crate::turn::Turn;
 impl Service {
     /// The plan of this service has changed. What runs is touched only if its launch has.
     pub(crate) fn retune(&mut self, turn: &mut Turn<'_>, plan: ServicePlan) {
-        // A program learns of its notify socket by its environment, so it can only be given one at its start.
-        let notified = |plan: &ServicePlan| plan.beats.contains(&BeatPlan::Notify);
-        let launch_changed = plan.launch != self.plan.launch || notified(&plan) != notified(&self.plan);
+        let launch_changed = plan.launch != self.plan.launch || plan.is_notified() != self.plan.is_notified();
         let beats_changed = plan.beats != self.plan.beats;
         let rules_changed = beats_changed
             || plan.deadline != self.plan.deadline

@@ -150,7 +150,7 @@ impl Senses {
                     .unwrap_or_else(|| start_source(setting.clone(), beat.clone(), &haste))
             })
             .collect();
-        if plan.beats.contains(&BeatPlan::Notify) {
+        if plan.is_notified() {
             self.listen(outlet, main);
         } else {
             self.listen_for_nobody(service);

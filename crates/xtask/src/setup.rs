@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use horus_sys::files::{Durability, write_atomic};
+
 use crate::shell;
 
 /// Oldest Python that the asyncio subject is written for.
@@ -15,7 +17,7 @@ const PYTHON_MIN: (u32, u32) = (3, 9);
 pub(crate) fn python() -> Result<(), String> {
     let wanted = format!("python3 >= {}.{}", PYTHON_MIN.0, PYTHON_MIN.1);
     let ask = format!("import sys, asyncio; sys.exit(sys.version_info < {PYTHON_MIN:?})");
-    provided(&wanted, "python3", || shell::is_there(shell::command("python3").args(["-c", &ask])))
+    provided(&wanted, &["python3"], || shell::is_there(shell::command("python3").args(["-c", &ask])))
 }
 
 /// Sees to it that `ps` and `kill` are there: tests ask them as witnesses, and the smallest Debian has neither.
@@ -23,15 +25,86 @@ pub(crate) fn python() -> Result<(), String> {
 /// # Errors
 /// Why they are not.
 pub(crate) fn process_tools() -> Result<(), String> {
-    provided("ps and /bin/kill", "procps", || {
+    provided("ps and /bin/kill", &["procps"], || {
         shell::is_there(shell::command("ps").arg("--version")) && std::path::Path::new("/bin/kill").exists()
     })
 }
 
-/// Installs a Debian package if what is in it is not there and this machine allows it.
-fn provided(wanted: &str, package: &str, is_there: impl Fn() -> bool) -> Result<(), String> {
+/// Servers that run under Horus as they are packaged: a program of each, and its package.
+const SERVERS: [(&str, &str); 4] = [
+    ("redis-server", "redis-server"),
+    ("/usr/lib/postgresql/*/bin/postgres", "postgresql"),
+    ("haproxy", "haproxy"),
+    ("gunicorn", "gunicorn"),
+];
+
+/// Sees to it that the servers are there which the scenarios take from packages. None of them is started by its installation,
+/// now or at the next boot.
+///
+/// # Errors
+/// Which are not there and why.
+pub(crate) fn servers() -> Result<(), String> {
+    let missing = || -> Vec<_> { SERVERS.into_iter().filter(|(program, _)| !is_program(program)).collect() };
+    let wanted: Vec<&str> = missing().into_iter().map(|(_, package)| package).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let _quiet = Quiet::new();
+    let result = provided(&wanted.join(", "), &wanted, || missing().is_empty());
+    for package in wanted {
+        // Where there is no systemd there is nothing to switch off.
+        let mut switch_off = shell::command("systemctl");
+        let _ = switch_off
+            .args(["--quiet", "disable", package])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+    result
+}
+
+/// In the `PATH` or where only root looks; a `*` stands for a version.
+fn is_program(program: &str) -> bool {
+    if let Some((folder, rest)) = program.split_once("/*/") {
+        let versions = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        return versions.into_iter().any(|version| version.path().join(rest).is_file());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    folders.map(|folder| folder.join(program)).any(|place| place.is_file())
+}
+
+/// While it lives, no package that is installed starts its service: Debian's own way is a program that forbids it.
+struct Quiet {
+    ours: Option<&'static Path>,
+}
+
+impl Quiet {
+    fn new() -> Self {
+        let policy = Path::new("/usr/sbin/policy-rc.d");
+        let may = horus_sys::user::effective_uid() == 0 && !policy.exists();
+        let forbid = || -> std::io::Result<()> {
+            use std::os::unix::fs::PermissionsExt as _;
+            let text = b"#!/bin/sh\nexit 101\n";
+            write_atomic(policy, text, Durability::ThisBoot).map_err(std::io::Error::other)?;
+            std::fs::set_permissions(policy, std::fs::Permissions::from_mode(0o755))
+        };
+        Self { ours: (may && forbid().is_ok()).then_some(policy) }
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        if let Some(policy) = self.ours {
+            let _ = std::fs::remove_file(policy);
+        }
+    }
+}
+
+/// Installs Debian packages if what is in them is not there and this machine allows it.
+fn provided(wanted: &str, packages: &[&str], is_there: impl Fn() -> bool) -> Result<(), String> {
     // BSD tools know no `--version`; a Mac has all of them.
-    if is_there() || (cfg!(target_os = "macos") && package == "procps") {
+    if is_there() || (cfg!(target_os = "macos") && packages == ["procps"]) {
         return Ok(());
     }
     if horus_sys::user::effective_uid() != 0 || !shell::is_there(shell::command("apt-get").arg("--version")) {
@@ -39,10 +112,12 @@ fn provided(wanted: &str, package: &str, is_there: impl Fn() -> bool) -> Result<
     }
     let update = shell::run(apt().arg("update"));
     let install =
-        update.and_then(|()| shell::run(apt().args(["install", "--no-install-recommends", package])));
+        update.and_then(|()| shell::run(apt().args(["install", "--no-install-recommends"]).args(packages)));
     match install {
         Ok(()) if is_there() => Ok(()),
-        Ok(()) => Err(format!("{wanted}: what apt-get installs of {package} is another version")),
+        Ok(()) => {
+            Err(format!("{wanted}: what apt-get installs of {} is another version", packages.join(" ")))
+        }
         Err(error) => Err(format!("{wanted}: not installed, and apt-get could not: {error:#}")),
     }
 }

@@ -29,8 +29,10 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
     let root = shell::root()?;
     let target = shell::target_directory(&root)?;
     let python = setup::python();
-    let missing: Vec<String> =
-        [setup::process_tools(), python.clone()].into_iter().filter_map(Result::err).collect();
+    let missing: Vec<String> = [setup::process_tools(), python.clone(), setup::servers()]
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
     // All programs and all tests in one build: cargo then chooses one set of features, and nothing is built twice.
     shell::run(cargo(&root).args(["build", "--workspace", "--bins", "--tests"]))?;
 

@@ -99,7 +99,6 @@ impl Check<'_> {
         let Some(at) = &subject.raw.ready else {
             return if beats.is_empty() { Ready::Process } else { Ready::Tick };
         };
-        let notify = beats.iter().any(|beat| beat.plan == BeatPlan::Notify);
         let broken = subject.raw.heartbeat.as_ref().is_some_and(|raw| {
             raw.http.is_some()
                 || raw.file.is_some()
@@ -107,22 +106,13 @@ impl Check<'_> {
                 || raw.tcp.is_some()
                 || raw.exec.is_some()
         }) || self.was_cut(&[subject.table, subject.name.as_str(), "heartbeat"]);
-        let (message, help) = match at.value {
-            Ready::Tick if beats.is_empty() && !broken => (
-                format!("`{}` would never be ready: it has no heartbeat that could tick", subject.name),
-                "add a `heartbeat`, or write `ready = \"process\"`",
-            ),
-            Ready::Notify
-                if !notify && !self.was_cut(&[subject.table, subject.name.as_str(), "heartbeat"]) =>
-            {
-                (
-                    format!("`{}` would never be ready: it has no notify socket for `READY=1`", subject.name),
-                    "add `heartbeat.notify = true`, or write `ready = \"tick\"`",
-                )
-            }
-            ready => return ready,
-        };
-        self.findings.report(Code::NeverReady, &at.span, message).label("waits for ever").help(help);
+        if at.value == Ready::Tick && beats.is_empty() && !broken {
+            let message =
+                format!("`{}` would never be ready: it has no heartbeat that could tick", subject.name);
+            self.findings.report(Code::NeverReady, &at.span, message).label("waits for ever").help(
+                "add a `heartbeat`, or write `ready = \"process\"`, or `\"notify\"` if it says `READY=1`",
+            );
+        }
         at.value
     }
 

@@ -320,7 +320,7 @@ fn the_difference_of_two_plans_is_what_has_to_be_done() {
     insta::assert_snapshot!(diff(&old, &new), @r"
     + worker: new, will be started
     - feed: no longer asked for, will be stopped
-    ! bot: takes effect by a restart (command, env, heartbeat.notify, heartbeat, deadline)
+    ! bot: takes effect by a restart (command, env, notify socket, heartbeat, deadline)
     ~ monitor web: takes effect at once
     ~ sink ops: takes effect at once
     ~ daemon: takes effect at once (mode)

@@ -286,6 +286,48 @@ fn ready_by_its_own_word_is_not_ready_by_a_tick() {
     assert_eq!(hand.starts(), 2);
 }
 
+/// What systemd calls `Type=notify`: it says that it is ready, and promises no beats.
+#[test]
+fn ready_by_its_own_word_alone_is_a_start_and_no_promise() {
+    let by_word = || ServicePlan { ready: Ready::Notify, beats: vec![], startup: SECOND * 30, ..service() };
+    let late = ServicePlan { after: vec![name("bot")], ..service() };
+    let mut hand = ByHand::new(by_word());
+    hand.change(|plan| drop(plan.services.insert(name("late"), late)));
+    hand.spawned();
+    hand.pass(29);
+    let phase = |hand: &ByHand| hand.engine.status(hand.now).services[0].phase.clone();
+    assert_eq!((phase(&hand).as_str(), hand.starts()), ("starting", 1));
+    hand.pass(2);
+    let overdue = hand
+        .told()
+        .iter()
+        .any(|told| matches!(&told.story, Story::StartOverdue { heard, .. } if heard.contains("READY=1")));
+    assert!(overdue, "{:?}", hand.told());
+    let generation = hand.generation();
+    hand.see(Observation::SaidReady { generation });
+    assert_eq!((phase(&hand).as_str(), hand.starts()), ("running", 2));
+    hand.pass(3600);
+    let open = hand.engine.status(hand.now).services[0].incidents.clone();
+    assert_eq!(open, [], "its silence says nothing");
+    assert_eq!(hand.signals(), 0);
+
+    // An earlier Horus knew that it was ready; or did not, and then its word may have been lost.
+    for (said, phases) in [(true, ["running", "running"]), (false, ["starting", "running"])] {
+        let mut earlier = ByHand::new(by_word());
+        earlier.spawned();
+        let generation = earlier.generation();
+        if said {
+            earlier.see(Observation::SaidReady { generation });
+        }
+        let mut hand = ByHand::with_memory(by_word(), earlier.memory(), SECOND);
+        hand.adopt_and_reconcile(generation.0);
+        assert_eq!(phase(&hand), phases[0], "{said}");
+        hand.pass(31);
+        assert_eq!(phase(&hand), phases[1], "{said}");
+        assert!(hand.told().is_empty(), "{:?}", hand.told());
+    }
+}
+
 #[test]
 fn a_hold_says_what_becomes_of_the_process() {
     let remembered = ByHand::running(service()).memory();

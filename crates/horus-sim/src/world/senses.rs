@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use horus_core::ids::Generation;
 use horus_core::observation::{Beat, Declared, Input, Observation, ProbeFault};
-use horus_core::plan::{BeatKind, BeatPlan};
+use horus_core::plan::{BeatKind, BeatPlan, ServicePlan};
 
 use super::World;
 use super::extras::WORK_COUNTER;
@@ -63,7 +63,7 @@ impl World {
 
     fn notify_later(&mut self, place: usize, observation: Observation) {
         let name = self.places[place].name.clone();
-        if self.plan.services.get(&name).is_some_and(|plan| plan.beats.contains(&BeatPlan::Notify)) {
+        if self.plan.services.get(&name).is_some_and(ServicePlan::is_notified) {
             self.tell_later(0, Input::Service(name, observation));
         }
     }
@@ -259,7 +259,7 @@ impl World {
         let Some(plan) = self.plan.services.get(&self.places[place].name) else { return };
         let Some(process) = &self.places[place].process else { return };
         let generation = process.generation;
-        if plan.beats.contains(&BeatPlan::Notify) && self.places[place].watched == Some(generation) {
+        if plan.is_notified() && self.places[place].watched == Some(generation) {
             let name = self.places[place].name.clone();
             self.tell(Input::Service(name, observation(generation)));
         }

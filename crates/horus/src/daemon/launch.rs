@@ -70,12 +70,14 @@ fn environment(
     let mut add = |name: &str, value: String| environment.push((Text::from(name), Text::from(value)));
     add("HORUS_SERVICE", service.to_string());
     add("HORUS_GENERATION", generation.0.to_string());
-    if plan.beats.iter().any(|beat| beat.kind() == BeatKind::Notify) {
+    if plan.is_notified() {
         match owner.senses.prepare_notify(service, uid) {
             Ok(address) => {
                 add("NOTIFY_SOCKET", address.display().to_string());
                 // Programs written for systemd beat only if they are told how often.
-                add("WATCHDOG_USEC", plan.deadline.as_micros().to_string());
+                if plan.beats.iter().any(|beat| beat.kind() == BeatKind::Notify) {
+                    add("WATCHDOG_USEC", plan.deadline.as_micros().to_string());
+                }
                 inject(owner, service, plan, &mut environment);
             }
             Err(error) => {
