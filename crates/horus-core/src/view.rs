@@ -103,11 +103,12 @@ impl Service {
         match view.word {
             _ if met => Outside::Home,
             KernelWord::Blocked | KernelWord::Frozen if proven && view.alone => Outside::Blocked,
-            KernelWord::Spinning if proven && view.alone => Outside::Spinning,
+            // Beside a missed tick only the whole process proves it; what is only told needs no proof.
+            KernelWord::Spinning if proven && (view.alone || !silent) => Outside::Spinning,
             _ if silent && proof != Outside::None => proof,
-            KernelWord::Blocked | KernelWord::Frozen | KernelWord::Spinning if proven => Outside::Beside,
+            KernelWord::Blocked | KernelWord::Frozen if proven => Outside::Beside,
             KernelWord::Undrained if proven => Outside::Undrained,
-            KernelWord::Away => Outside::Away,
+            KernelWord::Away | KernelWord::Spinning => Outside::Away,
             KernelWord::Alive => Outside::Turning,
             _ => Outside::None,
         }

@@ -9,6 +9,7 @@
 //!   planted deliberate faults in a copy of the judge: does a test notice each?
 //!   package .deb, .rpm, tarballs, Homebrew formula, checksums
 //!   chaos   Horus and its keeper are killed again and again, and nobody may notice: --kills N, --seed S
+//!   soak    programs that are well beside a stress, and nobody is touched: --seconds S, --services N, --stress N
 //!   powercut  a machine under emulation loses its power, and what its disk had not promised: --cuts N, --seed S
 //!   sim     a swarm of simulated worlds: --days N, --seeds N, --seed S, --jobs J
 //! ```
@@ -29,6 +30,7 @@ mod run;
 mod setup;
 mod shell;
 mod sim;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -61,6 +63,8 @@ enum Verb {
     Planted(planted::Options),
     /// Kill Horus and its keeper again and again while fifty programs work, and count what was lost
     Chaos(chaos::Options),
+    /// Watch programs that are well beside a stress of processors, and fail if anybody is touched
+    Soak(soak::Options),
     /// Cut the power of a machine under emulation again and again, and look for what was promised
     Powercut(powercut::Options),
     /// Let the judge live through simulated worlds in which everything fails, and check every guarantee after every step
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         Verb::Package(options) => package::package(&options),
         Verb::Planted(options) => planted::planted(&options),
         Verb::Chaos(options) => chaos::chaos(&options),
+        Verb::Soak(options) => soak::soak(&options),
         Verb::Powercut(options) => powercut::powercut(&options),
         Verb::Sim(options) => sim::sim(&options),
     };

@@ -10,6 +10,9 @@ use crate::shell;
 /// Oldest Python that the asyncio subject is written for.
 const PYTHON_MIN: (u32, u32) = (3, 9);
 
+/// The version of uvloop that the matrix of programs is played with.
+const UVLOOP: &str = "0.23.0";
+
 /// Sees to it that `python3` is there.
 ///
 /// # Errors
@@ -99,6 +102,54 @@ impl Drop for Quiet {
             let _ = std::fs::remove_file(policy);
         }
     }
+}
+
+/// Sees to it that the languages of the matrix are there: Go, Node and nginx.
+///
+/// # Errors
+/// Which are not, and why.
+pub(crate) fn languages() -> Result<(), String> {
+    let there = |program: &'static str, word: &'static str| {
+        move || shell::is_there(shell::command(program).arg(word))
+    };
+    // What is installed here starts nothing.
+    let _quiet = Quiet::new();
+    let wanted = [
+        provided("Go", &["golang-go"], there("go", "version")),
+        provided("Node", &["nodejs"], there("node", "--version")),
+        provided("nginx", &["nginx-light"], there("nginx", "-v")),
+    ];
+    let missing: Vec<String> = wanted.into_iter().filter_map(Result::err).collect();
+    if missing.is_empty() { Ok(()) } else { Err(missing.join("; ")) }
+}
+
+/// The other event loop of Python: the folder in which it is.
+///
+/// # Errors
+/// Why it is not there.
+pub(crate) fn uvloop(target: &Path) -> Result<PathBuf, String> {
+    python_library(target, "uvloop", UVLOOP)
+}
+
+/// A library of Python, in a folder of its own below the target directory: nothing of the machine is changed. The folder.
+///
+/// # Errors
+/// Why it is not there.
+fn python_library(target: &Path, name: &str, version: &str) -> Result<PathBuf, String> {
+    let folder = target.join("xtask-tools").join(format!("{name}-{version}"));
+    let is_there = || {
+        let mut python = shell::command("python3");
+        python.args(["-c", &format!("import {name}")]).env("PYTHONPATH", &folder);
+        shell::is_there(&mut python)
+    };
+    if is_there() {
+        return Ok(folder);
+    }
+    let mut pip = shell::command("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
+    pip.arg("--target").arg(&folder).arg(format!("{name}=={version}"));
+    let _ = pip.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if is_there() { Ok(folder) } else { Err(format!("{name}: not installed, and pip could not fetch it")) }
 }
 
 /// Installs Debian packages if what is in them is not there and this machine allows it.

@@ -29,14 +29,20 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
     let root = shell::root()?;
     let target = shell::target_directory(&root)?;
     let python = setup::python();
-    let missing: Vec<String> = [setup::process_tools(), python.clone(), setup::servers()]
-        .into_iter()
-        .filter_map(Result::err)
-        .collect();
+    let uvloop = setup::uvloop(&target);
+    let languages = setup::languages();
+    let uvloop_is_there = uvloop.clone().map(|_| ());
+    let needs = [setup::process_tools(), python.clone(), setup::servers(), languages, uvloop_is_there];
+    let missing: Vec<String> = needs.into_iter().filter_map(Result::err).collect();
     // All programs and all tests in one build: cargo then chooses one set of features, and nothing is built twice.
     shell::run(cargo(&root).args(["build", "--workspace", "--bins", "--tests"]))?;
 
-    let runner = Runner { root: &root, programs: target.join("debug"), python_missing: python.err() };
+    let runner = Runner {
+        root: &root,
+        programs: target.join("debug"),
+        python_missing: python.err(),
+        python_packages: uvloop.ok(),
+    };
     let nextest = !options.no_nextest && shell::is_there(cargo(&root).args(["nextest", "--version"]));
     let mut counts = if nextest { runner.nextest()? } else { runner.libtest(&[])? };
     counts.add(runner.libtest(&["--doc"])?);
@@ -48,6 +54,7 @@ struct Runner<'a> {
     root: &'a Path,
     programs: PathBuf,
     python_missing: Option<String>,
+    python_packages: Option<PathBuf>,
 }
 
 impl Runner<'_> {
@@ -57,6 +64,9 @@ impl Runner<'_> {
         cargo.env("INSTA_UPDATE", "no").env_remove("HORUS_UPDATE");
         // Built a moment ago, with everything else: scenarios need not ask whether they are up to date.
         cargo.env("HORUS_TEST_BINARIES", &self.programs);
+        if let Some(packages) = &self.python_packages {
+            cargo.env("HORUS_TEST_PYTHON_PACKAGES", packages);
+        }
         if let Some(why) = &self.python_missing {
             cargo.env("HORUS_SKIP_PYTHON", why);
         }

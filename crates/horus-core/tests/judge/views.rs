@@ -147,6 +147,24 @@ fn a_loop_that_burns_cpu_and_beats_is_no_dead_loop() {
     assert_eq!(told_of_views(&rig), 1);
 }
 
+/// Node has loops beside its main one that come home. A long computation is no call that it is stuck in, and is told as late as any.
+#[test]
+fn a_loop_that_burns_cpu_beside_one_that_comes_home_is_spinning_and_not_stuck_in_a_call() {
+    let mut rig = one(opaque(), silent);
+    for second in 10..59 {
+        see(&mut rig, KernelView { alone: false, ..shows(KernelWord::Spinning, second) });
+        rig.run(1);
+    }
+    assert_eq!(verdict(&rig), Verdict::Spinning);
+    assert!(rig.told.is_empty(), "before six deadlines: {:?}", rig.stories());
+    for second in 59..80 {
+        see(&mut rig, KernelView { alone: false, ..shows(KernelWord::Spinning, second) });
+        rig.run(1);
+    }
+    assert_eq!(told_of_views(&rig), 1, "{:?}", rig.stories());
+    assert!(rig.signals.is_empty(), "{:?}", rig.signals);
+}
+
 #[test]
 fn scenario_hang_7h_seen_by_the_kernel_is_ended_at_the_deadline() {
     let bound = |views: bool| {

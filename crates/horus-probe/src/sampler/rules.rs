@@ -222,7 +222,8 @@ impl Machine {
         let around = self.looks.is_multiple_of(ALL_THREADS_EVERY);
         (learning || odd || due).then_some(Closely {
             all_threads: learning || suspicious || around,
-            circumstances: suspicious || due,
+            // Who is frozen where it waits is only odd: its wait is over, and it does not run.
+            circumstances: odd || due,
         })
     }
 

@@ -218,6 +218,21 @@ fn a_wait_that_should_have_ended_is_frozen_and_a_frozen_group_is_paused() {
     assert_eq!(world.act(BUSY_AND_HOME), Word::Alive);
 }
 
+/// A program with a timer of 50 ms is frozen where it waits for it: that it does not run is the freezer's doing.
+#[test]
+fn whoever_is_frozen_in_a_wait_that_should_have_ended_is_paused_and_not_frozen() {
+    let mut world = World::learned();
+    world.act(Act::Home { set: 3, timeout: 50, ran: true });
+    world.frozen = true;
+    let mut words = Vec::new();
+    for _ in 0..60 {
+        words.push(world.act(Act::Home { set: 3, timeout: 50, ran: false }));
+    }
+    let paused = words.iter().position(|word| *word == Word::Paused).unwrap();
+    assert!(paused <= 3, "{words:?}");
+    assert!(!words.iter().any(|word| word.is_death()), "{words:?}");
+}
+
 #[test]
 fn a_stopped_program_is_stopped_and_ages_begin_anew_when_it_goes_on() {
     let mut world = World::learned();
