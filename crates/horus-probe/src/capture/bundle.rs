@@ -45,6 +45,9 @@ pub(crate) struct Bundle {
     /// the first look at this run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unmoved_ms: Option<u64>,
+    /// The functions of the look before and of this one, if they differ: it moves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) moved: Option<String>,
     /// Threads and sockets that were left out to keep the file small.
     pub(crate) left_out: usize,
     pub(crate) last_lines: Vec<String>,

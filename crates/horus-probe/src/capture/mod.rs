@@ -78,19 +78,23 @@ struct Stand {
     cpu_ns: Option<u64>,
     /// The function that a witness named.
     function: Option<String>,
+    /// What it does there, to be told when it does something else next time.
+    doing: Option<String>,
     /// Since when neither place nor CPU time has changed.
     since: Instant,
     /// Since when the function has not changed either.
     function_since: Instant,
 }
 
-/// For how long nothing has moved.
-#[derive(Clone, Copy, Debug, Default)]
+/// For how long nothing has moved, or what has.
+#[derive(Clone, Debug, Default)]
 struct Unmoved {
     /// Neither the place in the kernel nor the CPU time.
     place: Option<Duration>,
     /// Nor the function: the same line, after so long, without a nanosecond of CPU.
     function: Option<Duration>,
+    /// Both functions, if it was in another one the last time.
+    moved: Option<String>,
 }
 
 /// One look at the threads.
@@ -179,11 +183,13 @@ impl EvidenceRoom {
         let cpu_ns = total_cpu_ns(&seen.threads);
         let told = heard(told, &mut seen);
         let function = told.as_ref().and_then(|told| told.place.clone());
+        let doing = told.as_ref().and_then(Testimony::doing);
         let stand = Stand {
             process: main,
             place: place.clone(),
             cpu_ns,
             function,
+            doing,
             since: seen.at,
             function_since: seen.at,
         };
@@ -195,6 +201,8 @@ impl EvidenceRoom {
             sockets: &seen.sockets,
             busy_thousandths: &seen.busy_thousandths,
             unmoved: unmoved.place,
+            proven: unmoved.function,
+            moved: unmoved.moved.as_deref(),
             told: told.as_ref().filter(|told| told.says_where()).map(|told| told.phrase.as_str()),
         };
         let phrase = phrase::phrase(&view);
@@ -223,6 +231,7 @@ impl EvidenceRoom {
             sockets: seen.sockets,
             stacks: told,
             unmoved_ms: unmoved.function.and_then(|unmoved| u64::try_from(unmoved.as_millis()).ok()),
+            moved: unmoved.moved,
             left_out: seen.left_out,
             last_lines,
         };
@@ -238,23 +247,27 @@ impl EvidenceRoom {
         Finding { phrase, bundle: written.ok(), stopped, missing, place, cpu_ns, seen: None, last_lines }
     }
 
-    /// For how long nothing has moved, if this is not the first look at this process.
+    /// For how long nothing has moved, or what has, if this is not the first look at this process.
     fn compare(&self, service: &ServiceName, mut stand: Stand, now: Instant) -> Unmoved {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = last.remove(service).filter(|before| {
-            before.process == stand.process
-                && before.place.is_some()
-                && before.place == stand.place
-                && before.cpu_ns.is_some()
-                && before.cpu_ns == stand.cpu_ns
-        });
+        let before = last.remove(service).filter(|before| before.process == stand.process);
         let mut unmoved = Unmoved::default();
         if let Some(before) = before {
-            stand.since = before.since;
-            unmoved.place = Some(now.saturating_duration_since(before.since));
-            if before.function.is_some() && before.function == stand.function {
-                stand.function_since = before.function_since;
-                unmoved.function = Some(now.saturating_duration_since(before.function_since));
+            unmoved.moved = before.doing.as_ref().zip(stand.doing.as_ref()).and_then(|(one, other)| {
+                // What could not be seen the one time or the other says nothing.
+                (one != other).then(|| format!("{one} then {other}"))
+            });
+            let is_at_rest = before.place.is_some()
+                && before.place == stand.place
+                && before.cpu_ns.is_some()
+                && before.cpu_ns == stand.cpu_ns;
+            if is_at_rest {
+                stand.since = before.since;
+                unmoved.place = Some(now.saturating_duration_since(before.since));
+                if before.function.is_some() && before.function == stand.function {
+                    stand.function_since = before.function_since;
+                    unmoved.function = Some(now.saturating_duration_since(before.function_since));
+                }
             }
         }
         if last.len() < RUNS_REMEMBERED_MAX {
@@ -405,5 +418,36 @@ mod tests {
         let mut hidden = threads(3);
         hidden[1].cpu_ns = Fact::Missing(Missing::Denied);
         assert_eq!(total_cpu_ns(&hidden), None);
+    }
+    #[tokio::test]
+    async fn two_looks_at_one_run_prove_a_rest_or_tell_what_moved() {
+        let room = EvidenceRoom::in_directory(PathBuf::new(), None);
+        let service = ServiceName::parse("bot").unwrap();
+        let began = Instant::now();
+        let look = |pid, after_s, cpu_ns, function: Option<&str>, doing: Option<&str>| {
+            let now = began + Duration::from_secs(after_s);
+            let stand = Stand {
+                process: ProcessId { pid, start_time: 1 },
+                place: Some("recvfrom(5)".into()),
+                cpu_ns: Some(cpu_ns),
+                function: function.map(str::to_owned),
+                doing: doing.or(function).map(str::to_owned),
+                since: now,
+                function_since: now,
+            };
+            let Unmoved { place, function, moved } = room.compare(&service, stand, now);
+            let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
+            (seconds(place), seconds(function), moved)
+        };
+        let (order, fetch) = (Some("place_order (bot.py:98)"), Some("fetch (bot.py:120)"));
+        assert_eq!(look(7, 0, 100, order, None), (None, None, None), "the first look proves nothing");
+        assert_eq!(look(7, 4, 100, order, None), (Some(4), Some(4), None));
+        assert_eq!(look(7, 8, 100, order, None), (Some(8), Some(8), None));
+        let moved = Some("place_order (bot.py:98) then fetch (bot.py:120)".to_owned());
+        assert_eq!(look(7, 9, 150, fetch, None), (None, None, moved));
+        let home = Some("fetch (bot.py:120) then its wait for events".to_owned());
+        assert_eq!(look(7, 10, 151, None, Some("its wait for events")), (None, None, home));
+        assert_eq!(look(7, 11, 151, None, None), (Some(1), None, None), "no witness, no proof by it");
+        assert_eq!(look(8, 12, 151, order, None), (None, None, None), "another run");
     }
 }

@@ -18,6 +18,10 @@ pub(crate) struct View<'a> {
     pub(crate) busy_thousandths: &'a [u64],
     /// For how long the process is known to have used no CPU at all, and its main thread to have been where it is.
     pub(crate) unmoved: Option<Duration>,
+    /// For how long it has also been in the same function: a proof.
+    pub(crate) proven: Option<Duration>,
+    /// Both functions, if it was in another one the last time.
+    pub(crate) moved: Option<&'a str>,
     /// What a witness says of the same, if it found a place.
     pub(crate) told: Option<&'a str>,
 }
@@ -58,10 +62,19 @@ pub(crate) fn phrase(view: &View<'_>) -> String {
     if let Some((position, thread)) = busiest {
         let name = crate::text::one_line(&thread.name, 16);
         text = format!("{text}; thread {name} is running ({} % CPU)", busy(position) / 10);
+    } else if let Some(proven) = view.proven
+        && !text.is_empty()
+    {
+        text = format!("{text}, has not moved for {}", Human(proven));
     } else if let Some(unmoved) = view.unmoved
         && !text.is_empty()
     {
         text = format!("{text}, no CPU used for {}", Human(unmoved));
+    }
+    if let Some(moved) = view.moved
+        && !text.is_empty()
+    {
+        text = format!("{text}; it moves: {moved}");
     }
     text
 }
@@ -209,6 +222,8 @@ mod tests {
             sockets: &sockets,
             busy_thousandths,
             unmoved,
+            proven: None,
+            moved: None,
             told: None,
         })
     }
@@ -223,6 +238,31 @@ mod tests {
         );
         let lock = [thread('S', call("futex", 5))];
         assert_eq!(said(&lock, &[0], None), "main thread sleeps in futex (a lock, or another thread)");
+    }
+
+    #[test]
+    fn a_phrase_says_whether_it_moves() {
+        let threads = [thread('S', call("recvfrom", 5))];
+        let view = View {
+            process: ProcessId { pid: i32::MAX, start_time: 0 },
+            facts: None,
+            threads: &threads,
+            sockets: &[],
+            busy_thousandths: &[0],
+            unmoved: Some(Duration::from_secs(9)),
+            proven: Some(Duration::from_secs(8)),
+            moved: None,
+            told: Some("waiting on recv from 10.0.0.7:443 in place_order (bot.py:98)"),
+        };
+        let place = "waiting on recv from 10.0.0.7:443 in place_order (bot.py:98)";
+        assert_eq!(phrase(&view), format!("{place}, has not moved for 8 s"));
+        let moved = Some("fetch (bot.py:120) then place_order (bot.py:98)");
+        let view = View { unmoved: None, proven: None, moved, ..view };
+        assert_eq!(
+            phrase(&view),
+            format!("{place}; it moves: fetch (bot.py:120) then place_order (bot.py:98)")
+        );
+        assert_eq!(phrase(&View { threads: &[], ..view }), "");
     }
 
     #[test]

@@ -109,6 +109,12 @@ impl Testimony {
         !self.phrase.is_empty() && (self.place.is_some() || self.phrase.starts_with("the loop"))
     }
 
+    /// What it does, to be compared with another look: a function, or the wait of a loop that has nothing to do.
+    pub(crate) fn doing(&self) -> Option<String> {
+        let is_home = self.phrase.starts_with("the loop waits for events");
+        self.place.clone().or_else(|| is_home.then(|| "its wait for events".to_owned()))
+    }
+
     /// Gives up the longest part of it. `false`: nothing is left to give up.
     pub(crate) fn shorten(&mut self) -> bool {
         [&mut self.native, &mut self.python].into_iter().any(|part| !std::mem::take(part).is_null())
