@@ -23,6 +23,7 @@ mod kill_loops;
 mod life;
 mod limits;
 mod monitors;
+mod node_beats;
 mod order;
 mod packages;
 mod python_beats;

@@ -14,8 +14,9 @@ mod times;
 
 use std::collections::BTreeMap;
 
+use horus_core::agent::Agent;
 use horus_core::foreign::UnitScope;
-use horus_core::plan::{Agent, FileTick, Mode, Ready, Severity};
+use horus_core::plan::{FileTick, Mode, Ready, Severity};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -153,7 +154,7 @@ pub(crate) struct RawService {
     /// Ways in which the program shows that its loop turns. Without any it is judged by its process alone, and a hang
     /// is not seen.
     pub(crate) heartbeat: Option<RawHeartbeat>,
-    /// `"python"`: Horus puts an agent into the program that beats from its asyncio or uvloop loop, without a line of code in it. Brings
+    /// `"python"`, `"node"`: Horus puts an agent into the program that beats from its event loop, without a line of code in it. Brings
     /// `heartbeat.notify` with it if no heartbeat is declared. See `docs/guides/agents.md`. Default: none.
     #[schemars(with = "Option<AgentWord>")]
     pub(crate) agent: Option<At<Agent>>,
@@ -494,7 +495,7 @@ pub(crate) use words;
 
 words!(ModeWord: Enforce = "enforce", Observe = "observe");
 words!(ReadyWord: Tick = "tick", Notify = "notify", Process = "process");
-words!(AgentWord: Python = "python");
+words!(AgentWord: Python = "python", Node = "node");
 words!(FileTickWord: Mtime = "mtime", Content = "content");
 words!(UnitScopeWord: System = "system", User = "user");
 words!(UnitDomainWord: System = "system", Gui = "gui");

@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod activity;
+pub mod agent;
 mod beats;
 pub mod calendar;
 pub mod command;

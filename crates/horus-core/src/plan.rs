@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::agent::Agent;
 use crate::calendar::Calendar;
 use crate::exclusive::Exclusive;
 use crate::foreign::Owner;
@@ -251,32 +252,6 @@ pub struct LaunchPlan {
     /// Who beats for it from inside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<Agent>,
-}
-
-/// Code that Horus puts into a program that knows nothing of it, by a variable that its runtime reads at the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Agent {
-    /// CPython 3.9 and later, on asyncio or uvloop.
-    Python,
-}
-
-impl Agent {
-    /// The word used in config and reasons.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Python => "python",
-        }
-    }
-
-    /// When nothing is ever heard of it, for people.
-    pub fn may_be_mute(self) -> &'static str {
-        match self {
-            Self::Python => {
-                "the agent beats from an event loop of the first Python of the service, 3.9 or later; `-I`, `-E` and `-S` keep it out"
-            }
-        }
-    }
 }
 
 fn names_only<S: serde::Serializer>(map: &BTreeMap<String, Secret>, out: S) -> Result<S::Ok, S::Error> {

@@ -30,6 +30,10 @@ pub const EXTEND_MAX: Duration = Duration::from_secs(2 * 3600);
 pub const DATAGRAM_BYTES_MAX: usize = 4 << 10;
 /// How many datagrams are read in one wake-up; what they say is reported once.
 pub const DATAGRAMS_PER_WAKE: usize = 256;
+/// How many connections one notify stream serves; the next one takes the place of the quietest.
+pub const STREAM_CONNECTIONS_MAX: usize = 32;
+/// How many messages of a notify stream wait to be weighed; a sender waits, or drops, beyond that.
+pub const STREAM_MESSAGES_MAX: usize = 64;
 /// The pause after a wake-up of a notify socket, so that a flood costs bounded work.
 pub const NOTIFY_PAUSE: Duration = Duration::from_millis(20);
 /// The longest status line, in characters.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use horus_core::ids::{Generation, MonitorName, ProcessId, ServiceName};
 use horus_core::observation::{Input, Observation};
-use horus_core::plan::{BeatKind, BeatPlan, MonitorPlan, ServicePlan};
+use horus_core::plan::{BeatKind, BeatPlan, LaunchPlan, MonitorPlan, ServicePlan};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -78,6 +78,13 @@ impl Senses {
         NotifyPoint::path_of(&self.notify_directory, service)
     }
 
+    /// Where the notify stream of a service is, the same for runtimes without datagrams: its `HORUS_NOTIFY_STREAM`. `None`:
+    /// there is none.
+    pub fn stream_address(&self, service: &ServiceName) -> Option<PathBuf> {
+        let (path, _) = self.notify.get(service)?.stream()?;
+        Some(path.to_owned())
+    }
+
     /// Binds the notify socket before the program is started, in place of that of an earlier run. What comes in
     /// until [`Senses::watch`] is kept. `owner`: the user id that the service runs as, if it is not ours.
     ///
@@ -109,6 +116,24 @@ impl Senses {
         let point = NotifyPoint::inherit(&self.notify_directory, service, socket, &self.outlet)?;
         self.notify.insert(service.clone(), point);
         Ok(())
+    }
+
+    /// The same for the notify streams: listening sockets. Connections are made anew by whoever is connected.
+    pub fn notify_streams(&self) -> impl Iterator<Item = (&ServiceName, &Path, BorrowedFd<'_>)> {
+        let alive = self.notify.iter().filter(|(_, point)| point.is_alive());
+        alive.filter_map(|(service, point)| point.stream().map(|(path, socket)| (service, path, socket)))
+    }
+
+    /// Goes on with a notify stream of a service whose notify socket was inherited before.
+    pub fn inherit_stream(&mut self, service: &ServiceName, socket: OwnedFd) {
+        if let Some(point) = self.notify.get_mut(service) {
+            point.inherit_stream(&self.notify_directory, socket);
+        }
+    }
+
+    /// Where the notify stream of a service would be.
+    pub fn stream_place(&self, service: &ServiceName) -> PathBuf {
+        NotifyPoint::stream_path_of(&self.notify_directory, service)
     }
 
     /// Whether some socket listens for a program that is just being started. What that says is kept in this process only.
@@ -151,7 +176,7 @@ impl Senses {
             })
             .collect();
         if plan.is_notified() {
-            self.listen(outlet, main);
+            self.listen(outlet, main, owner_of(&plan.launch));
         } else {
             self.listen_for_nobody(service);
         }
@@ -208,10 +233,10 @@ impl Senses {
         self.outlet.counters.read()
     }
 
-    fn listen(&mut self, outlet: ServiceOutlet, main: ProcessId) {
+    fn listen(&mut self, outlet: ServiceOutlet, main: ProcessId, owner: impl FnOnce() -> Option<u32>) {
         let service = outlet.service.clone();
         let bound = self.notify.get(&service).is_some_and(NotifyPoint::is_alive);
-        if !bound && let Err(error) = self.prepare_notify(&service, None) {
+        if !bound && let Err(error) = self.prepare_notify(&service, owner()) {
             // An adopted run, whose socket went with the last Horus.
             let detail = text::chain(&error);
             tracing::error!(%service, error = detail, "pushed beats will not be heard");
@@ -228,6 +253,16 @@ impl Senses {
         if let Some(point) = self.notify.get(service) {
             point.listen_for_nobody();
         }
+    }
+}
+
+/// The user that a program runs as, if the plan names one.
+fn owner_of(launch: &LaunchPlan) -> impl FnOnce() -> Option<u32> + use<> {
+    let user = launch.user.clone();
+    move || {
+        let name = user?;
+        let known = || horus_sys::user::lookup_user(&name).ok().flatten().map(|user| user.uid);
+        name.parse().ok().or_else(known)
     }
 }
 

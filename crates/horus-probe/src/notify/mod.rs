@@ -1,4 +1,5 @@
-//! The pushed beat: one unix datagram socket per service, the sd_notify protocol of systemd.
+//! The pushed beat: one unix datagram socket per service, the sd_notify protocol of systemd; and beside it a
+//! [stream](stream) for runtimes that have no datagrams.
 //!
 //! The path goes into the child's environment, so the socket has to be there before the child is: it is bound first,
 //! and only later told whose run it listens for. It is read all the time, also while nobody is to be listened to:
@@ -10,6 +11,7 @@
 
 mod agent;
 pub(crate) mod datagram;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,15 +30,18 @@ use horus_core::plan::BeatKind;
 use horus_sys::peer::{Received, enable_credentials, recv_with_credentials};
 use jiff::Timestamp;
 use tokio::io::Interest;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_PER_WAKE, NOTIFY_PAUSE, STRANGER_REPORT_EVERY};
+use crate::limits::{
+    DATAGRAM_BYTES_MAX, DATAGRAMS_PER_WAKE, NOTIFY_PAUSE, STRANGER_REPORT_EVERY, STREAM_MESSAGES_MAX,
+};
 use crate::outlet::{Closed, Counters, Outlet, ServiceOutlet};
 use crate::task::start;
 use agent::Voices;
 use datagram::Datagram;
+use stream::{Door, Hall};
 
 /// How long the socket waits for a full queue to the engine.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -78,6 +83,9 @@ pub(crate) struct NotifyPoint {
     path: PathBuf,
     socket: Arc<Socket>,
     audience: watch::Sender<Audience>,
+    hall: Hall,
+    /// `None`: there is none.
+    door: Option<Door>,
     _task: JoinSet<()>,
 }
 
@@ -102,7 +110,34 @@ impl NotifyPoint {
         }
         let socket = bind_at(&path, &temporary, owner)
             .map_err(|source| NotifyError::Io { path: path.clone(), source })?;
-        Ok(Self::read_from(socket, path, service, outlet))
+        let mut point = Self::read_from(socket, path, service, outlet);
+        point.open(Door::bind(directory, owner, point.hall.clone()));
+        Ok(point)
+    }
+
+    /// Goes on with a stream socket, too, that an earlier program of this process has bound.
+    pub(crate) fn inherit_stream(&mut self, directory: &Path, socket: OwnedFd) {
+        self.open(Door::inherit(directory, socket, self.hall.clone()));
+    }
+
+    fn open(&mut self, door: io::Result<Door>) {
+        match door {
+            Ok(door) => self.door = Some(door),
+            Err(error) => {
+                // Programs that send datagrams do not notice.
+                tracing::error!(service = %self.hall.service, %error, "it has no notify stream");
+            }
+        }
+    }
+
+    /// The stream's path and socket, if there is one.
+    pub(crate) fn stream(&self) -> Option<(&Path, BorrowedFd<'_>)> {
+        self.door.as_ref().map(Door::place)
+    }
+
+    /// Where a service's stream socket is.
+    pub(crate) fn stream_path_of(directory: &Path, service: &ServiceName) -> PathBuf {
+        Door::path_of(directory, service)
     }
 
     /// Goes on with a socket that an earlier program of this process has bound. What was sent meanwhile waits in it.
@@ -123,19 +158,24 @@ impl NotifyPoint {
         let socket = Arc::new(socket);
         let read = Arc::clone(&socket);
         let (owner, counters) = (service.clone(), Arc::clone(&outlet.counters));
+        let (heard, from_streams) = mpsc::channel(STREAM_MESSAGES_MAX);
+        let from_streams = Arc::new(Mutex::new(from_streams));
+        let hall =
+            Hall { service: service.clone(), audience: told.clone(), heard, counters: Arc::clone(&counters) };
         let task = start(format!("{service} notify"), Arc::clone(&counters), move || {
             let listener = Listener {
                 service: owner.clone(),
                 socket: Arc::clone(&read),
                 audience: told.clone(),
                 counters: Arc::clone(&counters),
+                from_streams: Arc::clone(&from_streams),
                 heard: Vec::new(),
                 voices: Voices::default(),
                 strangers: Strangers::default(),
             };
             listener.listen()
         });
-        Self { path, socket, audience, _task: task }
+        Self { path, socket, audience, hall, door: None, _task: task }
     }
 
     /// The path and the socket, for a Horus that becomes another program and passes it on.
@@ -164,6 +204,7 @@ impl NotifyPoint {
     /// Removes the name of the socket.
     pub(crate) fn remove(&self) {
         let _ = fs::remove_file(&self.path);
+        self.door.iter().for_each(Door::remove);
     }
 }
 
@@ -188,22 +229,31 @@ impl Socket {
 }
 
 fn bind_at(path: &Path, temporary: &Path, owner: Option<u32>) -> io::Result<Socket> {
-    match fs::remove_file(temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_leftover(temporary)?;
     let socket = UnixDatagram::bind(temporary)?;
     match enable_credentials(&socket) {
         // macOS names no sender; the mode of the socket is all the protection there.
         Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
         result => result?,
     }
+    put_in_place(temporary, path, owner)?;
+    Socket::over(socket)
+}
+
+fn remove_leftover(temporary: &Path) -> io::Result<()> {
+    match fs::remove_file(temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Nobody finds a socket before it is its owner's alone.
+fn put_in_place(temporary: &Path, path: &Path, owner: Option<u32>) -> io::Result<()> {
     fs::set_permissions(temporary, fs::Permissions::from_mode(0o600))?;
     if let Some(owner) = owner {
         std::os::unix::fs::chown(temporary, Some(owner), None)?;
     }
-    fs::rename(temporary, path)?;
-    Socket::over(socket)
+    fs::rename(temporary, path)
 }
 
 /// A datagram and what is known of its sender. Known at once: the next datagram may be a barrier, after which the
@@ -230,6 +280,8 @@ struct Listener {
     socket: Arc<Socket>,
     audience: watch::Receiver<Audience>,
     counters: Arc<Counters>,
+    /// What came in over streams.
+    from_streams: Arc<Mutex<mpsc::Receiver<Heard>>>,
     /// Read, and not handed on yet.
     heard: Vec<Heard>,
     voices: Voices,
@@ -238,6 +290,8 @@ struct Listener {
 
 impl Listener {
     async fn listen(mut self) -> Closed {
+        let streams = Arc::clone(&self.from_streams);
+        let mut streams = streams.lock().await;
         loop {
             let mut audience = self.audience.clone();
             tokio::select! {
@@ -259,7 +313,10 @@ impl Listener {
                     self.counters.datagrams.fetch_add(batch.len() as u64, Ordering::Relaxed);
                     self.heard.extend(batch);
                 }
+                Some(heard) = streams.recv() => self.heard.push(heard),
             }
+            // Also when datagrams never end.
+            self.heard.extend(std::iter::from_fn(|| streams.try_recv().ok()).take(STREAM_MESSAGES_MAX));
             if let Err(closed) = self.pass_on().await {
                 return closed;
             }

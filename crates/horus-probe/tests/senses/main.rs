@@ -12,4 +12,5 @@ mod kernel;
 mod local;
 mod monitors;
 mod notify;
+mod stream;
 mod subject;

@@ -78,6 +78,9 @@ fn environment(
                 if plan.beats.iter().any(|beat| beat.kind() == BeatKind::Notify) {
                     add("WATCHDOG_USEC", plan.deadline.as_micros().to_string());
                 }
+                if let Some(stream) = owner.senses.stream_address(service) {
+                    add("HORUS_NOTIFY_STREAM", stream.display().to_string());
+                }
                 inject(owner, service, plan, &mut environment);
             }
             Err(error) => {
@@ -94,7 +97,7 @@ fn inject(owner: &Owner, service: &ServiceName, plan: &ServicePlan, environment:
     let places = notify_directory(&owner.plan.daemon.run_directory);
     let Some(agent) = plan.launch.agent else { return };
     let planned = |name: &str| plan.launch.environment.get(name).map(|value| value.expose().to_owned());
-    match agents::variable(agent, &places, planned) {
+    match agents::variable(agent, &places, &plan.launch.command, planned) {
         Ok((name, value)) => {
             environment.retain(|(other, _)| other.as_bytes() != name.as_bytes());
             environment.push((Text::from(name), Text::from(value)));

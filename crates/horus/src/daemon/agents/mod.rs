@@ -10,13 +10,20 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use horus_core::plan::{Agent, Plan};
+use horus_core::agent::Agent;
+use horus_core::plan::Plan;
 use horus_sys::files::{Durability, read_limited, write_atomic};
 use horus_sys::user::effective_uid;
 
 /// Why the agent of a service cannot be put into it. It is started all the same.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AgentError {
+    /// The program would not load it, or would not start with it.
+    #[error("`{option}` keeps it out")]
+    KeptOut {
+        /// By this word.
+        option: String,
+    },
     /// Somebody else's, or something else, is in the place of our directory or file.
     #[error("{path} is not ours")]
     NotOurs {
@@ -42,11 +49,16 @@ const PYTHON: &[AgentFile] = &[
     ("_horus_agent.py", include_str!("python/_horus_agent.py")),
 ];
 
-const EVERY_AGENT: [Agent; 1] = [Agent::Python];
+const NODE: &[AgentFile] = &[(NODE_AGENT, include_str!("node/horus-agent.cjs"))];
+/// By this name the agent finds itself in `NODE_OPTIONS`.
+const NODE_AGENT: &str = "horus-agent.cjs";
+
+const EVERY_AGENT: [Agent; 2] = [Agent::Python, Agent::Node];
 
 fn files_of(agent: Agent) -> &'static [AgentFile] {
     match agent {
         Agent::Python => PYTHON,
+        Agent::Node => NODE,
     }
 }
 
@@ -59,8 +71,14 @@ fn folder_of(places: &Path, agent: Agent) -> PathBuf {
 pub(super) fn variable(
     agent: Agent,
     places: &Path,
+    command: &[String],
     value_of: impl Fn(&str) -> Option<String>,
 ) -> Result<(&'static str, String), AgentError> {
+    let others: Vec<String> =
+        value_of(agent.variable()).iter().flat_map(|value| value.split(' ')).map(str::to_owned).collect();
+    if let Some(option) = agent.kept_out_by(command).or_else(|| agent.refused_by(&others)) {
+        return Err(AgentError::KeptOut { option });
+    }
     let folder = write(agent, places)?;
     match agent {
         Agent::Python => {
@@ -68,6 +86,14 @@ pub(super) fn variable(
             let ours = folder.display();
             let value = others.map_or_else(|| ours.to_string(), |others| format!("{ours}:{others}"));
             Ok(("PYTHONPATH", value))
+        }
+        Agent::Node => {
+            let path =
+                folder.join(NODE_AGENT).display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
+            let ours = format!("--require=\"{path}\"");
+            let others = value_of("NODE_OPTIONS").filter(|value| !value.trim().is_empty());
+            let value = others.map_or_else(|| ours.clone(), |others| format!("{ours} {others}"));
+            Ok(("NODE_OPTIONS", value))
         }
     }
 }
@@ -137,7 +163,7 @@ mod tests {
         let folder = folder_of(places.path(), Agent::Python);
         let with = |old: Option<&str>| {
             let old = old.map(str::to_owned);
-            variable(Agent::Python, places.path(), |name| old.clone().filter(|_| name == "PYTHONPATH"))
+            variable(Agent::Python, places.path(), &[], |name| old.clone().filter(|_| name == "PYTHONPATH"))
                 .unwrap()
                 .1
         };
@@ -145,6 +171,26 @@ mod tests {
         // An empty entry would be the working directory.
         assert_eq!(with(Some("")), folder.display().to_string());
         assert_eq!(with(Some("/app:/lib")), format!("{}:/app:/lib", folder.display()));
+    }
+
+    #[test]
+    fn node_keeps_its_options_and_is_not_kept_from_starting() {
+        let places = tempfile::tempdir().unwrap();
+        let folder = folder_of(places.path(), Agent::Node);
+        let with = |old: Option<&str>, command: &[&str]| {
+            let old = old.map(str::to_owned);
+            let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
+            variable(Agent::Node, places.path(), &command, |_| old.clone()).map(|(_, value)| value)
+        };
+        let ours = format!("--require=\"{}/horus-agent.cjs\"", folder.display());
+        assert_eq!(with(None, &["node", "bot.js"]).unwrap(), ours);
+        assert_eq!(with(Some("--no-warnings"), &["node"]).unwrap(), format!("{ours} --no-warnings"));
+        for (old, command) in [
+            (None, &["node", "--permission", "bot.js"][..]),
+            (Some("--experimental-permission"), &["node"][..]),
+        ] {
+            assert!(matches!(with(old, command), Err(AgentError::KeptOut { .. })), "{old:?} {command:?}");
+        }
     }
 
     #[test]
@@ -171,7 +217,7 @@ mod tests {
         let places = tempfile::tempdir().unwrap();
         let elsewhere = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(elsewhere.path(), places.path().join("agents")).unwrap();
-        let error = variable(Agent::Python, places.path(), nothing).unwrap_err();
+        let error = variable(Agent::Python, places.path(), &[], nothing).unwrap_err();
         assert!(matches!(error, AgentError::NotOurs { .. }), "{error}");
         assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
     }

@@ -33,6 +33,7 @@ pub(in crate::daemon) struct Arrival {
     record: Record,
     api: Option<OwnedFd>,
     notify: BTreeMap<ServiceName, OwnedFd>,
+    streams: BTreeMap<ServiceName, OwnedFd>,
     fifos: BTreeMap<SlotName, OwnedFd>,
 }
 
@@ -54,13 +55,15 @@ impl Arrival {
         let api = Some(own(record.api.descriptor)?);
         let notify = record.notify.iter().map(|(name, socket)| Ok((name.clone(), own(socket.descriptor)?)));
         let notify = notify.collect::<io::Result<_>>()?;
+        let streams = record.streams.iter().map(|(name, socket)| Ok((name.clone(), own(socket.descriptor)?)));
+        let streams = streams.collect::<io::Result<_>>()?;
         let fifos = record.fifos.iter().map(|(slot, number)| Ok((slot.clone(), own(*number)?)));
         let fifos = fifos.collect::<io::Result<_>>()?;
         way_back.former = record.former.map(spawn::inherit).transpose()?;
         if record.failed.is_none() && way_back.former.is_some() {
             *WAY_BACK.lock().unwrap_or_else(PoisonError::into_inner) = Some(way_back);
         }
-        Ok(Some(Self { record, api, notify, fifos }))
+        Ok(Some(Self { record, api, notify, streams, fifos }))
     }
 
     /// The path of this program, as the one before called it.
@@ -105,7 +108,7 @@ impl Arrival {
 
     /// Gives the judge's loop what it takes over: sockets that programs beat at, FIFOs that hold their words.
     pub(in crate::daemon) fn settle(self, owner: &mut Owner, report: watch::Sender<UpgradeReport>) {
-        let Self { record, notify, fifos, .. } = self;
+        let Self { record, notify, streams, fifos, .. } = self;
         for (service, socket) in notify {
             let place = record.notify.get(&service);
             // Where another socket is by now, nobody finds this one.
@@ -115,6 +118,14 @@ impl Arrival {
             });
             if ours && let Err(error) = owner.senses.inherit_notify(&service, socket) {
                 tracing::warn!(%service, error = crate::daemon::chain(&error), "its notify socket is made anew");
+            }
+        }
+        for (service, socket) in streams {
+            let ours = record.streams.get(&service).is_some_and(|place| {
+                Spot::of(&place.path) == Some(place.spot) && owner.senses.stream_place(&service) == place.path
+            });
+            if ours {
+                owner.senses.inherit_stream(&service, socket);
             }
         }
         let run_directory = owner.plan.daemon.run_directory.clone();
@@ -313,6 +324,7 @@ impl WayBack {
         record.run_lock = copy(record.run_lock);
         record.api.descriptor = copy(record.api.descriptor);
         record.notify.values_mut().for_each(|socket| socket.descriptor = copy(socket.descriptor));
+        record.streams.values_mut().for_each(|socket| socket.descriptor = copy(socket.descriptor));
         record.fifos.values_mut().for_each(|number| *number = copy(*number));
         record
     }

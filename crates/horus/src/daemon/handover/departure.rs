@@ -123,6 +123,7 @@ fn change(owner: &Owner, ship: &Ship<'_>, ticket: &Ticket) -> String {
         .chain(state_lock)
         .chain(former.as_ref().map(AsFd::as_fd))
         .chain(owner.senses.notify_sockets().map(|(_, _, socket)| socket))
+        .chain(owner.senses.notify_streams().map(|(_, _, socket)| socket))
         .chain(owner.fifos.iter().map(|(_, fifo)| fifo.as_fd()))
         .collect();
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -160,7 +161,7 @@ fn record(
     };
     let listener = &ship.listener;
     let (state_lock, run_lock) = ship.directories.locks();
-    let notify = owner.senses.notify_sockets();
+    let (notify, streams) = (owner.senses.notify_sockets(), owner.senses.notify_streams());
     let services = owner.processes.iter();
     Ok(Record {
         version: HANDOVERS.newest,
@@ -175,6 +176,11 @@ fn record(
         run_lock: run_lock.as_raw_fd(),
         api: socket(listener.as_fd(), listener.path(), listener.spot()).ok_or_else(gone)?,
         notify: notify
+            .filter_map(|(service, path, descriptor)| {
+                Some((service.clone(), socket(descriptor, path, Spot::of(path))?))
+            })
+            .collect(),
+        streams: streams
             .filter_map(|(service, path, descriptor)| {
                 Some((service.clone(), socket(descriptor, path, Spot::of(path))?))
             })

@@ -49,6 +49,9 @@ pub(super) struct Record {
     pub(super) run_lock: RawFd,
     pub(super) api: Socket,
     pub(super) notify: BTreeMap<ServiceName, Socket>,
+    /// The notify streams. Earlier programs had none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) streams: BTreeMap<ServiceName, Socket>,
     pub(super) fifos: BTreeMap<SlotName, RawFd>,
     /// The former program's file, by which it can be executed again.
     #[serde(default)]
