@@ -61,7 +61,8 @@ fn page(outcomes: &Outcomes, took_s: u64) -> String {
          {measured}\n\n\
          *told*: a person is told, and nothing is touched. *bound*: from the fault to the deed, by [how Horus judges](../concepts/judging.md): the deadline \
          and two looks with a proof, twice the deadline by absence alone. What is told without a beat waits up to 5 s for its evidence, and a loop \
-         that burns CPU is told of after six deadlines of processor time. Deadlines are 5 s, and 2 s for programs that burn: these take turns on the\n\
+         that burns CPU is told of after six deadlines of processor time. *names*: what has to be named wherever evidence with stacks came in time; on a starved machine it \
+         may not, which the alert says, and then only the kernel's view (the call and its other end) is left. Deadlines are 5 s, and for programs that burn 2 s, or 1 s without beats: these take turns on the\n\
          processors, and only time in which they run is counted.\n",
         modes = cases::MODES.len(),
         cases = cases.len(),
