@@ -2,6 +2,7 @@
 
 use horus_core::event::What;
 use horus_core::reason::Rule;
+use horus_tests::{Rig, skipped};
 
 use crate::{is_kill, rig, service, struck, triggers};
 
@@ -31,5 +32,55 @@ async fn a_script_that_stops_printing_is_restarted_if_that_was_declared() {
     let said = rig.told("scraper").await;
     assert!(said.full_text().contains("`horus.output` has not moved for"), "{}", said.full_text());
     assert_ne!(again, process, "another run of it");
+    rig.end().await;
+}
+
+const BATCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/subjects/batch.py");
+
+fn is_step(what: &What) -> bool {
+    matches!(what, What::StepBegun { .. })
+}
+
+/// A batch of two steps, each with two seconds.
+async fn batch(rig: &Rig) -> Option<String> {
+    let python = rig.python().await?;
+    let triggers = triggers(rig, "train");
+    let command = [python.as_str(), "-B", BATCH, &triggers, "load", "fit"];
+    let keys = "heartbeat.notify = true\ndeadline = \"10s\"\nstep = { load = \"2s\", fit = \"2s\" }\n\
+                stop = { grace = \"5s\" }\nrestart = { on = \"never\" }\n";
+    Some(service("train", &command, keys))
+}
+
+/// Past its time a step that goes on working is told and left alone, and the next one ends that.
+#[tokio::test]
+async fn a_slow_step_is_told_and_left_alone_and_the_next_one_is_another() {
+    let mut rig = rig().await;
+    let Some(config) = batch(&rig).await else { return skipped("a batch with slow steps", "no python3") };
+    rig.run(&config).await;
+    let first = rig.first("train", "step", is_step).await;
+    let said = rig.told("its step `load` goes on").await;
+    assert!(said.full_text().contains("I let it run"), "{}", said.full_text());
+    rig.explained("train", "in the step `load`").await;
+    struck(&rig, "train", "next").await;
+    rig.after(first.seq, "train", "step", is_step).await;
+    struck(&rig, "train", "next").await;
+    rig.first("train", "end", |what| matches!(what, What::Exited { .. })).await;
+    rig.assert_never_signalled("train");
+    rig.end().await;
+}
+
+/// Past its time a step in which nothing is printed, used or moved any more for a minute is a hang.
+#[tokio::test]
+async fn a_step_that_is_stuck_is_restarted_with_its_name() {
+    let mut rig = rig().await;
+    let Some(config) = batch(&rig).await else { return skipped("a batch that is stuck", "no python3") };
+    rig.run(&config).await;
+    rig.first("train", "step", is_step).await;
+    struck(&rig, "train", "quiet").await;
+    let kill = rig.first("train", "kill", is_kill).await;
+    let text = format!("{:?}", kill.event.what);
+    assert!(text.contains("its step `load` goes on"), "{text}");
+    assert!(text.contains("has done nothing at all for 1 min"), "{text}");
+    rig.ready_after(kill.seq, "train").await;
     rig.end().await;
 }

@@ -219,6 +219,7 @@ impl Check<'_> {
         let funnels = self.funnels(&subject, &beats);
         let progress = self.progress(&subject, &beats, job, &values);
         let expects = self.expects(&subject, &beats, job);
+        let steps = self.steps(&subject, &beats, job);
         let after = self.after(raw);
         let place = |span: &Option<Span>| span.clone().unwrap_or_else(|| subject.span.clone());
         let places =
@@ -243,6 +244,7 @@ impl Check<'_> {
             funnels,
             progress,
             expects,
+            steps,
             schedule: job.map(|job| job.plan.clone()),
         };
         Some((subject.name, plan))

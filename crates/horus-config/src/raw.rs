@@ -192,6 +192,11 @@ pub(crate) struct RawService {
     /// nor `"busy"` is a hang, and a restart is the lawful answer. What depends on the world (a market, a customer) belongs
     /// into `value`, whose standstill is told and never answered by a restart.
     pub(crate) progress: Named<RawProgress>,
+    /// How long each step of a batch may take, by the name that the program gives it: `step = { load = "20m", train = "6h" }`. The
+    /// program says `X_HORUS_STEP=train` over its notify socket when it comes to one; until its time is over nothing is overdue.
+    /// Past it a program that is seen to do nothing at all (no output, no CPU, no bytes) is restarted; one that still does something
+    /// is told.
+    pub(crate) step: BTreeMap<At<String>, At<DurationText>>,
     /// Products whose absence is worth an alert (and never a restart), by name.
     pub(crate) value: Named<RawValue>,
     /// Chains of counters where each stage feeds the next, by name. A blocked one is worth an alert, never a restart.

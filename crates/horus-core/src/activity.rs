@@ -24,7 +24,7 @@ pub const COUNTERS: [&str; 3] = [OUTPUT, CPU, IO];
 /// What begins so is counted by Horus.
 const PREFIX: &str = "horus.";
 
-/// How often a program is looked at whose plan names one of these counters: a quarter of the shortest limit, but within these bounds.
+/// How often a program is looked at whose plan names one of these counters, or steps: a quarter of the shortest limit, but within these bounds.
 pub const NAMED_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(5);
 
 /// How often one is looked at of which nothing else is heard.
@@ -46,8 +46,9 @@ pub fn look_every(plan: &ServicePlan) -> Option<Duration> {
     let values = plan.values.values().map(|value| (&value.counter, value.stale));
     let work = plan.progress.values().map(|work| (&work.counter, work.stalled));
     let stages = plan.funnels.values().flat_map(|funnel| &funnel.stages).map(|stage| (stage, Duration::MAX));
-    let named = values.chain(work).chain(stages).filter(|(counter, _)| is_own(counter));
-    if let Some(shortest) = named.map(|(_, limit)| limit).min() {
+    let named =
+        values.chain(work).chain(stages).filter(|(counter, _)| is_own(counter)).map(|(_, limit)| limit);
+    if let Some(shortest) = named.chain(plan.steps.values().copied()).min() {
         return Some((shortest / 4).clamp(*NAMED_EVERY.start(), *NAMED_EVERY.end()));
     }
     (plan.schedule.is_some() || plan.beats.is_empty()).then_some(OPAQUE_EVERY)

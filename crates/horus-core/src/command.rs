@@ -176,6 +176,9 @@ pub struct Memory {
     /// The counter whose standstill led to the last restart of that kind.
     #[serde(default)]
     pub stalled_work: Option<String>,
+    /// The step that its run is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<MemoryStep>,
     /// Stalls that ended by themselves, newest first.
     #[serde(default)]
     pub stalls: Vec<MemoryStall>,
@@ -373,6 +376,16 @@ pub struct MemoryKill {
 /// What asked for a kill that was remembered before detectors had a record.
 fn silent() -> crate::reason::Rule {
     crate::reason::Rule::Silent
+}
+
+/// The remembered step of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryStep {
+    /// Its name.
+    pub name: String,
+    /// How long ago it began.
+    #[serde(rename = "age_ms", with = "crate::time::millis")]
+    pub age: Duration,
 }
 
 /// A remembered stall that ended by itself.

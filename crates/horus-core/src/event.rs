@@ -29,6 +29,16 @@ pub struct Event {
     pub what: What,
 }
 
+/// A step of a program's work that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepTaken {
+    /// Its name.
+    pub name: String,
+    /// How long it took.
+    #[serde(rename = "took_ms", with = "crate::time::millis")]
+    pub took: Duration,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -200,6 +210,14 @@ pub enum What {
     HoldEnded {
         /// Lifted by a person, or expired.
         how: String,
+    },
+    /// The program said that it is in another step of its work.
+    StepBegun {
+        /// Which; `None`: it is in none any more.
+        step: Option<String>,
+        /// The one before, and how long that took.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<StepTaken>,
     },
     /// The program's own status line changed.
     SaidStatus {

@@ -113,6 +113,9 @@ impl Service {
         self.add_beats(now, &mut all);
         self.add_kernel(now, &mut all);
         self.add_work(now, &mut all);
+        if let Some(step) = self.step_words(now) {
+            all.push(known(Worth::Neutral, "its own word", step));
+        }
         if let Some(does) = self.counters.activity().words(now) {
             all.push(known(Worth::Neutral, "from outside", format!("{does} (weak signs)")));
         }
@@ -276,6 +279,14 @@ impl Service {
             let when = format!("`{}` does not move for {}", plan.counter, Human(limit.saturating_mul(2)));
             let left = age.map(|age| limit.saturating_mul(2).saturating_sub(age));
             next.push(foreseen(left, when, "a restart, if it used to move"));
+        }
+        if let Some(step) = &self.step
+            && let Some(ends) = self.step_ends()
+        {
+            let when = format!("its step `{}` goes on, and it is seen to do nothing", step.name);
+            next.push(foreseen(Some(ends.since(now)), when, "a restart"));
+            let when = format!("its step `{}` goes on, and it does something", step.name);
+            next.push(foreseen(Some(ends.since(now)), when, "a person is told; it goes on running"));
         }
         let decision = decide(self.axes(now));
         if decision.action == Action::Tell {

@@ -69,6 +69,9 @@ impl Service {
 
     /// Since when a fresh tick is missing; time that the program asked for does not count.
     pub(crate) fn silent_since(&self, now: Mono) -> Option<Mono> {
+        if self.speaks_in_steps() {
+            return None;
+        }
         let fresh = (self.beats.last_fresh()? + self.declared_credit).max(self.judged_since);
         Some(self.excused_until().map_or(fresh, |until| fresh.max(until)).min(now))
     }
@@ -135,10 +138,15 @@ impl Service {
     /// Declared work that stands still for longer than its limit in force.
     pub(crate) fn stalled(&self, now: Mono) -> Option<Stalled> {
         if self.plan.progress.is_empty() {
-            return None;
+            return self.overdue_step(now);
         }
         let stretched = |limit| self.stretched(limit);
-        self.counters.stalled(now, self.work_since(), &self.plan.progress, stretched)
+        let work = self.counters.stalled(now, self.work_since(), &self.plan.progress, stretched);
+        // A counter that used to move and stands still says more than a step that takes its time.
+        if work.as_ref().is_some_and(|work| work.moved) {
+            return work;
+        }
+        self.overdue_step(now).or(work)
     }
 
     /// A fresh tick was heard, the one before `gap` ago.
@@ -253,12 +261,28 @@ impl Service {
                 let Some(fault) = self.fault(now, decision) else { return };
                 let proves = self.used_to_move(now, fault.track, fault.rule);
                 self.open_stuck(turn, &fault, proves);
+                if self.is_slow_step(turn, &fault) {
+                    return;
+                }
                 let due = if decision.action == Action::Restart { fault.limit } else { fault.act };
                 if fault.age >= due {
                     self.consider_kill(turn, running, fault);
                 }
             }
         }
+    }
+
+    /// A step takes longer than declared, and the program is not seen to be stuck: told, and left alone.
+    fn is_slow_step(&mut self, turn: &mut Turn<'_>, fault: &Fault) -> bool {
+        let is_step =
+            fault.track == Track::Work && self.stalled(turn.now).is_some_and(|stalled| stalled.is_step());
+        let Some(declined) = is_step.then(|| self.spares_step(turn.now)).flatten() else { return false };
+        if !self.work_spell.has_declined(declined) {
+            let because = declined.words();
+            let what = format!("restart it, but {because}");
+            self.decline(turn, fault, declined, what, format!("I let it run: {because}."));
+        }
+        true
     }
 
     /// The captures and the faster probes of a beginning silence.
@@ -376,10 +400,20 @@ impl Service {
     pub(crate) fn fault(&self, now: Mono, decision: Decision) -> Option<Fault> {
         if decision.verdict == Verdict::WorkStalled {
             let stalled = self.stalled(now)?;
-            let limit = stalled.limit;
-            let how = format!("`{}` has not moved for {}", stalled.counter, Human(stalled.age));
-            let (track, act, rule) = (Track::Work, limit.saturating_mul(2), Rule::Stalled);
-            return Some(Fault { track, age: stalled.age, limit, act, how, rule });
+            let (limit, mut how) = (stalled.limit, stalled.words());
+            // How long a step may take was declared, and it has to be seen to do nothing as well: that needs no second limit.
+            let act = if stalled.is_step() { limit } else { limit.saturating_mul(2) };
+            if let Some(does) = self.counters.activity().words(now).filter(|_| stalled.is_step()) {
+                how.push_str(&format!("; it {does}"));
+            }
+            return Some(Fault {
+                track: Track::Work,
+                age: stalled.age,
+                limit,
+                act,
+                how,
+                rule: Rule::Stalled,
+            });
         }
         let (limits, age) = (self.limits(), self.age(now)?);
         let rule = match self.loop_axis(now) {
@@ -456,8 +490,10 @@ impl Service {
             return;
         }
         let mut reason = fault.reason();
-        if fault.age >= fault.act {
+        if fault.age >= fault.act && fault.act > fault.limit {
             reason.text = format!("{}; twice that is {}", reason.text, Human(fault.act));
+        } else if fault.track == Track::Work {
+            // What is known of it stands in the reason already.
         } else {
             let proof = match self.proof() {
                 Outside::None => self.view_place(turn.now).unwrap_or_default(),

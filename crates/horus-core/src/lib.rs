@@ -61,6 +61,7 @@ mod silence;
 mod spell;
 pub mod stalls;
 pub mod status;
+pub mod steps;
 pub mod time;
 pub mod transition;
 pub mod tree;

@@ -180,7 +180,7 @@ impl Service {
             Some(_) => self.note_unit_runs(turn),
         }
         let unknown = RememberedInstance { since: turn.now, ..RememberedInstance::default() };
-        let RememberedInstance { since, was_ready, moved, silent } = remembered.unwrap_or(unknown);
+        let RememberedInstance { since, was_ready, moved, silent, step } = remembered.unwrap_or(unknown);
         self.launched_in_this_life = true;
         // What lives and was not stopped is wanted, whoever started it.
         if matches!(self.wanted, Wanted::Down(Why::NotAutostart | Why::NotDue)) {
@@ -188,6 +188,7 @@ impl Service {
         }
         self.record(turn, None, What::Adopted { process: instance.process });
         self.begin_instance(turn, instance, since);
+        self.step = step;
         self.adopted = true;
         let goes_on = match self.beats.has_sources() {
             true => was_ready && self.beats.assume_moving(turn.now, &moved),
@@ -229,6 +230,7 @@ impl Service {
         self.declared_from = None;
         self.declared_credit = Duration::ZERO;
         self.said = None;
+        self.step = None;
         self.recovers_at = None;
         self.recovers_on_tick = false;
         let alive = Alive { process: instance.process, since };

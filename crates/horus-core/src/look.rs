@@ -86,10 +86,12 @@ impl Service {
             O::SaidReady { generation } if self.watches(generation) => self.hear_ready(turn),
             O::SaidStopping { generation }
             | O::SaidStatus { generation, .. }
+            | O::SaidStep { generation, .. }
             | O::AskedForTime { generation, .. }
                 if !self.watches(generation) => {}
             O::SaidStopping { .. } => {}
             O::SaidStatus { text, .. } => self.hear_status(turn, text),
+            O::SaidStep { step, .. } => self.hear_step(turn, step),
             O::AskedForTime { extend, .. } => {
                 self.extended_until = self.extended_until.max(Some(self.grant(turn.now, extend)));
             }
@@ -243,7 +245,8 @@ impl Service {
             &mut self.declared_until,
             &mut self.start_looked_at,
         ];
-        for since in marks {
+        let step = self.step.as_mut().map(|step| &mut step.since);
+        for since in marks.into_iter().chain(step) {
             *since = (*since + late).min(now);
         }
         self.idle_at = self.idle_at.map(|at| (at + late).min(now));
@@ -437,6 +440,7 @@ impl Service {
         due.extend(self.slow_until());
         due.extend(self.next_step_at(now));
         due.extend(self.view_due(now));
+        due.extend(self.step_ends().filter(|at| *at > now));
         due.extend(self.heard_out_at(Track::Loop).filter(|at| *at > now && self.spell.opened));
         if self.incidents.find(IncidentKind::Recurrence).is_some() {
             due.extend(self.stalls.over_at());

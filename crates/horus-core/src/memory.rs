@@ -11,6 +11,7 @@ use crate::ledger::{ExitLedger, KillLedger};
 use crate::service::{Hold, LastHang, Phase, Service, Wanted, Why};
 use crate::silence::{RememberedInstance, RememberedSilence};
 use crate::stalls::Stalls;
+use crate::steps::LongStep;
 use crate::time::Mono;
 use crate::turn::Turn;
 
@@ -75,6 +76,7 @@ impl Service {
             was_ready,
             moved,
             stalled_work: self.stalled_work.clone(),
+            step: self.remember_step(now),
             stalls: self.stalls.remember(now),
             unit: self.remember_unit(),
             job_started: self.job.started.map(|at| now.since(at)),
@@ -113,6 +115,10 @@ impl Service {
             was_ready: memory.was_ready,
             moved: memory.moved.clone(),
             silent,
+            step: memory
+                .step
+                .as_ref()
+                .map(|step| LongStep { name: step.name.clone(), since: written.before(step.age) }),
         });
         self.remembered_start = memory.starting;
         self.foreign.stopped = memory.unit.as_ref().is_some_and(|unit| unit.stopped);

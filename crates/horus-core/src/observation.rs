@@ -183,6 +183,13 @@ pub enum Observation {
         /// The line, cut to a limit by the probe.
         text: String,
     },
+    /// `X_HORUS_STEP=`: which step of its work it is in.
+    SaidStep {
+        /// About which run.
+        generation: Generation,
+        /// The step's name; `None`: it is in none any more.
+        step: Option<String>,
+    },
     /// `EXTEND_TIMEOUT_USEC=`: nothing is overdue for so long from now.
     AskedForTime {
         /// About which run.

@@ -133,6 +133,9 @@ pub struct ServicePlan {
     /// What it ought to have to work on after its start, by name.
     #[serde(default)]
     pub expects: BTreeMap<String, ExpectPlan>,
+    /// How long each step of its work may take, by the name that the program gives it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub steps: BTreeMap<String, Duration>,
     /// It is a job: started at these times, and it has to finish.
     #[serde(default)]
     pub schedule: Option<SchedulePlan>,
@@ -189,6 +192,7 @@ impl ServicePlan {
             funnels: BTreeMap::new(),
             progress: BTreeMap::new(),
             expects: BTreeMap::new(),
+            steps: BTreeMap::new(),
             schedule: None,
         }
     }

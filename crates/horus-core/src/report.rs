@@ -249,12 +249,12 @@ impl Service {
             _ if self.alive().is_none() => "no process".to_owned(),
             (ProgressAxis::Idle, _) => "declared".to_owned(),
             (ProgressAxis::Stalled, _) => self.stalled(now).map_or(String::new(), |stalled| {
-                let (age, limit) = (Human(stalled.age), Human(stalled.limit));
-                format!("`{}` has not moved for {age}, limit {limit}", stalled.counter)
+                format!("{}, limit {}", stalled.words(), Human(stalled.limit))
             }),
             (ProgressAxis::Blocked, _) => self.blocked_text().unwrap_or_default(),
             (ProgressAxis::Advancing, Some(ago)) => format!("a declared counter moved {ago} ago"),
             (ProgressAxis::Unknown, Some(ago)) => format!("a declared counter last moved {ago} ago"),
+            (ProgressAxis::Unknown, None) if self.step.is_some() => self.step_words(now).unwrap_or_default(),
             (ProgressAxis::Unknown | ProgressAxis::Advancing, None) if self.counters.known() => {
                 "no declared counter has moved".to_owned()
             }

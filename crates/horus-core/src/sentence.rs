@@ -15,6 +15,7 @@ use crate::spell::{Declined, Seen, Track};
 use crate::time::Human;
 use crate::transition::Trigger;
 use crate::turn::Turn;
+use crate::value::Stalled;
 use crate::verdict::{LoopAxis, ProcessAxis};
 
 impl Service {
@@ -208,7 +209,7 @@ impl Service {
         self.kills.record(turn.now, sentence.rule, onset, on_trial);
         turn.shared.guard.killed(&self.name, turn.now + self.trial_term());
         if sentence.track == Track::Work {
-            self.stalled_work = self.stalled(turn.now).map(|stalled| stalled.counter);
+            self.stalled_work = self.stalled(turn.now).and_then(Stalled::counter);
         }
         turn.shared.record_changed = true;
         self.dirty = true;

@@ -22,6 +22,7 @@ use crate::reason::{Reason, Rule};
 use crate::silence::RememberedInstance;
 use crate::spell::{Spell, Track};
 use crate::stalls::Stalls;
+use crate::steps::LongStep;
 use crate::time::Mono;
 use crate::transition::{PhaseKind, Step, Trigger, next_step};
 use crate::turn::Turn;
@@ -242,6 +243,8 @@ pub(crate) struct Service {
     pub(crate) spell: Spell,
     /// The counter whose standstill led to the last restart of that kind.
     pub(crate) stalled_work: Option<String>,
+    /// The step that it said it is in.
+    pub(crate) step: Option<LongStep>,
     /// The same for declared work.
     pub(crate) work_spell: Spell,
     /// What the kernel shows of the instance.
@@ -346,6 +349,7 @@ impl Service {
             kills: KillLedger::default(),
             spell: Spell::default(),
             stalled_work: None,
+            step: None,
             work_spell: Spell::default(),
             outlook: Outlook::default(),
             slow_percent: 100,

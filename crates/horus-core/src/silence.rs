@@ -29,6 +29,7 @@ use crate::observation::Declared;
 use crate::plan::{ServicePlan, fingerprint};
 use crate::service::{Phase, Service};
 use crate::spell::Track;
+use crate::steps::LongStep;
 use crate::time::Mono;
 
 /// An age is written down each time that it has grown by its limit divided by this.
@@ -50,6 +51,8 @@ pub(crate) struct RememberedInstance {
     /// The sources that were seen to move (fingerprints).
     pub(crate) moved: Vec<u64>,
     pub(crate) silent: Option<RememberedSilence>,
+    /// The step that it is in.
+    pub(crate) step: Option<LongStep>,
 }
 
 /// A record as it was read, and how old it was then.

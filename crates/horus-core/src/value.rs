@@ -83,10 +83,42 @@ pub(crate) struct Blocked {
     pub(crate) to: String,
 }
 
+/// What is declared to have to go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StandsStill {
+    /// A counter that does not grow.
+    Counter(String),
+    /// A step that does not end.
+    Step(String),
+}
+
+impl Stalled {
+    /// What stands still, and for how long.
+    pub(crate) fn words(&self) -> String {
+        let age = Human(self.age);
+        match &self.what {
+            StandsStill::Counter(name) => format!("`{name}` has not moved for {age}"),
+            StandsStill::Step(name) => format!("its step `{name}` goes on for {age}"),
+        }
+    }
+
+    /// The counter that does not grow.
+    pub(crate) fn counter(self) -> Option<String> {
+        match self.what {
+            StandsStill::Counter(name) => Some(name),
+            StandsStill::Step(_) => None,
+        }
+    }
+
+    pub(crate) fn is_step(&self) -> bool {
+        matches!(self.what, StandsStill::Step(_))
+    }
+}
+
 /// Declared work that stands still.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stalled {
-    pub(crate) counter: String,
+    pub(crate) what: StandsStill,
     pub(crate) age: Duration,
     /// It had moved in this instance: only then does its standstill prove anything.
     pub(crate) moved: bool,
@@ -331,7 +363,8 @@ impl Counters {
             let age = heard.min(now).since(from);
             let limit = stretched(plan.stalled);
             let moved = work.moved.is_some();
-            (age >= limit).then(|| Stalled { counter: plan.counter.clone(), age, limit, moved })
+            let what = StandsStill::Counter(plan.counter.clone());
+            (age >= limit).then_some(Stalled { what, age, limit, moved })
         });
         // What used to move proves something.
         stands.max_by_key(|stalled| (stalled.moved, stalled.age))

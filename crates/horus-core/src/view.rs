@@ -156,7 +156,7 @@ impl Service {
             Verdict::Spinning => deadline.saturating_mul(SPINNING_DEADLINES),
             _ => deadline,
         };
-        let declared = self.excused_until().is_some_and(|until| until > now);
+        let declared = self.excused_until().is_some_and(|until| until > now) || self.is_within_step(now);
         view.lasted >= limit && (!declared || view.held.is_some())
     }
 

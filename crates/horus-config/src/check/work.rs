@@ -3,6 +3,7 @@
 //! age at the reads, so between two of them nothing stands still.)
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use horus_core::plan::{BeatPlan, ProgressPlan, ValuePlan};
 
@@ -56,6 +57,44 @@ impl Check<'_> {
         }
         if !plans.is_empty() {
             self.can_declare_idle(subject, beats);
+        }
+        plans
+    }
+
+    /// How long each step of a batch may take.
+    pub(super) fn steps(
+        &mut self,
+        subject: &Subject<'_>,
+        beats: &[Beat],
+        job: Option<&Job>,
+    ) -> BTreeMap<String, Duration> {
+        let mut plans = BTreeMap::new();
+        for (name, at) in &subject.raw.step {
+            self.part_name("step", name);
+            let Some(limit) = self.time(at, &name.value) else { continue };
+            self.passes_in_a_run(job, &name.value, ("step", limit), &at.span);
+            self.timing.push(TimingRow {
+                service: subject.name.clone(),
+                what: format!("step.{}", name.value),
+                amount: Amount::Time(limit),
+                origin: self.origin(super::Table::Own, &at.span),
+            });
+            plans.insert(name.value.clone(), limit);
+        }
+        let says = beats.iter().any(|beat| beat.plan == BeatPlan::Notify);
+        if let Some(name) = subject.raw.step.keys().next().filter(|_| !says)
+            && !self.was_cut(&[subject.table, subject.name.as_str(), "heartbeat"])
+        {
+            self.findings
+                .report(
+                    Code::NoCounter,
+                    &name.span,
+                    format!("`{}` has no way to say which step it is in", subject.name),
+                )
+                .label("would never begin")
+                .help(
+                    "add `heartbeat.notify = true`; the program sends X_HORUS_STEP when it comes to a step",
+                );
         }
         plans
     }

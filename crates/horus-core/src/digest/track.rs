@@ -122,6 +122,7 @@ impl Track {
             | O::SignalFailed { .. }
             | O::SaidStopping { .. }
             | O::SaidStatus { .. }
+            | O::SaidStep { .. }
             | O::KernelView { .. }
             | O::Activity { .. } => {}
             O::Captured { generation, stage, finding } => {

@@ -110,7 +110,7 @@ fn a_program_cannot_speak_for_what_horus_counts() {
 #[test]
 fn a_run_that_takes_too_long_is_told_with_what_it_does_meanwhile() {
     let mut rig = one(job(every(1), false), silent);
-    rig.run(3600 + 1);
+    rig.run(1);
     for look in 0..61 {
         does(&mut rig, look.min(3), 0);
         rig.run(5);
@@ -129,4 +129,92 @@ fn who_says_enough_by_itself_is_not_counted() {
     assert_eq!(activity::look_every(&printer()), Some(*activity::NAMED_EVERY.end()));
     let opaque = ServicePlan { progress: BTreeMap::new(), ..printer() };
     assert_eq!(activity::look_every(&opaque), Some(activity::OPAQUE_EVERY));
+}
+
+/// A batch that says which step it is in, and nothing else.
+fn batch() -> ServicePlan {
+    let steps = BTreeMap::from([("load".to_owned(), 300 * SECOND), ("train".to_owned(), 3600 * SECOND)]);
+    let heartbeat = vec![horus_core::plan::BeatPlan::Notify];
+    ServicePlan { beats: heartbeat, ready: Ready::Tick, steps, ..service() }
+}
+
+fn says(rig: &mut Rig, step: &str) {
+    let generation = rig.alive[&name("bot")].0.generation;
+    let step = Some(step).filter(|step| !step.is_empty()).map(str::to_owned);
+    rig.observe(&name("bot"), Observation::SaidStep { generation, step });
+}
+
+/// It goes on for so long, and is seen to do something every five seconds, or nothing.
+fn goes_on(rig: &mut Rig, seconds: u64, works: bool) {
+    let begun = rig.now;
+    for look in 0..seconds / 5 {
+        let so_far = if works {
+            1_000_000 + begun.since(horus_core::time::Mono::default()).as_secs() + look
+        } else {
+            7
+        };
+        does(rig, 0, so_far);
+        rig.run(5);
+    }
+}
+
+#[test]
+fn a_step_that_takes_too_long_and_does_nothing_is_restarted() {
+    let mut rig = one(batch(), silent);
+    rig.run(20);
+    says(&mut rig, "load");
+    goes_on(&mut rig, 290, true);
+    assert!(rig.told.is_empty(), "{:?}", rig.stories());
+    goes_on(&mut rig, 50, false);
+    assert!(rig.signals.is_empty(), "it has done nothing for less than a minute");
+    goes_on(&mut rig, 30, false);
+    assert_eq!(rig.signals.len(), 1, "{:?}", rig.stories());
+    let text = format!("{:?}", rig.stories());
+    assert!(text.contains("its step `load` goes on for"), "{text}");
+    assert!(text.contains("has done nothing at all for"), "{text}");
+}
+
+#[test]
+fn a_step_that_takes_too_long_and_works_is_told_once_and_left_alone() {
+    let mut rig = one(batch(), silent);
+    rig.run(5);
+    says(&mut rig, "load");
+    goes_on(&mut rig, 3 * 3600, true);
+    assert!(rig.signals.is_empty(), "{:?}", rig.signals);
+    assert!(matches!(rig.stories()[..], [Story::StuckObserved { .. }]), "{:?}", rig.stories());
+    says(&mut rig, "train");
+    goes_on(&mut rig, 60, true);
+    assert_eq!(rig.engine.open_incidents(), [], "the next step has begun");
+    assert_eq!(rig.count(|what| matches!(what, What::StepBegun { .. })), 2);
+}
+
+#[test]
+fn a_step_is_never_ended_by_what_nobody_has_seen() {
+    let mut rig = one(batch(), silent);
+    rig.run(5);
+    says(&mut rig, "load");
+    rig.run(24 * 3600);
+    assert!(rig.signals.is_empty(), "nobody counts what it does");
+    assert!(matches!(rig.stories()[..], [Story::StuckObserved { .. }]), "{:?}", rig.stories());
+}
+
+#[test]
+fn who_only_speaks_in_steps_owes_no_tick_and_a_step_without_a_limit_may_last() {
+    let mut rig = one(batch(), silent);
+    rig.run(5);
+    says(&mut rig, "evaluate");
+    goes_on(&mut rig, 24 * 3600, false);
+    assert!(rig.signals.is_empty() && rig.told.is_empty(), "{:?}", rig.stories());
+    let known = rig.engine.explain(rig.now, "bot").unwrap().known;
+    assert!(known.iter().any(|known| known.says.contains("sets no limit")), "{known:?}");
+}
+
+#[test]
+fn a_loop_that_ticks_is_judged_by_its_tick_in_a_step_as_well() {
+    let plan = ServicePlan { steps: BTreeMap::from([("train".to_owned(), 3600 * SECOND)]), ..service() };
+    let mut rig = one(plan, hangs_after_100);
+    rig.run(50);
+    says(&mut rig, "train");
+    rig.run(110);
+    assert_eq!(rig.signals.len(), 1, "its tick used to move");
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use horus_core::observation::Declared;
+use horus_core::steps::STEP_NAME_CHARACTERS_MAX;
 use jiff::Timestamp;
 
 use crate::beat_json::declared;
@@ -38,6 +39,8 @@ pub(crate) struct Datagram {
     pub(crate) lag_ms: Option<f64>,
     /// `X_HORUS_STATE=` with `X_HORUS_BUSY_UNTIL_MS=`
     pub(crate) declared: Option<Declared>,
+    /// `X_HORUS_STEP=`: the name of a step, or nothing for none.
+    pub(crate) step: Option<Option<String>>,
     /// `X_HORUS_PROGRESS=name:value`
     pub(crate) progress: BTreeMap<String, u64>,
     /// `X_HORUS_GAUGE=name:value`
@@ -78,6 +81,8 @@ impl Datagram {
                     said.lag_ms = lag.or(said.lag_ms);
                 }
                 b"X_HORUS_AGENT" => said.agent = !value.is_empty(),
+                b"X_HORUS_STEP" if value.is_empty() => said.step = Some(None),
+                b"X_HORUS_STEP" => said.step = Some(Some(one_line(value, STEP_NAME_CHARACTERS_MAX))),
                 b"X_HORUS_STATE" => state = Some(value.to_owned()),
                 b"X_HORUS_BUSY_UNTIL_MS" => busy_until_ms = value.parse().ok(),
                 b"X_HORUS_PROGRESS" => {
@@ -111,6 +116,7 @@ impl Datagram {
         self.seq = later.seq.or(self.seq);
         self.lag_ms = later.lag_ms.or(self.lag_ms);
         self.declared = later.declared.or(self.declared);
+        self.step = later.step.or_else(|| self.step.take());
         self.left_out = self.left_out.saturating_add(later.left_out);
         for entry in later.progress {
             self.left_out += keep(&mut self.progress, Some(entry));
@@ -182,6 +188,18 @@ mod tests {
             Some(Declared::Busy(Duration::from_secs(3)))
         );
         assert_eq!(parse("X_HORUS_LAG_MS=NaN\nX_HORUS_PROGRESS=a:-1").left_out, 1);
+    }
+
+    #[test]
+    fn a_step_begins_and_ends_by_its_name() {
+        assert_eq!(parse("X_HORUS_STEP=load").step, Some(Some("load".into())));
+        assert_eq!(parse("X_HORUS_STEP=").step, Some(None));
+        assert_eq!(parse("READY=1").step, None);
+        let mut all = parse("X_HORUS_STEP=load");
+        all.merge(parse("WATCHDOG=1"));
+        assert_eq!(all.step, Some(Some("load".into())), "who says nothing of it changes nothing");
+        all.merge(parse("X_HORUS_STEP="));
+        assert_eq!(all.step, Some(None));
     }
 
     #[test]

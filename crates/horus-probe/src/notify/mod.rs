@@ -434,7 +434,7 @@ fn belongs(pid: i32, main_pid: i32) -> bool {
         || horus_sys::process::is_descendant(pid, main_pid).unwrap_or(false)
 }
 
-fn observations(said: Datagram, outlet: &ServiceOutlet, main_pid: i32) -> Vec<Observation> {
+fn observations(mut said: Datagram, outlet: &ServiceOutlet, main_pid: i32) -> Vec<Observation> {
     let generation = outlet.generation;
     let service = &outlet.service;
     if said.trigger {
@@ -460,6 +460,9 @@ fn observations(said: Datagram, outlet: &ServiceOutlet, main_pid: i32) -> Vec<Ob
     let reloading = said.reloading.then(|| "reloading".to_owned());
     if let Some(text) = said.status.or(reloading) {
         all.push(Observation::SaidStatus { generation, text });
+    }
+    if let Some(step) = said.step.take() {
+        all.push(Observation::SaidStep { generation, step });
     }
     if said.beat {
         let Datagram { seq: tick, progress, declared, gauges, lag_ms: loop_lag_ms, .. } = said;

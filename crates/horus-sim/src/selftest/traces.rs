@@ -192,6 +192,7 @@ fn named_rule(what: &What) -> Option<(Rule, String)> {
         | What::OperatorAsked { .. }
         | What::HoldSet { .. }
         | What::HoldEnded { .. }
+        | What::StepBegun { .. }
         | What::SaidStatus { .. }
         | What::Folded { .. }
         | What::RunFinished { .. }

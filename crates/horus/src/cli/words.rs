@@ -3,7 +3,7 @@
 //! One exhaustive match per vocabulary: a new kind of event does not compile until somebody has said how it reads.
 //! Texts that came from outside are cleaned by whoever lays the sentence out.
 
-use horus_core::event::{DeathCause, Outcome, What};
+use horus_core::event::{DeathCause, Outcome, StepTaken, What};
 use horus_core::ids::ServiceName;
 use horus_core::notice::{IncidentKind, Story};
 use horus_core::observation::{CaptureStage, Exit, Finding};
@@ -60,6 +60,13 @@ pub(crate) fn sentence(what: &What) -> String {
             format!("held for {}: {reason}", Human(*length))
         }
         What::HoldEnded { how } => format!("hold ended: {how}"),
+        What::StepBegun { step, after } => {
+            let after = after.as_ref().map(|after| format!("`{}` took {}", after.name, Human(after.took)));
+            let now = step
+                .as_ref()
+                .map_or("in no step any more".to_owned(), |step| format!("in the step `{step}`"));
+            [Some(now), after].into_iter().flatten().collect::<Vec<_>>().join("; ")
+        }
         What::SaidStatus { text } => format!("says of itself: {text}"),
         What::OwnLateness { late } => {
             format!("horus was {} late; nothing is concluded from that time", Human(*late))
@@ -364,7 +371,11 @@ mod tests {
                 What::HoldSet { reason: "disk swap".into(), expires_in: Some(Duration::from_secs(7_200)) }
             }
             Some(What::HoldSet { .. }) => What::HoldEnded { how: "it expired".into() },
-            Some(What::HoldEnded { .. }) => What::SaidStatus { text: "replaying bar 812".into() },
+            Some(What::HoldEnded { .. }) => What::StepBegun {
+                step: Some("train".into()),
+                after: Some(StepTaken { name: "load".into(), took: Duration::from_secs(130) }),
+            },
+            Some(What::StepBegun { .. }) => What::SaidStatus { text: "replaying bar 812".into() },
             Some(What::SaidStatus { .. }) => What::OwnLateness { late: SECONDS_12 },
             Some(What::OwnLateness { .. }) => What::Horus { text: "started 0.1.0".into() },
             Some(What::Horus { .. }) => What::GuardClosed {

@@ -1,0 +1,106 @@
+//! Steps of a batch: a program that has no loop says which step it is in, and the plan says how long each may take.
+//!
+//! While a step is within its limit nothing is overdue. Past it two things are told apart: a program that is seen to do nothing at
+//! all any more is stuck, and restarted; one that still prints, uses CPU or moves bytes is slow, and a person is told.
+
+use std::time::Duration;
+
+use crate::command::MemoryStep;
+use crate::event::{StepTaken, What};
+use crate::judge::LOOK_AGAIN_MIN;
+use crate::service::{Phase, Service};
+use crate::spell::Declined;
+use crate::time::{Human, Mono};
+use crate::turn::Turn;
+use crate::value::{Stalled, StandsStill};
+
+/// Longest name of a step that is kept, in characters.
+pub const STEP_NAME_CHARACTERS_MAX: usize = 64;
+
+/// Why a step that takes too long is only told.
+const STILL_WORKS: &str = "its step takes longer than declared, but it still does something";
+/// The same, where that is not known.
+const NOT_SEEN: &str = "its step takes longer than declared, but what it does cannot be seen from outside";
+
+/// The step that a program said it is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LongStep {
+    pub(crate) name: String,
+    pub(crate) since: Mono,
+}
+
+impl Service {
+    /// It says which step it is in now; `None`: in none. The same word again does not begin it anew.
+    pub(crate) fn hear_step(&mut self, turn: &mut Turn<'_>, name: Option<String>) {
+        if self.step.as_ref().map(|step| &step.name) == name.as_ref() {
+            return;
+        }
+        let before = self.step.take();
+        self.step = name.map(|name| LongStep { name, since: turn.now });
+        self.dirty = true;
+        let after = before.map(|before| StepTaken { took: turn.now.since(before.since), name: before.name });
+        let step = self.step.as_ref().map(|step| step.name.clone());
+        self.record(turn, None, What::StepBegun { step, after });
+        if matches!(self.phase, Phase::Starting { .. }) && self.beats.hear_ready(turn.now) {
+            // Whoever is in its first step has started.
+            let by = "it said which step it is in".to_owned();
+            self.fresh_tick(turn, by, Duration::ZERO);
+        }
+        self.work_moved(turn);
+    }
+
+    /// How long the step that it is in may take, as it is in force.
+    pub(crate) fn step_limit(&self) -> Option<Duration> {
+        let step = self.step.as_ref()?;
+        self.plan.steps.get(&step.name).map(|limit| self.stretched(*limit))
+    }
+
+    /// It is in a step, and that is all that it ever says: no tick of it is missing.
+    pub(crate) fn speaks_in_steps(&self) -> bool {
+        self.step.is_some() && !self.beats.used_to_move()
+    }
+
+    /// It is in a step that may last.
+    pub(crate) fn is_within_step(&self, now: Mono) -> bool {
+        let Some(step) = &self.step else { return false };
+        self.step_limit().is_some_and(|limit| now.since(step.since) < limit)
+    }
+
+    /// When the step that it is in has to be over.
+    pub(crate) fn step_ends(&self) -> Option<Mono> {
+        Some(self.step.as_ref()?.since + self.step_limit()?)
+    }
+
+    /// The step that it is in, if that takes too long.
+    pub(crate) fn overdue_step(&self, now: Mono) -> Option<Stalled> {
+        let (step, limit) = (self.step.as_ref()?, self.step_limit()?);
+        let age = now.since(step.since);
+        let what = StandsStill::Step(step.name.clone());
+        (age >= limit).then_some(Stalled { what, age, limit, moved: true })
+    }
+
+    /// What speaks against a restart for a step that takes too long: that the program was not seen to do nothing for a deadline.
+    pub(crate) fn spares_step(&self, now: Mono) -> Option<Declined> {
+        let needed = self.limits().deadline.max(LOOK_AGAIN_MIN);
+        match self.counters.activity().quiet_for(now) {
+            None => Some(Declined::Table(NOT_SEEN)),
+            Some(quiet) if quiet < needed => Some(Declined::Table(STILL_WORKS)),
+            Some(_) => None,
+        }
+    }
+
+    /// The step that it is in, in words.
+    pub(crate) fn step_words(&self, now: Mono) -> Option<String> {
+        let step = self.step.as_ref()?;
+        let lasts = Human(now.since(step.since));
+        Some(match self.step_limit() {
+            Some(limit) => format!("in the step `{}` for {lasts}, {} are allowed", step.name, Human(limit)),
+            None => format!("in the step `{}` for {lasts}; the plan sets no limit for it", step.name),
+        })
+    }
+
+    pub(crate) fn remember_step(&self, now: Mono) -> Option<MemoryStep> {
+        let step = self.step.as_ref()?;
+        Some(MemoryStep { name: step.name.clone(), age: now.since(step.since) })
+    }
+}
