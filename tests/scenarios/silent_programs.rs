@@ -58,7 +58,7 @@ async fn a_slow_step_is_told_and_left_alone_and_the_next_one_is_another() {
     let Some(config) = batch(&rig).await else { return skipped("a batch with slow steps", "no python3") };
     rig.run(&config).await;
     let first = rig.first("train", "step", is_step).await;
-    let said = rig.told("its step `load` goes on").await;
+    let said = rig.told("is still in its step `load`").await;
     assert!(said.full_text().contains("I let it run"), "{}", said.full_text());
     rig.explained("train", "in the step `load`").await;
     struck(&rig, "train", "next").await;
@@ -69,7 +69,7 @@ async fn a_slow_step_is_told_and_left_alone_and_the_next_one_is_another() {
     rig.end().await;
 }
 
-/// Past its time a step in which nothing is printed, used or moved any more for a minute is a hang.
+/// Past its time a step in which nothing is printed, used or moved any more is a hang.
 #[tokio::test]
 async fn a_step_that_is_stuck_is_restarted_with_its_name() {
     let mut rig = rig().await;
@@ -80,7 +80,7 @@ async fn a_step_that_is_stuck_is_restarted_with_its_name() {
     let kill = rig.first("train", "kill", is_kill).await;
     let text = format!("{:?}", kill.event.what);
     assert!(text.contains("its step `load` goes on"), "{text}");
-    assert!(text.contains("has done nothing at all for 1 min"), "{text}");
+    assert!(text.contains("it printed"), "{text}");
     rig.ready_after(kill.seq, "train").await;
     rig.end().await;
 }

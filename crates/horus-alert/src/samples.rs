@@ -204,6 +204,7 @@ fn work_and_judgement() -> Vec<Story> {
             finish: seconds(30 * 60),
             skipped: 2,
             doing: Some("has done nothing at all for 31 min".into()),
+            step: None,
         },
         Story::RunMissed { missed: 1, because: "it was held: migrating".into(), catches_up: true },
         Story::Recurs { days: 3, lasted: seconds(200) },

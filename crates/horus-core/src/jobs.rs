@@ -223,7 +223,7 @@ impl Service {
             severity,
             needs_you,
             true,
-            Story::RunOverdue { running, finish, skipped, doing },
+            Story::RunOverdue { running, finish, skipped, doing, step: None },
         );
         self.dirty = true;
     }

@@ -272,19 +272,6 @@ impl Service {
         }
     }
 
-    /// A step takes longer than declared, and the program is not seen to be stuck: told, and left alone.
-    fn is_slow_step(&mut self, turn: &mut Turn<'_>, fault: &Fault) -> bool {
-        let is_step =
-            fault.track == Track::Work && self.stalled(turn.now).is_some_and(|stalled| stalled.is_step());
-        let Some(declined) = is_step.then(|| self.spares_step(turn.now)).flatten() else { return false };
-        if !self.work_spell.has_declined(declined) {
-            let because = declined.words();
-            let what = format!("restart it, but {because}");
-            self.decline(turn, fault, declined, what, format!("I let it run: {because}."));
-        }
-        true
-    }
-
     /// The captures and the faster probes of a beginning silence.
     fn look_closer(&mut self, turn: &mut Turn<'_>) {
         let limits = self.limits();

@@ -365,6 +365,9 @@ pub enum Story {
         /// What it does meanwhile, as far as that can be counted from outside: "printed 3 s ago, used no CPU for 20 min".
         #[serde(default, skip_serializing_if = "Option::is_none")]
         doing: Option<String>,
+        /// It is this step of its work that takes too long; `None`: the run as a whole.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<String>,
     },
     /// A job was not started at its time.
     RunMissed {

@@ -7,15 +7,19 @@ use std::time::Duration;
 
 use crate::command::MemoryStep;
 use crate::event::{StepTaken, What};
-use crate::judge::LOOK_AGAIN_MIN;
+use crate::notice::{IncidentKind, Story};
+use crate::plan::Severity;
 use crate::service::{Phase, Service};
-use crate::spell::Declined;
+use crate::spell::{Declined, Fault, Track};
 use crate::time::{Human, Mono};
 use crate::turn::Turn;
 use crate::value::{Stalled, StandsStill};
 
 /// Longest name of a step that is kept, in characters.
 pub const STEP_NAME_CHARACTERS_MAX: usize = 64;
+
+/// Who is seen to do nothing at all for a deadline, but at least for so long, is stuck.
+const STUCK_MIN: Duration = Duration::from_secs(30);
 
 /// Why a step that takes too long is only told.
 const STILL_WORKS: &str = "its step takes longer than declared, but it still does something";
@@ -79,9 +83,33 @@ impl Service {
         (age >= limit).then_some(Stalled { what, age, limit, moved: true })
     }
 
-    /// What speaks against a restart for a step that takes too long: that the program was not seen to do nothing for a deadline.
-    pub(crate) fn spares_step(&self, now: Mono) -> Option<Declined> {
-        let needed = self.limits().deadline.max(LOOK_AGAIN_MIN);
+    /// A step takes longer than declared, and the program is not seen to be stuck: told once, and left alone.
+    pub(crate) fn is_slow_step(&mut self, turn: &mut Turn<'_>, fault: &Fault) -> bool {
+        let is_step =
+            fault.track == Track::Work && self.stalled(turn.now).is_some_and(|stalled| stalled.is_step());
+        let Some(declined) = is_step.then(|| self.spares_step(turn.now)).flatten() else { return false };
+        let Some(incident) = self.incidents.find(IncidentKind::Stuck) else { return true };
+        if self.work_spell.has_declined(declined) {
+            return true;
+        }
+        let (id, asked) = (incident.id, incident.needs_you);
+        self.work_spell.declined.push(declined);
+        let what = format!("restart it, but {}", declined.words());
+        self.record(turn, Some(id), What::WouldHave { what, reason: fault.reason() });
+        if !asked {
+            let doing = self.counters.activity().words(turn.now);
+            let step = self.step.as_ref().map(|step| step.name.clone());
+            let (running, finish) = (fault.age, fault.limit);
+            let story = Story::RunOverdue { running, finish, skipped: 0, doing, step };
+            self.incidents.tell(turn, id, Severity::Warning, false, true, story);
+            self.dirty = true;
+        }
+        true
+    }
+
+    /// What speaks against a restart for a step that takes too long: that the program was not seen to do nothing for a while.
+    fn spares_step(&self, now: Mono) -> Option<Declined> {
+        let needed = self.limits().deadline.max(STUCK_MIN);
         match self.counters.activity().quiet_for(now) {
             None => Some(Declined::Table(NOT_SEEN)),
             Some(quiet) if quiet < needed => Some(Declined::Table(STILL_WORKS)),

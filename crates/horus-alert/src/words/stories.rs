@@ -163,8 +163,8 @@ fn told(notice: &Notice, host: &str) -> Telling {
         Story::Test => test(host),
         Story::NothingToWorkOn { gauge, is, min, since } => nothing_to_work_on(gauge, *is, *min, *since),
         Story::CommonCause { what, services, of } => common_cause(what, services, *of),
-        Story::RunOverdue { running, finish, skipped, doing } => {
-            run_overdue(*running, *finish, *skipped, doing.as_deref())
+        Story::RunOverdue { running, finish, skipped, doing, step } => {
+            run_overdue(*running, *finish, *skipped, doing.as_deref(), step.as_deref())
         }
         Story::RunMissed { missed, because, catches_up } => run_missed(*missed, because, *catches_up),
         Story::Recurs { days, lasted } => recurs(*days, *lasted),
@@ -396,7 +396,13 @@ fn common_cause(what: &str, services: &[String], of: u32) -> Telling {
     Telling::new("⚠️", fact, LOOK, details)
 }
 
-fn run_overdue(running: Duration, finish: Duration, skipped: u32, doing: Option<&str>) -> Telling {
+fn run_overdue(
+    running: Duration,
+    finish: Duration,
+    skipped: u32,
+    doing: Option<&str>,
+    step: Option<&str>,
+) -> Telling {
     let meanwhile = match skipped {
         0 => String::new(),
         1 => "1 later run was not started, because this one still runs.".into(),
@@ -407,7 +413,11 @@ fn run_overdue(running: Duration, finish: Duration, skipped: u32, doing: Option<
         meanwhile,
         "I let it run: it may be stuck, or just need longer than it was given.".into(),
     ];
-    let fact = format!(" still runs after {}; it had {} to finish.", Human(running), Human(finish));
+    let (running, finish) = (Human(running), Human(finish));
+    let fact = step.map_or_else(
+        || format!(" still runs after {running}; it had {finish} to finish."),
+        |step| format!(" is still in its step `{step}` after {running}; it had {finish} for it."),
+    );
     Telling::new("⏰", fact, LOOK, details)
 }
 

@@ -265,6 +265,9 @@ pub(crate) fn gist(story: &Story) -> String {
             format!("{gauge} was not heard for {}", Human(*since))
         }
         Story::CommonCause { what, .. } => format!("no restarts for now: {what}"),
+        Story::RunOverdue { running, finish, step: Some(step), .. } => {
+            format!("is in the step `{step}` for {}, {} are allowed", Human(*running), Human(*finish))
+        }
         Story::RunOverdue { running, finish, .. } => {
             format!("runs for {}, {} are allowed", Human(*running), Human(*finish))
         }
@@ -493,6 +496,7 @@ mod tests {
                 finish: Duration::from_secs(1_800),
                 skipped: 2,
                 doing: None,
+                step: None,
             },
             Some(Story::RunOverdue { .. }) => {
                 Story::RunMissed { missed: 2, because: "it was held".into(), catches_up: true }
