@@ -3,7 +3,7 @@
 //! One exhaustive match per vocabulary: a new kind of event does not compile until somebody has said how it reads.
 //! Texts that came from outside are cleaned by whoever lays the sentence out.
 
-use horus_core::event::{DeathCause, Outcome, StepTaken, What};
+use horus_core::event::{DeathCause, Outcome, What};
 use horus_core::ids::ServiceName;
 use horus_core::notice::{IncidentKind, Story};
 use horus_core::observation::{CaptureStage, Exit, Finding};
@@ -285,6 +285,7 @@ pub(crate) fn gist(story: &Story) -> String {
 mod tests {
     use std::time::Duration;
 
+    use horus_core::event::StepTaken;
     use horus_core::ids::{IncidentId, ProcessId};
     use horus_core::reason::Rule;
     use horus_core::verdict::Verdict;
