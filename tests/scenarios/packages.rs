@@ -243,6 +243,8 @@ async fn haproxy_from_its_package_runs_as_under_systemd() {
     let process = haproxy.comes_up(&mut rig).await;
     configure("403");
     haproxy.reloads(&rig, &process, Signal::USR2, b"HTTP/1.1 403 ").await;
+    let reloaded = "ready again after a reload";
+    rig.status_until("haproxy", reloaded, |now| now.said.as_deref() == Some(reloaded)).await;
     configure("200");
     haproxy.dies_returns_and_ends(rig, &process).await;
 }

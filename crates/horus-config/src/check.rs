@@ -219,7 +219,7 @@ impl Check<'_> {
         let funnels = self.funnels(&subject, &beats);
         let progress = self.progress(&subject, &beats, job, &values);
         let expects = self.expects(&subject, &beats, job);
-        let steps = self.steps(&subject, &beats, job);
+        let steps = self.steps(&subject, &beats, ready, job);
         let after = self.after(raw);
         let place = |span: &Option<Span>| span.clone().unwrap_or_else(|| subject.span.clone());
         let places =

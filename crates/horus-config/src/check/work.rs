@@ -66,6 +66,7 @@ impl Check<'_> {
         &mut self,
         subject: &Subject<'_>,
         beats: &[Beat],
+        ready: Ready,
         job: Option<&Job>,
     ) -> BTreeMap<String, Duration> {
         let mut plans = BTreeMap::new();
@@ -81,7 +82,7 @@ impl Check<'_> {
             });
             plans.insert(name.value.clone(), limit);
         }
-        let says = beats.iter().any(|beat| beat.plan == BeatPlan::Notify);
+        let says = ready == Ready::Notify || beats.iter().any(|beat| beat.plan == BeatPlan::Notify);
         if let Some(name) = subject.raw.step.keys().next().filter(|_| !says)
             && !self.was_cut(&[subject.table, subject.name.as_str(), "heartbeat"])
         {

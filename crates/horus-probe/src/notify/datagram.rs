@@ -27,8 +27,16 @@ pub(crate) struct Datagram {
     pub(crate) status: Option<String>,
     /// `RELOADING=1`
     pub(crate) reloading: bool,
+    /// `READY=1` came after `RELOADING=1`.
+    pub(crate) reloaded: bool,
     /// `STOPPING=1`
     pub(crate) stopping: bool,
+    /// `ERRNO=`: why it fails, as the system's number.
+    pub(crate) errno: Option<i32>,
+    /// `FDSTORE=1`: asks that the descriptors that came with it be kept. They are closed.
+    pub(crate) stores: bool,
+    /// `WATCHDOG_USEC=`: asks for another deadline. The plan's stays.
+    pub(crate) watchdog: bool,
     /// `EXTEND_TIMEOUT_USEC=`
     pub(crate) extend: Option<Duration>,
     /// `MAINPID=`
@@ -74,6 +82,9 @@ impl Datagram {
                     let asked = milliseconds.map(Duration::from_millis);
                     said.extend = asked.map(|asked| asked.min(EXTEND_MAX)).or(said.extend);
                 }
+                b"ERRNO" => said.errno = value.parse().ok().filter(|number| *number > 0).or(said.errno),
+                b"FDSTORE" => said.stores |= value == "1",
+                b"WATCHDOG_USEC" => said.watchdog = true,
                 b"MAINPID" => said.main_pid = value.parse().ok().filter(|pid| *pid > 0).or(said.main_pid),
                 b"X_HORUS_SEQ" => said.seq = value.parse().ok().or(said.seq),
                 b"X_HORUS_LAG_MS" => {
@@ -95,9 +106,12 @@ impl Datagram {
                         |entry| named(entry).filter(|(_, number): &(String, f64)| number.is_finite());
                     value.split(',').for_each(|entry| said.left_out += keep(&mut said.gauges, finite(entry)));
                 }
+                // Also what is meant for systemd alone: MONOTONIC_USEC, BARRIER, FDSTOREREMOVE, FDNAME, EXIT_STATUS and others.
                 _ => {}
             }
         }
+        // One that says both has done with it.
+        said.reloading &= !said.ready;
         said.declared = state.and_then(|state| declared(&state, busy_until_ms, now));
         said.beat |= said.seq.is_some();
         said
@@ -105,10 +119,15 @@ impl Datagram {
 
     /// Adds what a later datagram says.
     pub(crate) fn merge(&mut self, later: Self) {
+        let before = self.reloading;
+        self.reloading = later.reloading || (self.reloading && !later.ready);
+        self.reloaded |= later.reloaded || (before && later.ready);
         self.ready |= later.ready;
         self.beat |= later.beat;
         self.trigger |= later.trigger;
-        self.reloading |= later.reloading;
+        self.stores |= later.stores;
+        self.watchdog |= later.watchdog;
+        self.errno = later.errno.or(self.errno);
         self.stopping |= later.stopping;
         self.status = later.status.or(self.status.take());
         self.extend = later.extend.or(self.extend);
@@ -124,6 +143,15 @@ impl Datagram {
         for entry in later.gauges {
             self.left_out += keep(&mut self.gauges, Some(entry));
         }
+    }
+}
+
+/// The lines of a datagram that was cut off, without the one that was cut; a status is as good without its end.
+pub(crate) fn whole_lines(bytes: &[u8]) -> &[u8] {
+    let last = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    match bytes.get(last..) {
+        Some(line) if line.starts_with(b"STATUS=") => bytes,
+        _ => bytes.get(..last).unwrap_or_default(),
     }
 }
 
@@ -216,6 +244,48 @@ mod tests {
             all.merge(parse(&format!("X_HORUS_GAUGE=g{n}:1,last:{n}")));
         }
         assert_eq!((all.gauges.len(), all.gauges["last"]), (PROGRESS_NAMES_MAX, 99.0));
+    }
+
+    #[test]
+    fn a_reload_ends_with_the_next_ready() {
+        let mut all = parse("RELOADING=1\nMONOTONIC_USEC=7");
+        all.merge(parse("STATUS=reads its files"));
+        assert!(all.reloading && !all.reloaded);
+        all.merge(parse("READY=1\nMAINPID=4"));
+        assert!(!all.reloading && all.reloaded);
+        all.merge(parse("RELOADING=1"));
+        assert!(all.reloading, "and there may be another");
+        assert!(!parse("RELOADING=1\nREADY=1").reloading);
+    }
+
+    #[test]
+    fn a_failure_has_a_number_and_what_is_not_for_horus_changes_nothing() {
+        assert_eq!(parse("ERRNO=28").errno, Some(28));
+        assert_eq!(parse("ERRNO=-1\nERRNO=x\nERRNO=0").errno, None);
+        assert!(parse("FDSTORE=1\nFDNAME=a").stores && parse("WATCHDOG_USEC=1").watchdog);
+        let foreign = "BARRIER=1\nFDSTOREREMOVE=1\nFDNAME=a\nFDPOLL=0\nEXIT_STATUS=1\nBUSERROR=x\nVARLINKERROR=x\nMONOTONIC_USEC=1\nNOTIFYACCESS=all\nX=1\n=\n\0\n=1";
+        assert_eq!(parse(foreign), Datagram::default());
+    }
+
+    #[test]
+    fn a_zero_byte_ends_nothing_and_starts_nothing() {
+        let said = parse("STATUS=a\0b\nREADY=1\0\nWATCHDOG=1\0\0\n\0STOPPING=1\nREA\0DY=1");
+        assert!(said.ready && said.beat && !said.stopping);
+        assert_eq!(said.status.as_deref(), Some("a b"));
+    }
+
+    /// The number at the end of a datagram that was cut off would be another number.
+    #[test]
+    fn of_a_datagram_that_was_cut_off_the_last_line_is_not_believed() {
+        let whole = b"READY=1\nX_HORUS_SEQ=12345";
+        let heard = |length: usize| Datagram::parse(whole_lines(&whole[..length]), Timestamp::UNIX_EPOCH);
+        assert_eq!((heard(24).ready, heard(24).seq), (true, None));
+        assert_eq!(
+            whole_lines(b"STATUS=a long text"),
+            b"STATUS=a long text",
+            "of a text the beginning is enough"
+        );
+        assert_eq!(whole_lines(b"WATCHDOG=1"), b"");
     }
 
     #[test]

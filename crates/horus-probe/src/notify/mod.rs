@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use horus_core::ids::ServiceName;
+use horus_core::ids::{Generation, ServiceName};
 use horus_core::observation::{Beat, Observation};
 use horus_core::plan::BeatKind;
 use horus_sys::peer::{Received, enable_credentials, recv_with_credentials};
@@ -40,7 +40,7 @@ use crate::limits::{
 use crate::outlet::{Closed, Counters, Outlet, ServiceOutlet};
 use crate::task::start;
 use agent::Voices;
-use datagram::Datagram;
+use datagram::{Datagram, whole_lines};
 use stream::{Door, Hall};
 
 /// How long the socket waits for a full queue to the engine.
@@ -169,6 +169,8 @@ impl NotifyPoint {
                 audience: told.clone(),
                 counters: Arc::clone(&counters),
                 from_streams: Arc::clone(&from_streams),
+                reloads: false,
+                refused: (None, [false; 3]),
                 heard: Vec::new(),
                 voices: Voices::default(),
                 strangers: Strangers::default(),
@@ -282,6 +284,10 @@ struct Listener {
     counters: Arc<Counters>,
     /// What came in over streams.
     from_streams: Arc<Mutex<mpsc::Receiver<Heard>>>,
+    /// It said `RELOADING=1`, and not `READY=1` since.
+    reloads: bool,
+    /// What this run was told that Horus does not do.
+    refused: (Option<Generation>, [bool; 3]),
     /// Read, and not handed on yet.
     heard: Vec<Heard>,
     voices: Voices,
@@ -346,11 +352,41 @@ impl Listener {
                 }
                 self.voices.of_run(outlet.generation);
                 let said = self.believe(all, main_pid);
-                for observation in observations(said, &outlet, main_pid) {
+                self.say_what_is_refused(&said, outlet.generation, main_pid);
+                let said = self.follow_reload(said);
+                for observation in observations(said, &outlet) {
                     outlet.tell(observation, PATIENCE).await?;
                 }
                 tokio::time::sleep(NOTIFY_PAUSE).await;
                 Ok(())
+            }
+        }
+    }
+
+    /// A reload goes on until the next `READY=1`, which may come in another wake-up.
+    fn follow_reload(&mut self, mut said: Datagram) -> Datagram {
+        said.reloaded |= self.reloads && said.ready;
+        self.reloads = said.reloading || (self.reloads && !said.ready);
+        said
+    }
+
+    /// What Horus does not do is said once for each run, so that nobody waits for it.
+    fn say_what_is_refused(&mut self, said: &Datagram, generation: Generation, main_pid: i32) {
+        let main_pid_elsewhere = said.main_pid.is_some_and(|pid| pid != main_pid);
+        let refusals = [
+            (said.stores, "FDSTORE=1: Horus keeps no descriptors; what was passed is closed"),
+            (
+                main_pid_elsewhere,
+                "MAINPID= names another process; it is not followed, the main process is the one that was started",
+            ),
+            (said.watchdog, "WATCHDOG_USEC= is not followed; the deadline is the plan's"),
+        ];
+        if self.refused.0 != Some(generation) {
+            self.refused = (Some(generation), [false; 3]);
+        }
+        for (told, (asked, text)) in self.refused.1.iter_mut().zip(refusals) {
+            if asked && !std::mem::replace(told, true) {
+                tracing::warn!(service = %self.service, main_pid = said.main_pid, "{text}");
             }
         }
     }
@@ -394,12 +430,14 @@ fn read_batch(socket: &Socket, service: &ServiceName, audience: &Audience) -> Ve
                 break;
             }
         };
+        let bytes = buffer.get(..length).unwrap_or(&buffer);
+        let bytes = if truncated { whole_lines(bytes) } else { bytes };
         if truncated {
             tracing::warn!(%service, bytes = DATAGRAM_BYTES_MAX, "a notify datagram was too long; the rest is cut off");
         }
         let sender = sender.known().map(|credentials| credentials.pid).filter(|pid| *pid > 0);
         let standing = *standings.entry(sender).or_insert_with(|| standing(sender, audience));
-        let said = Datagram::parse(&buffer[..length.min(DATAGRAM_BYTES_MAX)], Timestamp::now());
+        let said = Datagram::parse(bytes, Timestamp::now());
         datagrams.push(Heard { sender, standing, said });
     }
     datagrams
@@ -434,7 +472,27 @@ fn belongs(pid: i32, main_pid: i32) -> bool {
         || horus_sys::process::is_descendant(pid, main_pid).unwrap_or(false)
 }
 
-fn observations(mut said: Datagram, outlet: &ServiceOutlet, main_pid: i32) -> Vec<Observation> {
+/// The line for people: its own, or what can be said instead of one.
+fn status_line(said: &Datagram) -> Option<String> {
+    let own = said.status.clone();
+    let state = match said {
+        Datagram { trigger: true, .. } => Some("it asks to be restarted (WATCHDOG=trigger)"),
+        Datagram { reloading: true, .. } => Some("reloading"),
+        Datagram { reloaded: true, .. } => Some("ready again after a reload"),
+        _ => None,
+    };
+    let line = match (own, state) {
+        (Some(own), Some(state)) if said.trigger => Some(format!("{state}: {own}")),
+        (own, state) => own.or(state.map(str::to_owned)),
+    };
+    match (line, said.errno) {
+        (Some(line), Some(number)) => Some(format!("{line} ({})", io::Error::from_raw_os_error(number))),
+        (None, Some(number)) => Some(io::Error::from_raw_os_error(number).to_string()),
+        (line, None) => line,
+    }
+}
+
+fn observations(mut said: Datagram, outlet: &ServiceOutlet) -> Vec<Observation> {
     let generation = outlet.generation;
     let service = &outlet.service;
     if said.trigger {
@@ -442,10 +500,6 @@ fn observations(mut said: Datagram, outlet: &ServiceOutlet, main_pid: i32) -> Ve
     }
     if said.left_out > 0 {
         tracing::warn!(%service, entries = said.left_out, "X_HORUS_PROGRESS or X_HORUS_GAUGE entries cannot be read or are too many");
-    }
-    if let Some(pid) = said.main_pid.filter(|pid| *pid != main_pid) {
-        let own = belongs(pid, main_pid);
-        tracing::info!(%service, pid, own, "MAINPID= names another process; it is not followed");
     }
     let mut all = Vec::new();
     if said.ready {
@@ -457,8 +511,7 @@ fn observations(mut said: Datagram, outlet: &ServiceOutlet, main_pid: i32) -> Ve
     if let Some(extend) = said.extend {
         all.push(Observation::AskedForTime { generation, extend });
     }
-    let reloading = said.reloading.then(|| "reloading".to_owned());
-    if let Some(text) = said.status.or(reloading) {
+    if let Some(text) = status_line(&said) {
         all.push(Observation::SaidStatus { generation, text });
     }
     if let Some(step) = said.step.take() {

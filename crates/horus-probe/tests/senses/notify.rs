@@ -96,7 +96,6 @@ async fn a_descendant_is_believed() {
 async fn an_adopted_run_gets_its_socket_back() {
     let mut bench = Bench::new();
     bench.watch(myself(), beats());
-    send(&bench, "WATCHDOG=trigger");
     send(&bench, &format!("STATUS={}", "x".repeat(5_000)));
     match bench.next().await {
         Observation::SaidStatus { text, .. } => assert_eq!(text.chars().count(), 257),
@@ -170,4 +169,83 @@ async fn a_socket_that_nobody_watches_is_drained() {
     let mut program = Subject::sender(&socket, "WATCHDOG=1", 5_000);
     tokio::task::spawn_blocking(move || program.wait_for("sent")).await.unwrap();
     assert!(!matches!(bench.now(), Some(Input::Service(..))));
+}
+
+#[tokio::test]
+async fn a_reload_a_failure_and_a_wish_are_shown_as_status() {
+    let mut bench = Bench::new();
+    bench.watch(myself(), beats());
+    let shown = [
+        ("RELOADING=1\nMONOTONIC_USEC=5", "reloading"),
+        ("READY=1", "ready again after a reload"),
+        ("STATUS=cannot write\nERRNO=28", "cannot write (No space left on device (os error 28))"),
+        (
+            "WATCHDOG=trigger\nSTATUS=lost its peer",
+            "it asks to be restarted (WATCHDOG=trigger): lost its peer",
+        ),
+    ];
+    for (said, status) in shown {
+        send(&bench, said);
+        let text = loop {
+            match bench.next().await {
+                Observation::SaidStatus { text, .. } => break text,
+                Observation::SaidReady { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(text, status);
+    }
+}
+
+/// `systemd-notify` sends `BARRIER=1` with a pipe after what it has to say, and fails if nobody closes the other end.
+#[tokio::test]
+async fn the_tool_of_systemd_itself_is_heard_and_its_barrier_answered() {
+    let mut bench = Bench::new();
+    let socket = bench.senses.prepare_notify(&name("bot"), None).unwrap();
+    bench.watch(myself(), beats());
+    #[expect(clippy::disallowed_methods, reason = "a test runs a real sender")]
+    let mut tool = std::process::Command::new("systemd-notify");
+    tool.args(["--ready", "--status=warm", "WATCHDOG=1"]).env("NOTIFY_SOCKET", &socket);
+    let running = tokio::task::spawn_blocking(move || tool.output());
+    let output =
+        match tokio::time::timeout(PATIENCE, running).await.expect("the barrier is answered").unwrap() {
+            Err(error) => return eprintln!("SKIPPED: systemd-notify as a sender: {error}"),
+            Ok(output) => output,
+        };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(bench.next().await, Observation::SaidReady { generation: GENERATION });
+    assert_eq!(bench.next().await, Observation::SaidStatus { generation: GENERATION, text: "warm".into() });
+    assert_eq!(bench.next_beat().await.source, BeatKind::Notify);
+}
+
+/// Passes so many descriptors of a pipe with each of many datagrams; its end tells that all copies were closed.
+const STORES: &str = "import array, os, socket, sys\n\
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
+    r, w = os.pipe()\n\
+    for count in (1, 2, 40, 200):\n\
+    \x20   for _ in range(50):\n\
+    \x20       fds = array.array('i', [w] * count)\n\
+    \x20       s.sendmsg([b'FDSTORE=1\\nFDNAME=x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)], 0, sys.argv[1])\n\
+    os.close(w)\n\
+    os.read(r, 1)\n\
+    print('closed', flush=True)\n\
+    sys.stdin.read()";
+
+#[tokio::test]
+async fn descriptors_that_are_passed_are_closed_however_many() {
+    let mut bench = Bench::new();
+    let socket = bench.senses.prepare_notify(&name("bot"), None).unwrap();
+    bench.watch(myself(), beats());
+    #[expect(clippy::disallowed_methods, reason = "a test makes its own subjects")]
+    let mut python = std::process::Command::new("python3");
+    if !python.arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return eprintln!("SKIPPED: descriptors that are passed: no python3");
+    }
+    #[expect(clippy::disallowed_methods, reason = "a test makes its own subjects")]
+    let mut python = std::process::Command::new("python3");
+    let mut sender = Subject::start(python.args(["-c", STORES]).arg(&socket));
+    let closed = tokio::task::spawn_blocking(move || sender.wait_for("closed"));
+    tokio::time::timeout(PATIENCE, closed).await.expect("a descriptor was kept").unwrap();
+    send(&bench, "WATCHDOG=1");
+    assert_eq!(bench.next_beat().await.source, BeatKind::Notify, "and what is said afterwards is heard");
 }
