@@ -183,7 +183,9 @@ fn said(outcome: &Outcome) -> String {
 /// The place as it was told, without what is different each time.
 fn words_of(outcome: &Outcome) -> String {
     let phrase = outcome.told.as_deref().or(outcome.kernel.as_deref()).unwrap_or_default();
-    let phrase = phrase.split(", no CPU used").next().unwrap_or_default();
+    let tails = [", no CPU used", ", has not moved", "; it moves"];
+    let end = tails.iter().filter_map(|tail| phrase.find(tail)).min().unwrap_or(phrase.len());
+    let phrase = phrase.get(..end).unwrap_or_default();
     let mut text = String::new();
     for word in phrase.split(' ') {
         let port = word.strip_prefix("127.0.0.1:").is_some();

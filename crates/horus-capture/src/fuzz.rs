@@ -54,6 +54,122 @@ fn check(census: &Census) {
     assert!(census.loops.iter().all(|found| found.lag_ms.is_none_or(f64::is_finite)), "{census:?}");
 }
 
+/// A file of a program, its tables read and a stack unwound by them.
+pub mod file {
+    use std::io::Cursor;
+
+    use horus_sys::memory::Region;
+    use object::read::ReadCache;
+
+    use crate::limits::{SECTIONS_BYTES_MAX, TEXT_BYTES_MAX, UNWIND_FRAMES_MAX};
+    use crate::native::Stack;
+    use crate::native::modules::{Modules, tables};
+    use crate::native::symbols::Symbols;
+    use crate::native::unwind::Unwinder;
+
+    /// Where the file is mapped, and where the stack lies.
+    const START: u64 = 0x5500_0000_0000;
+    const TOP: u64 = 0x7fff_0000_0000;
+    /// Where the code is in the small file.
+    const CODE: u64 = 0x200;
+    const CODE_BYTES: u64 = 0x40;
+
+    /// How many calls are found in a stack of these words if this file is mapped as a whole, and the name of the innermost one.
+    pub fn unwind(bytes: &[u8], stack: &[u8]) -> (usize, Option<String>) {
+        let region = Region {
+            start: START,
+            end: START + 0x1000,
+            offset: 0,
+            executable: true,
+            identity: (0, 0, 1),
+            path: None,
+        };
+        let mut room = SECTIONS_BYTES_MAX;
+        let name = Symbols::read(Cursor::new(bytes)).and_then(|symbols| symbols.at(CODE + 4));
+        assert!(name.as_ref().is_none_or(|name| name.len() <= TEXT_BYTES_MAX));
+        let Ok((bias, sections)) = tables(&ReadCache::new(Cursor::new(bytes)), &region, &mut room) else {
+            return (0, name);
+        };
+        let read: usize = sections.values().map(|(_, bytes)| bytes.len()).sum();
+        assert!(read as u64 <= SECTIONS_BYTES_MAX && read <= bytes.len().saturating_mul(2), "{read} bytes");
+        let mut modules = Modules::imagined(region, bias, sections);
+        let stack = Stack { tid: 1, instruction: START + CODE + 4, top: TOP, bytes: stack.to_vec() };
+        let found = Unwinder::new(&mut modules).addresses(&stack).len();
+        assert!(found <= UNWIND_FRAMES_MAX, "{found} calls");
+        (found, name)
+    }
+
+    /// The smallest file that has all of it: one function, its unwind table and its name.
+    pub fn small() -> Vec<u8> {
+        const NAMES: &[u8] = b"\0.text\0.eh_frame\0.symtab\0.strtab\0.shstrtab\0rebalance\0";
+        const EH_FRAME: u64 = 0x300;
+        // One common entry: the return address lies 8 bytes below the frame, the frame 8 bytes above the stack pointer.
+        let mut eh_frame: Vec<u8> = vec![20, 0, 0, 0, 0, 0, 0, 0, 1, b'z', b'R', 0, 1, 0x78, 16, 1, 0x1b];
+        eh_frame.extend([0x0c, 7, 8, 0x90, 1, 0, 0]);
+        let at = EH_FRAME + eh_frame.len() as u64;
+        eh_frame.extend(20_u32.to_le_bytes());
+        eh_frame.extend(28_u32.to_le_bytes());
+        let code = (CODE.wrapping_sub(at + 8) as u32).to_le_bytes();
+        eh_frame.extend(code.into_iter().chain((CODE_BYTES as u32).to_le_bytes()));
+        eh_frame.extend([0; 8 + 4]);
+        let mut symbols = vec![0; 24];
+        symbols.extend(43_u32.to_le_bytes());
+        symbols.extend([0x12, 0, 1, 0]);
+        symbols.extend(CODE.to_le_bytes().into_iter().chain(CODE_BYTES.to_le_bytes()));
+
+        let mut file = vec![0; 0x700];
+        let mut put = |at: usize, bytes: &[u8]| {
+            file.get_mut(at..at + bytes.len())
+                .into_iter()
+                .flatten()
+                .zip(bytes)
+                .for_each(|(to, from)| *to = *from);
+        };
+        let words = |list: &[u64]| -> Vec<u8> { list.iter().flat_map(|word| word.to_le_bytes()).collect() };
+        put(0, b"\x7fELF\x02\x01\x01");
+        put(16, &[3, 0, 62, 0, 1]);
+        put(32, &words(&[64, 0x500]));
+        put(52, &[64, 0, 56, 0, 1, 0, 64, 0, 6, 0, 5]);
+        put(64, &[1, 0, 0, 0, 5]);
+        put(72, &words(&[0, 0, 0, 0x700, 0x700, 0x1000]));
+        put(EH_FRAME as usize, &eh_frame);
+        put(0x400, &symbols);
+        put(0x480, NAMES);
+        // Name, kind, flags, address, place, bytes, link, of which the first is local, alignment, bytes of an entry.
+        let (names, length) = (0x480, NAMES.len() as u64);
+        type Section = (u32, u32, u64, u64, u64, u32, u32, u64);
+        let sections: [Section; 5] = [
+            (1, 1, 6, CODE, CODE_BYTES, 0, 0, 0),
+            (7, 1, 2, EH_FRAME, eh_frame.len() as u64, 0, 0, 0),
+            (17, 2, 0, 0x400, symbols.len() as u64, 4, 1, 24),
+            (25, 3, 0, names, length, 0, 0, 0),
+            (33, 3, 0, names, length, 0, 0, 0),
+        ];
+        for (position, (name, kind, flags, place, bytes, link, info, entry)) in
+            sections.into_iter().enumerate()
+        {
+            let at = 0x500 + 64 * (position + 1);
+            put(at, &name.to_le_bytes());
+            put(at + 4, &kind.to_le_bytes());
+            put(at + 8, &words(&[flags, place, place, bytes]));
+            put(at + 40, &link.to_le_bytes());
+            put(at + 44, &info.to_le_bytes());
+            put(at + 48, &words(&[8, entry]));
+        }
+        file
+    }
+
+    #[cfg(test)]
+    #[test]
+    fn the_small_file_is_understood() {
+        // Each word of the stack is the address behind a call in the function.
+        let stack = (START + CODE + 9).to_le_bytes().repeat(300);
+        let (found, name) = unwind(&small(), &stack);
+        assert_eq!(name.as_deref(), Some("rebalance"));
+        assert_eq!(found, if cfg!(target_arch = "x86_64") { UNWIND_FRAMES_MAX } else { found });
+    }
+}
+
 /// A small heap of a version of CPython: one loop with a timer, and one task that awaits a future. Then it is bent.
 #[derive(Clone)]
 pub struct Heap {

@@ -30,6 +30,7 @@ macro_rules! targets {
 
 targets! {
     capture_bytes => capture::check_bytes;
+    capture_file => capture::check_file;
     config_bytes => config::check_bytes;
     config_edited => config::check_edited;
     notify_bytes => notify::check_bytes;
@@ -56,6 +57,14 @@ targets! {
 #[test]
 fn capture_bent() {
     check!().with_type::<(u8, Vec<(u16, u64)>)>().with_test_time(TEST_TIME).for_each(capture::check_bent);
+}
+
+#[test]
+fn capture_bent_file() {
+    check!()
+        .with_type::<(Vec<(u16, u8)>, Vec<u8>)>()
+        .with_test_time(TEST_TIME)
+        .for_each(capture::check_bent_file);
 }
 
 #[test]

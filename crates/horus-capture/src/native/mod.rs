@@ -5,9 +5,9 @@
 //! true when it is printed, and is not stopped to get one. What only a frame pointer could follow ends the stack: the register is
 //! not told.
 
-mod modules;
-mod symbols;
-mod unwind;
+pub(crate) mod modules;
+pub(crate) mod symbols;
+pub(crate) mod unwind;
 
 use horus_sys::fact::Fact;
 use horus_sys::facts::ThreadFacts;

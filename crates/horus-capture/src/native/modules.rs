@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 
 use horus_sys::memory::{Region, open_mapped};
-use object::read::ReadCache;
+use object::read::{ReadCache, ReadCacheOps};
 use object::{Object as _, ObjectSection as _, ObjectSegment as _};
 
 use super::symbols::Symbols;
@@ -84,6 +84,14 @@ impl Modules {
         Self { pid, all }
     }
 
+    /// One file that nobody has mapped.
+    pub(crate) fn imagined(region: Region, bias: u64, sections: Sections) -> Self {
+        let range = region.start..region.end;
+        let module =
+            Module { name: "imagined".to_owned(), range, bias, sections, own: true, region, symbols: None };
+        Self { pid: 0, all: vec![module] }
+    }
+
     /// What is at an address.
     pub(crate) fn frame(&mut self, address: u64) -> NativeFrame {
         let pid = self.pid;
@@ -106,14 +114,21 @@ fn own_file(pid: i32) -> Option<(u32, u32, u64)> {
     regions.into_iter().find(|region| region.path.as_ref() == Some(&program)).map(|region| region.identity)
 }
 
-type Sections = BTreeMap<&'static str, (std::ops::Range<u64>, Vec<u8>)>;
+pub(crate) type Sections = BTreeMap<&'static str, (std::ops::Range<u64>, Vec<u8>)>;
+
+fn read(pid: i32, region: &Region, room: &mut u64) -> io::Result<(u64, Sections)> {
+    let file: File = open_mapped(pid, region)?;
+    tables(&ReadCache::new(file), region, room)
+}
 
 /// The bias and the sections of one file. Whatever is in it, it is read within bounds.
-fn read(pid: i32, region: &Region, room: &mut u64) -> io::Result<(u64, Sections)> {
+pub(crate) fn tables<R: ReadCacheOps>(
+    cache: &ReadCache<R>,
+    region: &Region,
+    room: &mut u64,
+) -> io::Result<(u64, Sections)> {
     let odd = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    let file: File = open_mapped(pid, region)?;
-    let cache = ReadCache::new(file);
-    let elf = object::File::parse(&cache).map_err(|error| odd(&error.to_string()))?;
+    let elf = object::File::parse(cache).map_err(|error| odd(&error.to_string()))?;
     let segment = elf
         .segments()
         .find(|segment| {

@@ -2,17 +2,22 @@
 
 use std::fs::File;
 
-use object::read::{ReadCache, SymbolIndex};
+use object::read::{ReadCache, ReadCacheOps, SymbolIndex};
 use object::{Object as _, ObjectSymbol as _, ObjectSymbolTable as _, SymbolKind};
 
 use crate::limits::{SYMBOLS_MAX, TEXT_BYTES_MAX};
 
 /// Where functions begin, in order, and the file that has their names. The names of all would be megabytes: only those that
 /// are asked for are read.
-#[derive(Default)]
-pub(crate) struct Symbols {
+pub(crate) struct Symbols<R: ReadCacheOps = File> {
     functions: Vec<Function>,
-    file: Option<ReadCache<File>>,
+    file: Option<ReadCache<R>>,
+}
+
+impl Default for Symbols {
+    fn default() -> Self {
+        Self { functions: Vec::new(), file: None }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,9 +28,9 @@ struct Function {
     dynamic: bool,
 }
 
-impl Symbols {
+impl<R: ReadCacheOps> Symbols<R> {
     /// The functions of a file; `None` if it is no file of programs.
-    pub(crate) fn read(file: File) -> Option<Self> {
+    pub(crate) fn read(file: R) -> Option<Self> {
         let cache = ReadCache::new(file);
         let mut functions = Vec::new();
         {
