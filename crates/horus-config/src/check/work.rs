@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use horus_core::plan::{BeatPlan, ProgressPlan, ValuePlan};
+use horus_core::plan::{BeatPlan, ProgressPlan, Ready, ValuePlan};
 
 use super::beats::Beat;
 use super::calendar::Job;
@@ -93,9 +93,7 @@ impl Check<'_> {
                     format!("`{}` has no way to say which step it is in", subject.name),
                 )
                 .label("would never begin")
-                .help(
-                    "add `heartbeat.notify = true`; the program sends X_HORUS_STEP when it comes to a step",
-                );
+                .help("add `heartbeat.notify = true` (or `ready = \"notify\"`): the program sends X_HORUS_STEP over that socket");
         }
         plans
     }
