@@ -13,7 +13,7 @@ use horus_core::observation::KernelWord;
 use horus_core::status::ServiceStatus;
 use horus_sys::files::{Durability, write_atomic};
 use horus_sys::signal::Signal;
-use horus_tests::{Options, Rig, measured, skipped};
+use horus_tests::{FAILSAFE, Options, Rig, measured, skipped};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
@@ -111,15 +111,40 @@ async fn soak_nobody_who_is_well_is_touched() {
     rig.run(&configuration).await;
     let stressors: Vec<Child> = (0..stress).map(|_| burn()).collect();
     let board = Board::new(rig.client.clone());
+    let names: Vec<String> =
+        cases.iter().zip(0..).map(|(case, number)| format!("{}-{number}", case.name())).collect();
+    let mut processes = Vec::new();
+    for name in &names {
+        board.until(name, FAILSAFE, |status| status.pid.is_some()).await.unwrap();
+        processes.push((name, board.process(name).unwrap()));
+    }
     let (seen, took) = watch(&rig, &board, &orders, Duration::from_secs(seconds)).await;
     drop(stressors);
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let figures = figures(&rig, &seen, took, (services, stress, load.trim()));
+    // The kernel's word, whatever the journal says: the very processes of the beginning are there.
+    let replaced = processes.iter().filter(|(_, process)| !horus_sys::process::is_alive(process));
+    let replaced: Vec<_> = replaced.map(|(name, process)| format!("{name}: {process} is gone")).collect();
+    let until = heard_of(&rig, &names[0]).await;
+    let mut figures = figures(&rig, until, &seen, took, (services, stress, load.trim()));
+    figures.1.extend(replaced);
     measured("soak", &figures.0);
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("soak.txt");
     write_atomic(&file, figures.0.as_bytes(), Durability::ThisBoot).unwrap();
     assert!(figures.1.is_empty(), "{}\n{:#?}", figures.0, figures.1);
     rig.end().await;
+}
+
+/// A restart that is asked for is a signal that has to be heard of: then nothing before it is missing from the journal. The last number
+/// before it.
+async fn heard_of(rig: &Rig, service: &str) -> u64 {
+    // What is on its way when this is asked for is not ours: the order is written behind it.
+    let restarted = rig.cli(&["restart", service]).await;
+    assert_eq!(restarted.code, 0, "{}{}", restarted.out, restarted.err);
+    let asked = rig
+        .first(service, "stop that was asked for", |what| matches!(what, What::OperatorAsked { .. }))
+        .await;
+    rig.after(asked.seq, service, "signal", |what| matches!(what, What::Signalled { .. })).await;
+    asked.seq
 }
 
 async fn watch(rig: &Rig, board: &Board, orders: &[(Truth, PathBuf)], length: Duration) -> (Seen, Duration) {
@@ -150,11 +175,13 @@ async fn watch(rig: &Rig, board: &Board, orders: &[(Truth, PathBuf)], length: Du
 /// What is said of it, and what should not have been.
 fn figures(
     rig: &Rig,
+    until: u64,
     seen: &Seen,
     took: Duration,
     (services, stress, load): (usize, u64, &str),
 ) -> (String, Vec<String>) {
-    let events = rig.journal.all();
+    let journal = rig.journal.all();
+    let events: Vec<_> = journal.iter().filter(|event| event.seq < until).collect();
     let count =
         |is_it: &dyn Fn(&What) -> bool| events.iter().filter(|event| is_it(&event.event.what)).count();
     let signals = count(&|what| matches!(what, What::Signalled { .. }));
@@ -195,6 +222,9 @@ fn figures(
     let mut faults: Vec<String> = wrong
         .map(|event| format!("{}: {}", event.event.subject, horus_tests::brief(&event.event.what)))
         .collect();
+    if let Some(gap) = events.windows(2).find(|pair| pair[1].seq != pair[0].seq + 1) {
+        faults.push(format!("the journal has a gap behind event {}", gap[0].seq));
+    }
     if seen.process_seconds < took.as_secs_f64() {
         faults.push("nobody was there".into());
     }

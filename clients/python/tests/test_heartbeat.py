@@ -157,6 +157,15 @@ class OnASocket(unittest.TestCase):
             with beat.idle():
                 self.assertEqual(dict(self.supervisor.hear())["X_HORUS_STATE"], "idle", "its time is over")
 
+    def test_steps_are_said_when_they_begin_and_end(self):
+        beat = self.beat()
+        with beat.step("lo\nad"):
+            self.assertEqual(self.supervisor.hear(), [["X_HORUS_STEP", "lo_ad"]])
+            with beat.step("train"):
+                self.assertEqual(self.supervisor.hear(), [["X_HORUS_STEP", "train"]])
+            self.assertEqual(self.supervisor.hear(), [["X_HORUS_STEP", "lo_ad"]])
+        self.assertEqual(self.supervisor.hear(), [["X_HORUS_STEP", ""]])
+
     def test_halted_is_for_ever(self):
         beat = self.beat()
         beat.halted("loss limit")

@@ -117,6 +117,7 @@ class Heartbeat:
         self._workers: List[Worker] = []
         self._late: Optional[str] = None
         self._busy: List[float] = []
+        self._steps: List[str] = []
         self._idle = 0
         self._halted = False
         self._active = False
@@ -187,6 +188,22 @@ class Heartbeat:
             with self._lock:
                 self._busy.remove(end)
                 self._push()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """A step of a batch, whose time stands in the `step` table of its service. Inside of another one it takes its place."""
+        with self._lock:
+            self._steps.append(_clean(name))
+            self._say_step()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._steps.pop()
+                self._say_step()
+
+    def _say_step(self) -> None:
+        self._notifier.send(f"X_HORUS_STEP={self._steps[-1] if self._steps else ''}\n")
 
     @contextmanager
     def idle(self) -> Iterator[None]:
