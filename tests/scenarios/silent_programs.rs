@@ -68,19 +68,3 @@ async fn a_slow_step_is_told_and_left_alone_and_the_next_one_is_another() {
     rig.assert_never_signalled("train");
     rig.end().await;
 }
-
-/// Past its time a step in which nothing is printed, used or moved any more is a hang.
-#[tokio::test]
-async fn a_step_that_is_stuck_is_restarted_with_its_name() {
-    let mut rig = rig().await;
-    let Some(config) = batch(&rig).await else { return skipped("a batch that is stuck", "no python3") };
-    rig.run(&config).await;
-    rig.first("train", "step", is_step).await;
-    struck(&rig, "train", "quiet").await;
-    let kill = rig.first("train", "kill", is_kill).await;
-    let text = format!("{:?}", kill.event.what);
-    assert!(text.contains("its step `load` goes on"), "{text}");
-    assert!(text.contains("it printed"), "{text}");
-    rig.ready_after(kill.seq, "train").await;
-    rig.end().await;
-}

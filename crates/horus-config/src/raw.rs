@@ -194,8 +194,7 @@ pub(crate) struct RawService {
     pub(crate) progress: Named<RawProgress>,
     /// How long each step of a batch may take, by the name that the program gives it: `step = { load = "20m", train = "6h" }`. The
     /// program says `X_HORUS_STEP=train` over its notify socket when it comes to one; until its time is over nothing is overdue.
-    /// Past it a program that is seen to do nothing at all (no output, no CPU, no bytes) is restarted; one that still does something
-    /// is told.
+    /// Past it a person is told, with what the program does meanwhile; nothing is restarted for it.
     pub(crate) step: BTreeMap<At<String>, At<DurationText>>,
     /// Products whose absence is worth an alert (and never a restart), by name.
     pub(crate) value: Named<RawValue>,

@@ -64,6 +64,8 @@ pub(crate) fn counts(activity: &Activity) -> BTreeMap<String, u64> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Signs {
     last: Activity,
+    /// The last look read all of its use.
+    whole: bool,
     began: Option<Mono>,
     heard: Option<Mono>,
     output: Option<Mono>,
@@ -84,7 +86,13 @@ impl Signs {
         if grew(old.io_bytes, new.io_bytes) {
             self.io = Some(now);
         }
-        self.last = *new;
+        // What was not read this time has not stood still.
+        self.last = Activity {
+            output_bytes: new.output_bytes.or(old.output_bytes),
+            cpu_ms: new.cpu_ms.or(old.cpu_ms),
+            io_bytes: new.io_bytes.or(old.io_bytes),
+        };
+        self.whole = new.cpu_ms.is_some() && new.io_bytes.is_some();
         self.began.get_or_insert(now);
         self.heard = Some(now);
     }
@@ -103,7 +111,9 @@ impl Signs {
     /// For how long it has been seen to do nothing at all. `None`: not looked at lately, or its use cannot be counted.
     pub(crate) fn quiet_for(&self, now: Mono) -> Option<Duration> {
         let (heard, began) = (self.fresh(now)?, self.began?);
-        self.last.cpu_ms?;
+        if !self.whole {
+            return None;
+        }
         let moved = [self.output, self.cpu, self.io].into_iter().flatten().max().unwrap_or(began);
         Some(heard.since(moved))
     }

@@ -283,9 +283,7 @@ impl Service {
         if let Some(step) = &self.step
             && let Some(ends) = self.step_ends()
         {
-            let when = format!("its step `{}` goes on, and it is seen to do nothing", step.name);
-            next.push(foreseen(Some(ends.since(now)), when, "a restart"));
-            let when = format!("its step `{}` goes on, and it does something", step.name);
+            let when = format!("its step `{}` goes on", step.name);
             next.push(foreseen(Some(ends.since(now)), when, "a person is told; it goes on running"));
         }
         let decision = decide(self.axes(now));

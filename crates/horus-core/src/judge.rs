@@ -259,7 +259,9 @@ impl Service {
             Action::Tell => self.tell_decision(turn, decision),
             Action::RestartAtTwice | Action::Restart => {
                 let Some(fault) = self.fault(now, decision) else { return };
-                let proves = self.used_to_move(now, fault.track, fault.rule);
+                let is_step =
+                    fault.track == Track::Work && self.stalled(now).is_some_and(|stalled| stalled.is_step());
+                let proves = !is_step && self.used_to_move(now, fault.track, fault.rule);
                 self.open_stuck(turn, &fault, proves);
                 if self.is_slow_step(turn, &fault) {
                     return;
@@ -388,8 +390,7 @@ impl Service {
         if decision.verdict == Verdict::WorkStalled {
             let stalled = self.stalled(now)?;
             let (limit, mut how) = (stalled.limit, stalled.words());
-            // How long a step may take was declared, and it has to be seen to do nothing as well: that needs no second limit.
-            let act = if stalled.is_step() { limit } else { limit.saturating_mul(2) };
+            let act = limit.saturating_mul(2);
             if let Some(does) = self.counters.activity().words(now).filter(|_| stalled.is_step()) {
                 how.push_str(&format!("; it {does}"));
             }
@@ -477,10 +478,8 @@ impl Service {
             return;
         }
         let mut reason = fault.reason();
-        if fault.age >= fault.act && fault.act > fault.limit {
+        if fault.age >= fault.act {
             reason.text = format!("{}; twice that is {}", reason.text, Human(fault.act));
-        } else if fault.track == Track::Work {
-            // What is known of it stands in the reason already.
         } else {
             let proof = match self.proof() {
                 Outside::None => self.view_place(turn.now).unwrap_or_default(),

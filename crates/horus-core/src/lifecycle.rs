@@ -191,7 +191,8 @@ impl Service {
         self.step = step;
         self.adopted = true;
         let goes_on = match self.beats.has_sources() {
-            true => was_ready && self.beats.assume_moving(turn.now, &moved),
+            // Who only ever says which step it is in has nothing that moves.
+            true => was_ready && (self.beats.assume_moving(turn.now, &moved) || self.step.is_some()),
             false => was_ready || !self.plan.is_ready_by_word_alone(),
         };
         if goes_on {

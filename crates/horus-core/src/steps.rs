@@ -1,7 +1,7 @@
 //! Steps of a batch: a program that has no loop says which step it is in, and the plan says how long each may take.
 //!
-//! While a step is within its limit nothing is overdue. Past it two things are told apart: a program that is seen to do nothing at
-//! all any more is stuck, and restarted; one that still prints, uses CPU or moves bytes is slow, and a person is told.
+//! While a step is within its limit nothing is overdue. Past it a person is told, with what the program is seen to do meanwhile; nothing is
+//! restarted for it.
 
 use std::time::Duration;
 
@@ -18,13 +18,8 @@ use crate::value::{Stalled, StandsStill};
 /// Longest name of a step that is kept, in characters.
 pub const STEP_NAME_CHARACTERS_MAX: usize = 64;
 
-/// Who is seen to do nothing at all for a deadline, but at least for so long, is stuck.
-const STUCK_MIN: Duration = Duration::from_secs(30);
-
 /// Why a step that takes too long is only told.
-const STILL_WORKS: &str = "its step takes longer than declared, but it still does something";
-/// The same, where that is not known.
-const NOT_SEEN: &str = "its step takes longer than declared, but what it does cannot be seen from outside";
+const TOLD_ONLY: &str = "a step that takes longer than declared is no proof that it is stuck";
 
 /// The step that a program said it is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,11 +78,15 @@ impl Service {
         (age >= limit).then_some(Stalled { what, age, limit, moved: true })
     }
 
-    /// A step takes longer than declared, and the program is not seen to be stuck: told once, and left alone.
+    /// A step takes longer than declared: told once, with what the program does meanwhile, and left alone. Weak signs that stand still are no
+    /// proof: a download by `recv` moves none of them.
     pub(crate) fn is_slow_step(&mut self, turn: &mut Turn<'_>, fault: &Fault) -> bool {
         let is_step =
             fault.track == Track::Work && self.stalled(turn.now).is_some_and(|stalled| stalled.is_step());
-        let Some(declined) = is_step.then(|| self.spares_step(turn.now)).flatten() else { return false };
+        if !is_step {
+            return false;
+        }
+        let declined = Declined::Table(TOLD_ONLY);
         let Some(incident) = self.incidents.find(IncidentKind::Stuck) else { return true };
         if self.work_spell.has_declined(declined) {
             return true;
@@ -105,16 +104,6 @@ impl Service {
             self.dirty = true;
         }
         true
-    }
-
-    /// What speaks against a restart for a step that takes too long: that the program was not seen to do nothing for a while.
-    fn spares_step(&self, now: Mono) -> Option<Declined> {
-        let needed = self.limits().deadline.max(STUCK_MIN);
-        match self.counters.activity().quiet_for(now) {
-            None => Some(Declined::Table(NOT_SEEN)),
-            Some(quiet) if quiet < needed => Some(Declined::Table(STILL_WORKS)),
-            Some(_) => None,
-        }
     }
 
     /// The step that it is in, in words.

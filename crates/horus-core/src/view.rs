@@ -17,7 +17,7 @@ use crate::notice::{IncidentKind, Story};
 use crate::observation::{CaptureStage, KernelView, KernelWord, LoopSeen};
 use crate::plan::Severity;
 use crate::reason::{Reason, Rule};
-use crate::service::Service;
+use crate::service::{Phase, Service};
 use crate::spell::Seen;
 use crate::status::KernelStatus;
 use crate::time::Mono;
@@ -99,12 +99,13 @@ impl Service {
         // Captures speak about a silence. Where something beats, or nothing ever does, there is none.
         let silent = self.age(now).is_none_or(|age| age >= self.limits().late) && self.beats.has_sources();
         let met = silent && self.spell.findings.last().is_some_and(home);
+        let starts = matches!(self.phase, Phase::Starting { .. });
         let proven = view.held.is_none() && view.lasted >= self.limits().deadline;
         match view.word {
             _ if met => Outside::Home,
             KernelWord::Blocked | KernelWord::Frozen if proven && view.alone => Outside::Blocked,
             // Beside a missed tick only the whole process proves it; what is only told needs no proof.
-            KernelWord::Spinning if proven && (view.alone || !silent) => Outside::Spinning,
+            KernelWord::Spinning if proven && (view.alone || (!silent && !starts)) => Outside::Spinning,
             _ if silent && proof != Outside::None => proof,
             KernelWord::Blocked | KernelWord::Frozen if proven => Outside::Beside,
             KernelWord::Undrained if proven => Outside::Undrained,

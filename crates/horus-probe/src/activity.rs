@@ -93,40 +93,55 @@ impl Program {
         Self { subject, log, used: HashMap::new(), total }
     }
 
-    fn look(&mut self, table: Option<&Table>, passed: Duration) {
+    /// One look. What could not be read in it is not told: it did not stand still for that.
+    fn look(&mut self, table: Option<&Table>, passed: Duration) -> Activity {
         if let Some(now) = self.subject.log.as_deref().and_then(LogSize::of) {
             let grown = if self.log.file.is_none() { now.bytes } else { self.log.grown(&now) };
             let total = self.total.output_bytes.get_or_insert(0);
             *total = total.saturating_add(grown);
             self.log = now;
         }
-        if let Some(table) = table {
-            self.look_at_tree(table, passed);
+        let (cpu, io) = table.map_or((false, false), |table| self.look_at_tree(table, passed));
+        Activity {
+            output_bytes: self.total.output_bytes,
+            cpu_ms: self.total.cpu_ms.filter(|_| cpu),
+            io_bytes: self.total.io_bytes.filter(|_| io),
         }
     }
 
-    fn look_at_tree(&mut self, table: &Table, passed: Duration) {
+    /// Whether processor time, and bytes, were read of every process of the tree.
+    fn look_at_tree(&mut self, table: &Table, passed: Duration) -> (bool, bool) {
         let main = self.subject.process;
         let main = horus_sys::process::ProcessId { pid: main.pid, start_time: main.start_time };
         let first = self.used.is_empty();
         let tree = table.closure(|row| row.id == main, |_| false);
         let mut now = HashMap::new();
-        let (mut cpu_ns, mut io_bytes) = (None, None);
-        for row in tree.iter().take(ACTIVITY_PROCESSES_MAX) {
-            let Some(usage) = process_usage(row.id.pid).known() else { continue };
+        let (mut cpu_ns, mut io_bytes) = (None::<u64>, None::<u64>);
+        let few = tree.len() <= ACTIVITY_PROCESSES_MAX;
+        let mut all = (few, few);
+        for row in tree.iter().filter(|row| !row.is_gone()).take(ACTIVITY_PROCESSES_MAX) {
+            let Some(usage) = process_usage(row.id.pid).known() else {
+                all = (false, false);
+                continue;
+            };
             let used = Used { cpu_ns: usage.cpu_ns, io_bytes: usage.io_bytes.known() };
             // What it had used before the first look is not counted.
             let before = self.used.get(&row.id).copied();
             let before = before.unwrap_or(if first { used } else { Used::default() });
-            *cpu_ns.get_or_insert(0) += used.cpu_ns.saturating_sub(before.cpu_ns);
-            if let Some(bytes) = used.io_bytes {
-                *io_bytes.get_or_insert(0) += bytes.saturating_sub(before.io_bytes.unwrap_or(0));
+            let cpu = cpu_ns.get_or_insert(0);
+            *cpu = cpu.saturating_add(used.cpu_ns.saturating_sub(before.cpu_ns));
+            match used.io_bytes {
+                Some(bytes) => {
+                    let io = io_bytes.get_or_insert(0);
+                    *io = io.saturating_add(bytes.saturating_sub(before.io_bytes.unwrap_or(0)));
+                }
+                None => all.1 = false,
             }
             now.insert(row.id, used);
         }
         if now.is_empty() {
             // It has ended, or it may not be looked at.
-            return;
+            return (false, false);
         }
         self.used = now;
         if let Some(grown) = cpu_ns {
@@ -140,6 +155,7 @@ impl Program {
             let total = self.total.io_bytes.get_or_insert(0);
             *total = total.saturating_add(grown);
         }
+        all
     }
 }
 
@@ -166,9 +182,9 @@ impl Counter {
         }
         let table = Table::read().ok();
         let counts = due.into_iter().map(|(passed, service, program)| {
-            program.look(table.as_ref(), passed);
+            let activity = program.look(table.as_ref(), passed);
             let (service, generation) = (service.clone(), program.subject.generation);
-            Count { service, generation, activity: program.total }
+            Count { service, generation, activity }
         });
         counts.collect()
     }
