@@ -9,7 +9,7 @@ use horus_core::verdict::{LoopAxis, ProgressAxis, Verdict};
 use horus_sys::process::is_alive;
 use horus_tests::skipped;
 
-use crate::{bot, hanger, is_kill, is_recovery, is_signal, millis, rig, struck};
+use crate::{bot, bot_at, hanger, is_kill, is_recovery, is_signal, millis, rig, struck};
 
 /// Two seconds without a fresh tick are a fault, four seconds of proof.
 const KEYS: &str =
@@ -115,6 +115,62 @@ async fn hang_7h_of_one_stage_is_healed_where_its_counter_has_to_move() {
     let said = rig.told("bot was stuck, I restarted it, working again. Nothing to do.").await;
     assert!(said.full_text().contains("orders"), "the alert names the counter: {}", said.full_text());
     rig.first("bot", "proof", |what| matches!(what, What::Proven { .. })).await;
+    assert_eq!(rig.count("bot", is_kill), 1);
+    rig.end().await;
+}
+
+/// The same by a counter that its beat does not carry: Prometheus' page has it. The new run counts from zero, which is no fault.
+#[tokio::test]
+async fn work_that_only_a_page_of_prometheus_counts_is_healed_too() {
+    let mut rig = rig().await;
+    let port = rig.room.port();
+    let keys = format!(
+        "{KEYS}{}counter.filled = {{ url = \"http://127.0.0.1:{port}/metrics\", metric = 'bot_orders_total{{side!=\"none\"}}', every = \"200ms\" }}\n\
+         counter.absent = {{ url = \"http://127.0.0.1:{port}/metrics\", metric = \"bot_seconds\", every = \"200ms\" }}\n\
+         progress.orders = {{ counter = \"filled\", stalled = \"3s\" }}\nvalue.absent = {{ counter = \"absent\", stale = \"1h\" }}\n",
+        crate::beat(port).replace(", progress = \"/progress\"", "")
+    );
+    let Some(config) = bot_at(&rig, "bot", port, &[], &keys).await else {
+        return skipped("work on a page of Prometheus", "no python3");
+    };
+    rig.run(&config).await;
+    let old = rig.ready("bot").await;
+    rig.status_until("bot", "seen working", |now| now.progress.is == ProgressAxis::Advancing).await;
+    let explained = rig.explained("bot", "counter absent").await;
+    assert!(explained.contains("gauge"), "what cannot be read is shown: {explained}");
+    struck(&rig, "bot", "stall").await;
+    let kill = rig.first("bot", "kill", is_kill).await;
+    let What::KillDecided { reason, .. } = &kill.event.what else { unreachable!() };
+    assert_eq!(reason.rule, Rule::Stalled, "{}", reason.text);
+    assert!(reason.text.contains("`filled` has not moved"), "{}", reason.text);
+    rig.first("bot", "recovery", is_recovery).await;
+    assert_ne!(rig.ready_after(kill.seq, "bot").await, old);
+    rig.first("bot", "proof", |what| matches!(what, What::Proven { .. })).await;
+    assert_eq!(rig.count("bot", is_kill), 1);
+    rig.end().await;
+}
+
+/// A loop that is blocked behind a thread that goes on answering for the counters: what answers there is no sign of life.
+#[tokio::test]
+async fn a_page_of_prometheus_that_answers_is_no_beat() {
+    let mut rig = rig().await;
+    let port = rig.room.port();
+    let keys = format!(
+        "{KEYS}heartbeat.notify = true\n\
+         counter.filled = {{ url = \"http://127.0.0.1:{port}/metrics\", metric = \"bot_orders_total\", every = \"200ms\" }}\n\
+         value.orders = {{ counter = \"filled\", stale = \"1h\" }}\n"
+    );
+    let Some(config) = bot_at(&rig, "bot", port, &["--thread", "--notify"], &keys).await else {
+        return skipped("counters that outlive a loop", "no python3");
+    };
+    rig.run(&config).await;
+    let old = rig.ready("bot").await;
+    rig.status_until("bot", "useful", |now| now.value.because.contains("grew")).await;
+    let since = struck(&rig, "bot", "block").await;
+    let kill = rig.first("bot", "kill", is_kill).await;
+    let took = millis(since, kill.at);
+    assert!(took <= BOUND_MS, "decided {took} ms after the last fresh tick, bound {BOUND_MS} ms");
+    assert_ne!(rig.ready_after(kill.seq, "bot").await, old);
     assert_eq!(rig.count("bot", is_kill), 1);
     rig.end().await;
 }

@@ -9,6 +9,7 @@ go wrong the way real ones did:
   fill    it is given something to trade after all: the gauge `slots` rises to 3
 
 With --slots COUNT it says how many slots it has to trade with, as a gauge.
+Under /metrics the page shows its counters as Prometheus reads them.
 With --thread a helper thread serves the health page: it says 200 whatever became of the loop.
 With --witness DATABASE REPORT it writes what Horus has on disk in the moment in which SIGTERM arrives.
 """
@@ -50,6 +51,19 @@ class Bot:
         except FileNotFoundError:
             return (folder / (name + "-always")).exists()
 
+    def metrics(self):
+        """A page for Prometheus: the same counters, orders by side."""
+        orders = self.progress["orders"]
+        return (
+            "# HELP bot_orders_total Orders filled.\n# TYPE bot_orders_total counter\n"
+            f'bot_orders_total{{side="buy"}} {orders - orders // 3}\nbot_orders_total{{side="sell"}} {orders // 3}\n'
+            f"# TYPE bot_signals_total counter\nbot_signals_total {self.progress['signals']}\n"
+            "# TYPE bot_seconds gauge\nbot_seconds 3.5\n"
+        ).encode()
+
+    def page(self, path):
+        return self.metrics() if path.startswith("/metrics") else self.beat()
+
     def notify(self, text):
         """What sd_notify does."""
         if self.options.notify:
@@ -87,8 +101,8 @@ class Bot:
 
     async def serve(self, reader, writer):
         try:
-            while await reader.readuntil(b"\r\n\r\n"):
-                body = self.beat()
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                body = self.page(head.split()[1].decode())
                 head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
                 writer.write(head.encode() + body)
                 await writer.drain()
@@ -120,7 +134,7 @@ def serve_from_thread(bot, port):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            body = bot.beat()
+            body = bot.page(self.path)
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -20,6 +20,7 @@
 mod agent;
 mod beats;
 mod calendar;
+mod counters;
 mod daemon;
 mod exclusive;
 mod graph;
@@ -49,6 +50,7 @@ use crate::raw::{DurationText, PathText, RawDefaults, RawFile, RawService, Text}
 use crate::read::KeyPath;
 use crate::timing::{Origin, TimingRow};
 use crate::words::parse_duration;
+use counters::Named;
 
 /// The one version of the format that there is.
 const VERSION: u32 = 1;
@@ -219,6 +221,8 @@ impl Check<'_> {
         let funnels = self.funnels(&subject, &beats);
         let progress = self.progress(&subject, &beats, job, &values);
         let expects = self.expects(&subject, &beats, job);
+        let named = Named { values: &values, funnels: &funnels, progress: &progress };
+        let counters = self.counters(&subject, &named);
         let steps = self.steps(&subject, &beats, ready, job);
         let after = self.after(raw);
         let place = |span: &Option<Span>| span.clone().unwrap_or_else(|| subject.span.clone());
@@ -244,6 +248,7 @@ impl Check<'_> {
             funnels,
             progress,
             expects,
+            counters,
             steps,
             schedule: job.map(|job| job.plan.clone()),
         };

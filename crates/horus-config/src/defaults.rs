@@ -46,6 +46,10 @@ pub(crate) const PING_MAX: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const BLOCKED_AFTER: u64 = 5;
 pub(crate) const EXPECT_MIN: f64 = 1.0;
 pub(crate) const EXPECT_WITHIN: Duration = Duration::from_secs(120);
+/// `counter.*.every` is a quarter of the shortest limit of what names it, but within these bounds.
+pub(crate) const COUNTER_EVERY_MIN: Duration = Duration::from_secs(1);
+pub(crate) const COUNTER_EVERY_MAX: Duration = Duration::from_secs(15);
+pub(crate) const COUNTER_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 pub(crate) const TIME_ZONE: &str = "UTC";
 pub(crate) const INHERIT_ENV: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "USER"];
 /// For a child that would have no `PATH` at all.
@@ -66,6 +70,11 @@ pub(crate) fn poll(deadline: Duration) -> Duration {
 /// The deadline of one poll.
 pub(crate) fn poll_timeout(every: Duration) -> Duration {
     every.saturating_mul(2).min(TIMEOUT_MAX)
+}
+
+/// How often a counter is read that has to move within `limit`.
+pub(crate) fn counter_every(limit: Option<Duration>) -> Duration {
+    limit.map_or(COUNTER_EVERY_MAX, |limit| (limit / 4).clamp(COUNTER_EVERY_MIN, COUNTER_EVERY_MAX))
 }
 
 /// How long fresh ticks have to last to prove a cure.

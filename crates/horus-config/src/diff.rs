@@ -133,6 +133,7 @@ fn policy_changes(before: &ServicePlan, after: &ServicePlan) -> Vec<&'static str
         ("sampler", before.sampler == after.sampler),
         ("schedule", before.schedule == after.schedule),
         ("progress", before.progress == after.progress),
+        ("counter", before.counters == after.counters),
         ("step", before.steps == after.steps),
         ("value", before.values == after.values),
         ("funnel", before.funnels == after.funnels),

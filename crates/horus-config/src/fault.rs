@@ -110,6 +110,8 @@ codes! {
         BadAddress = "config::bad-address",
         /// Not a JSON pointer.
         BadPointer = "config::bad-pointer",
+        /// Not a metric of Prometheus.
+        BadMetric = "config::bad-metric",
         /// Not a regular expression.
         BadPattern = "config::bad-pattern",
         /// `after` names a service that does not exist.

@@ -25,7 +25,7 @@ use crate::defaults as built_in;
 use crate::words::duration_text as text;
 
 pub(crate) use policy::{RawDefaults, RawKills, RawLimits, RawLog, RawRestart, RawStop, RawTreeLimits};
-pub(crate) use products::{RawExpect, RawFunnel, RawProgress, RawValue};
+pub(crate) use products::{RawCounter, RawExpect, RawFunnel, RawProgress, RawValue};
 pub(crate) use texts::{
     AccountText, CommandText, CronText, DurationText, PathText, PercentText, RetryText, SecretText, SizeText,
     Text, ZoneText,
@@ -192,6 +192,9 @@ pub(crate) struct RawService {
     /// nor `"busy"` is a hang, and a restart is the lawful answer. What depends on the world (a market, a customer) belongs
     /// into `value`, whose standstill is told and never answered by a restart.
     pub(crate) progress: Named<RawProgress>,
+    /// Counters that it shows over HTTP beside its beats, by the name by which `progress`, `value` and `funnel` know them: metrics of a
+    /// page of Prometheus, or numbers in any JSON. That they can be read is no sign of life; see `docs/concepts/probes.md`.
+    pub(crate) counter: Named<RawCounter>,
     /// How long each step of a batch may take, by the name that the program gives it: `step = { load = "20m", train = "6h" }`. The
     /// program says `X_HORUS_STEP=train` over its notify socket when it comes to one; until its time is over nothing is overdue.
     /// Past it a person is told, with what the program does meanwhile; nothing is restarted for it.

@@ -200,6 +200,10 @@ impl Service {
             let worth = if age < self.limits().deadline { Worth::Life } else { Worth::Neutral };
             all.push(known(worth, "counters", format!("one of them moved {} ago", Human(age))));
         }
+        for (counter, why) in self.counters.unread() {
+            let says = format!("cannot be read, which says nothing about the work: {why}");
+            all.push(known(Worth::Neutral, format!("counter {counter}"), says));
+        }
         for standing in self.counters.standstills(now, self.work_since(), &self.plan.progress) {
             let (counter, age) = (standing.counter, Human(standing.age));
             all.push(known(Worth::Absence, format!("counter {counter}"), format!("stands still for {age}")));

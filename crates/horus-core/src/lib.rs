@@ -13,7 +13,7 @@
 //! - `judge`: from the age of the last fresh tick to a decision; `beats`: what that age is measured on; `spell`: one
 //!   silence; `veto`: what forbids a restart; `sentence`: from the decision to the signal.
 //! - [`ledger`]: exits and kills, backoff and breaker; `deaths`: patterns in them, recovery and proof.
-//! - `value`, `usefulness`: alive is not the same as useful.
+//! - `value`, `usefulness`: alive is not the same as useful. [`metric`]: counters that are read beside the beats.
 //! - `memory`: what survives a restart of Horus; `retune`: the plan changes under what runs.
 //! - `incidents`, [`notice`]: one fault from first sign to end, and what a person is told of it.
 //! - [`engine`]: the one place that holds it all. `report` computes [`status`] from it.
@@ -44,6 +44,7 @@ mod lifecycle;
 mod look;
 mod maintenance;
 mod memory;
+pub mod metric;
 mod monitors;
 pub mod notice;
 pub mod observation;

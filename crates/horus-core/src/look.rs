@@ -96,6 +96,10 @@ impl Service {
                 self.extended_until = self.extended_until.max(Some(self.grant(turn.now, extend)));
             }
             O::KernelView { generation, view } if self.watches(generation) => self.hear_view(turn.now, view),
+            O::Counts { generation, counts, unread } if self.watches(generation) => {
+                self.counters.hear_counted(turn.now, &counts, unread, &self.plan);
+                self.work_moved(turn);
+            }
             O::Activity { generation, activity } if self.watches(generation) => {
                 self.counters.hear_activity(turn.now, &activity, &self.plan);
                 self.work_moved(turn);
@@ -113,6 +117,7 @@ impl Service {
             | O::NoBeat { .. }
             | O::SaidReady { .. }
             | O::KernelView { .. }
+            | O::Counts { .. }
             | O::Activity { .. }
             | O::Captured { .. } => {}
         }

@@ -190,6 +190,16 @@ pub enum Observation {
         /// The step's name; `None`: it is in none any more.
         step: Option<String>,
     },
+    /// Counters were read where the plan says so (`counter.*`), or could not be. That there was an answer is no sign of life.
+    Counts {
+        /// About which run.
+        generation: Generation,
+        /// Those that were read, by name.
+        counts: BTreeMap<String, u64>,
+        /// Why the others were not, by name; for people.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        unread: BTreeMap<String, String>,
+    },
     /// `EXTEND_TIMEOUT_USEC=`: nothing is overdue for so long from now.
     AskedForTime {
         /// About which run.

@@ -14,6 +14,7 @@ use crate::calendar::Calendar;
 use crate::exclusive::Exclusive;
 use crate::foreign::Owner;
 use crate::ids::{MonitorName, ServiceName, SinkName};
+use crate::metric::CounterPlan;
 use crate::tree::TreeLimits;
 
 /// Everything that Horus was asked to do.
@@ -133,6 +134,9 @@ pub struct ServicePlan {
     /// What it ought to have to work on after its start, by name.
     #[serde(default)]
     pub expects: BTreeMap<String, ExpectPlan>,
+    /// Counters that are read over HTTP beside its beats, by the name under which they are known from then on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, CounterPlan>,
     /// How long each step of its work may take, by the name that the program gives it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub steps: BTreeMap<String, Duration>,
@@ -192,6 +196,7 @@ impl ServicePlan {
             funnels: BTreeMap::new(),
             progress: BTreeMap::new(),
             expects: BTreeMap::new(),
+            counters: BTreeMap::new(),
             steps: BTreeMap::new(),
             schedule: None,
         }

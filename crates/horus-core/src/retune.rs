@@ -20,12 +20,16 @@ impl Service {
         let rules_changed = beats_changed
             || plan.deadline != self.plan.deadline
             || plan.kills != self.plan.kills
-            || plan.progress != self.plan.progress;
+            || plan.progress != self.plan.progress
+            || plan.counters != self.plan.counters;
         let observe_changed = plan.observe != self.plan.observe;
         let when = |plan: &ServicePlan| plan.schedule.as_ref().map(|schedule| schedule.when.clone());
         if when(&plan) != when(&self.plan) {
             // Other times: none of them was missed before anybody knew of them.
             (self.job.slot, self.job.missed) = (None, 0);
+        }
+        if plan.counters != self.plan.counters {
+            self.counters.forget_counted();
         }
         self.plan = plan;
         if self.plan.schedule.is_none() {

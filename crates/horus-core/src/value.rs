@@ -24,8 +24,10 @@ pub(crate) const COUNTERS_MAX: usize = 256;
 /// The counters of one service.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counters {
-    /// By source: two of them may use one name for different things. `None` is Horus itself, which counts from outside.
-    last: BTreeMap<Option<BeatKind>, BTreeMap<String, u64>>,
+    /// By source: two of them may use one name for different things.
+    last: BTreeMap<Teller, BTreeMap<String, u64>>,
+    /// Why counters that the plan says where to read were not read the last time.
+    unread: BTreeMap<String, String>,
     /// What Horus counts itself.
     activity: Signs,
     gauges: BTreeMap<String, f64>,
@@ -38,6 +40,17 @@ pub(crate) struct Counters {
     stood: Vec<(MemoryWork, Mono)>,
     /// Expectations that are not met, since when.
     missing: BTreeMap<String, Mono>,
+}
+
+/// Who has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Teller {
+    /// Horus itself, from outside.
+    Outside,
+    /// The program, in a beat.
+    Beat(BeatKind),
+    /// The program, to whoever asks (`counter.*`).
+    Asked,
 }
 
 /// Work that has to move, in this instance.
@@ -191,6 +204,7 @@ impl Counters {
     /// A new instance counts from zero again. What was ahead in a funnel stays ahead.
     pub(crate) fn forget_instance(&mut self) {
         self.last.clear();
+        self.unread.clear();
         self.gauges.clear();
         self.activity = Signs::default();
         self.moved = None;
@@ -217,14 +231,41 @@ impl Counters {
     /// base of the next comparison. True if any grew.
     pub(crate) fn hear(&mut self, now: Mono, beat: &Beat, plan: &ServicePlan) -> bool {
         self.hear_gauges(beat);
-        self.hear_counts(now, Some(beat.source), &beat.progress, plan)
+        self.hear_counts(now, Teller::Beat(beat.source), &beat.progress, plan)
+    }
+
+    /// Takes counters that were read beside the beats, and why others were not. What was not read does not stand still.
+    pub(crate) fn hear_counted(
+        &mut self,
+        now: Mono,
+        counts: &BTreeMap<String, u64>,
+        unread: BTreeMap<String, String>,
+        plan: &ServicePlan,
+    ) {
+        for name in counts.keys() {
+            self.unread.remove(name);
+        }
+        self.unread.extend(unread);
+        self.unread.retain(|name, _| plan.counters.contains_key(name));
+        self.hear_counts(now, Teller::Asked, counts, plan);
+    }
+
+    /// The counters that could not be read, and why.
+    pub(crate) fn unread(&self) -> &BTreeMap<String, String> {
+        &self.unread
+    }
+
+    /// They are read somewhere else from now on: what was read before is no base.
+    pub(crate) fn forget_counted(&mut self) {
+        self.last.remove(&Teller::Asked);
+        self.unread.clear();
     }
 
     /// Takes what Horus has counted from outside. That it moves is a weak sign, and excuses no silence; that it stands still may be
     /// declared to be a fault like that of any other counter.
     pub(crate) fn hear_activity(&mut self, now: Mono, activity: &Activity, plan: &ServicePlan) {
         self.activity.hear(now, activity);
-        self.hear_counts(now, None, &crate::activity::counts(activity), plan);
+        self.hear_counts(now, Teller::Outside, &crate::activity::counts(activity), plan);
     }
 
     pub(crate) fn activity(&self) -> &Signs {
@@ -234,7 +275,7 @@ impl Counters {
     fn hear_counts(
         &mut self,
         now: Mono,
-        source: Option<BeatKind>,
+        source: Teller,
         counts: &BTreeMap<String, u64>,
         plan: &ServicePlan,
     ) -> bool {
@@ -242,7 +283,7 @@ impl Counters {
         let mut known = last.len();
         let mut grown: BTreeMap<&str, u64> = BTreeMap::new();
         for (name, count) in counts {
-            if source.is_some() && crate::activity::is_own(name) {
+            if source != Teller::Outside && crate::activity::is_own(name) {
                 // A program does not speak for Horus.
                 continue;
             }
@@ -284,7 +325,7 @@ impl Counters {
                 }
             }
         }
-        if named && source.is_some() {
+        if named && source != Teller::Outside {
             self.moved = Some(now);
         }
         true
@@ -651,7 +692,7 @@ mod tests {
         beat.gauges = names.iter().map(|name| (name.clone(), 1.0)).collect();
         for _ in 0..2 {
             counters.hear(at(1), &beat, &plain());
-            assert_eq!(counters.last[&Some(BeatKind::Http)].len(), COUNTERS_MAX);
+            assert_eq!(counters.last[&Teller::Beat(BeatKind::Http)].len(), COUNTERS_MAX);
             assert_eq!(counters.gauges.len(), COUNTERS_MAX);
         }
         let (known, more) = (names[0].clone(), names[2 * COUNTERS_MAX - 1].clone());

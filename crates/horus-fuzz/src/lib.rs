@@ -23,6 +23,7 @@
 
 pub mod capture;
 pub mod config;
+pub mod counters;
 pub mod dream;
 pub mod engine;
 pub mod heartbeat;

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use bolero::check;
-use horus_fuzz::{capture, config, engine, heartbeat, journal, keeper, notify, proc_text, recording};
+use horus_fuzz::{
+    capture, config, counters, engine, heartbeat, journal, keeper, notify, proc_text, recording,
+};
 
 /// How long each target is tried in an ordinary test run.
 const TEST_TIME: Duration = Duration::from_secs(2);
@@ -37,6 +39,8 @@ targets! {
     notify_edited => notify::check_edited;
     proc_bytes => proc_text::check_bytes;
     proc_edited => proc_text::check_edited;
+    counters_bytes => counters::check_bytes;
+    counters_edited => counters::check_edited;
     heartbeat_bytes => heartbeat::check_bytes;
     heartbeat_edited => heartbeat::check_edited;
     journal_rows => journal::check_rows;

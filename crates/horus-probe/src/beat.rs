@@ -28,7 +28,7 @@ pub(crate) struct Setting {
 
 #[derive(Debug)]
 enum Source {
-    Http(HttpProbe),
+    Http(Box<HttpProbe>),
     File(FileProbe),
     Tcp(TcpProbe),
     Exec(ExecProbe),
@@ -40,7 +40,7 @@ enum Source {
 impl Source {
     fn new(plan: &BeatPlan, setting: &Setting) -> Self {
         let made = match plan {
-            BeatPlan::Http(beat) => HttpProbe::new(beat).map(Self::Http),
+            BeatPlan::Http(beat) => HttpProbe::new(beat).map(|probe| Self::Http(Box::new(probe))),
             BeatPlan::File(beat) => Ok(Self::File(FileProbe::new(beat))),
             BeatPlan::Tcp(beat) => TcpProbe::new(beat).map(Self::Tcp),
             BeatPlan::Exec(beat) => Ok(Self::Exec(ExecProbe::new(beat, Arc::clone(&setting.surroundings)))),

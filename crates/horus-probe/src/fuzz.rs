@@ -1,14 +1,16 @@
-//! Doors to the two parsers that read what a program says about itself, for fuzzing. No part of this crate's interface.
+//! Doors to the parsers that read what a program says about itself, for fuzzing. No part of this crate's interface.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use horus_core::ids::Generation;
+use horus_core::metric::CounterPlan;
 use horus_core::observation::{Declared, Observation};
 use horus_core::plan::{BeatKind, HttpBeat};
 use jiff::Timestamp;
 
 use crate::beat_json;
+use crate::counted::{Page, Reader, Reading};
 use crate::notify::datagram::Datagram;
 
 /// Reads the body of an answer as `heartbeat.http` does: what is told to the engine, and what was left out.
@@ -18,6 +20,19 @@ pub fn beat_json(body: &[u8], beat: &HttpBeat, now: Timestamp) -> (Observation, 
         Ok(reading) => (reading.sign.into_observation(generation, BeatKind::Http), reading.left_out),
         Err(miss) => (miss.into_observation(generation, BeatKind::Http), Vec::new()),
     }
+}
+
+/// Reads the answers of one page as `counter.*` does, one after the other: what is told to the engine of each.
+pub fn counters(plan: &BTreeMap<String, CounterPlan>, answers: &[&[u8]]) -> Vec<Observation> {
+    let mut all = Vec::new();
+    for page in Page::all(plan) {
+        let mut reader = Reader::new(page);
+        all.extend(answers.iter().map(|answer| {
+            let Reading { counts, unread } = reader.take(Ok(answer));
+            Observation::Counts { generation: Generation(1), counts, unread }
+        }));
+    }
+    all
 }
 
 /// What several datagrams that were read in one wake-up say together.

@@ -55,6 +55,10 @@ impl Drop for Link {
 pub(crate) struct HttpAsker {
     target: HttpTarget,
     timeout: Duration,
+    /// The longest body that is taken, in bytes.
+    body_max: usize,
+    /// What kinds of answer are asked for.
+    accept: &'static str,
     link: Option<Link>,
 }
 
@@ -77,7 +81,15 @@ enum Exchange {
 
 impl HttpAsker {
     pub(crate) fn new(url: &str, timeout: Duration) -> Result<Self, Miss> {
-        Ok(Self { target: HttpTarget::parse(url)?, timeout, link: None })
+        let target = HttpTarget::parse(url)?;
+        let accept = "application/json, */*;q=0.5";
+        Ok(Self { target, timeout, body_max: BODY_BYTES_MAX, accept, link: None })
+    }
+
+    /// The same for answers that are longer than a beat.
+    pub(crate) fn with_answers(mut self, body_max: usize, accept: &'static str) -> Self {
+        (self.body_max, self.accept) = (body_max, accept);
+        self
     }
 
     /// One whole answer with its body, or the reason why not. After any miss the next question goes over a fresh
@@ -130,7 +142,7 @@ impl HttpAsker {
         Request::get(&self.target.path)
             .header(header::HOST, &self.target.authority)
             .header(header::USER_AGENT, USER_AGENT)
-            .header(header::ACCEPT, "application/json, */*;q=0.5")
+            .header(header::ACCEPT, self.accept)
             .header(header::CONNECTION, "keep-alive")
             .body(Empty::new())
             .map_err(|_| Miss::prober("the URL makes no request"))
@@ -142,13 +154,17 @@ impl HttpAsker {
             Err(miss) => return Exchange::Failed(miss),
         };
         let mut heard = 0_usize;
+        let body_max = self.body_max;
         let answer = async {
             link.requests.ready().await?;
             let answer = link.requests.send_request(request).await?;
             let status = answer.status();
             // The body of an answer that is refused anyway is not waited for.
-            let body =
-                if want.body && status == want.status { read_body(answer, &mut heard).await? } else { None };
+            let body = if want.body && status == want.status {
+                read_body(answer, body_max, &mut heard).await?
+            } else {
+                None
+            };
             Ok::<_, Cut>((status, body))
         };
         match timeout_at(until, answer).await {
@@ -162,7 +178,7 @@ impl HttpAsker {
             }
             Ok(Err(Cut::TooLong)) => Exchange::Failed(Miss::not_a_beat(format!(
                 "the answer is longer than {} KiB",
-                BODY_BYTES_MAX >> 10
+                body_max >> 10
             ))),
             Ok(Err(Cut::Broken(error))) if link.proven && heard == 0 && closed_early(&error) => {
                 Exchange::Stale
@@ -200,9 +216,13 @@ impl From<hyper::Error> for Cut {
     }
 }
 
-async fn read_body(answer: Response<Incoming>, heard: &mut usize) -> Result<Option<Bytes>, Cut> {
+async fn read_body(
+    answer: Response<Incoming>,
+    body_max: usize,
+    heard: &mut usize,
+) -> Result<Option<Bytes>, Cut> {
     let mut incoming = answer.into_body();
-    if incoming.size_hint().lower() > BODY_BYTES_MAX as u64 {
+    if incoming.size_hint().lower() > body_max as u64 {
         return Err(Cut::TooLong);
     }
     let mut body = Vec::new();
@@ -210,7 +230,7 @@ async fn read_body(answer: Response<Incoming>, heard: &mut usize) -> Result<Opti
         let frame = frame?;
         let Some(data) = frame.data_ref() else { continue };
         *heard += data.len();
-        if *heard > BODY_BYTES_MAX {
+        if *heard > body_max {
             return Err(Cut::TooLong);
         }
         body.extend_from_slice(data);

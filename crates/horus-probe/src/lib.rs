@@ -7,6 +7,7 @@
 //!                     ├─ log  ──┼─ blocking looks, one at a time, beside the runtime           observations
 //!                     ├─ exec ──┘
 //!                     ├─ tcp
+//!                     ├─ counters (a page of Prometheus, any JSON: no sign of life)
 //!                     └─ monitors (the same probes, up or down)
 //!   HostWatch ── what the machine does to everybody: sleep, set clocks, pressure; can Horus ask at all
 //!   activity ── what it prints, uses and moves, counted from outside: weak signs of life
@@ -29,7 +30,9 @@ mod beat;
 mod beat_json;
 mod blocking;
 pub mod capture;
+mod counted;
 mod exec;
+mod exposition;
 mod file;
 #[doc(hidden)]
 pub mod fuzz;

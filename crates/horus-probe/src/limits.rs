@@ -4,6 +4,14 @@ use std::time::Duration;
 
 /// The longest body of an answer that is read, in bytes. A longer one is no beat.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
+/// The longest page of Prometheus that is read for its counters, in bytes.
+pub const METRICS_BYTES_MAX: usize = 4 << 20;
+/// The longest JSON that is read for its counters, in bytes. (A tree of it takes sixteen times as much memory.)
+pub const COUNTED_JSON_BYTES_MAX: usize = 256 << 10;
+/// How many series may make up one counter.
+pub const SERIES_MAX: usize = 1_024;
+/// How many labels one series may have.
+pub const LABELS_MAX: usize = 64;
 /// The longest head (status line and headers) of an answer, in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 << 10;
 /// How many headers an answer may have.

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::beat::{Setting, poll_beat};
+use crate::counted::{Page, read_counters};
 use crate::exec::Surroundings;
 use crate::log::LogStart;
 use crate::monitor::watch_monitor;
@@ -44,6 +45,14 @@ struct Watched {
     log_path: PathBuf,
     haste: watch::Sender<Haste>,
     sources: Vec<RunningSource>,
+    pages: Vec<RunningPage>,
+}
+
+/// One page of counters and its task. Dropping it ends the task.
+#[derive(Debug)]
+struct RunningPage {
+    page: Page,
+    _task: JoinSet<()>,
 }
 
 /// One polled source and its task. Dropping it ends the task.
@@ -157,9 +166,9 @@ impl Senses {
                 && old.surroundings == surroundings
                 && old.log_path == log_path
         });
-        let (haste, mut kept) = match old {
-            Some(old) => (old.haste, old.sources),
-            None => (watch::Sender::default(), Vec::new()),
+        let (haste, mut kept, mut kept_pages) = match old {
+            Some(old) => (old.haste, old.sources, old.pages),
+            None => (watch::Sender::default(), Vec::new(), Vec::new()),
         };
         let outlet = ServiceOutlet { outlet: self.outlet.clone(), service: service.clone(), generation };
         let setting = Setting {
@@ -175,13 +184,18 @@ impl Senses {
                     .unwrap_or_else(|| start_source(setting.clone(), beat.clone(), &haste))
             })
             .collect();
+        let pages = Page::all(&plan.counters).into_iter().map(|page| {
+            let same = kept_pages.iter().position(|running| running.page == page);
+            same.map(|at| kept_pages.swap_remove(at)).unwrap_or_else(|| start_page(&outlet, page))
+        });
+        let pages = pages.collect();
         if plan.is_notified() {
             self.listen(outlet, main, owner_of(&plan.launch));
         } else {
             self.listen_for_nobody(service);
         }
         let log_path = log_path.to_owned();
-        let watched = Watched { generation, main, surroundings, log_path, haste, sources };
+        let watched = Watched { generation, main, surroundings, log_path, haste, sources, pages };
         self.services.insert(service.clone(), watched);
     }
 
@@ -280,6 +294,14 @@ fn start_source(setting: Setting, plan: BeatPlan, haste: &watch::Sender<Haste>) 
     let task =
         start(name, counters, move || poll_beat(setting.clone(), plan_of_task.clone(), hastened.clone()));
     RunningSource { plan, _task: task }
+}
+
+fn start_page(outlet: &ServiceOutlet, page: Page) -> RunningPage {
+    let name = format!("{} counters", outlet.service);
+    let counters = Arc::clone(&outlet.outlet.counters);
+    let (outlet, page_of_task) = (outlet.clone(), page.clone());
+    let task = start(name, counters, move || read_counters(outlet.clone(), page_of_task.clone()));
+    RunningPage { page, _task: task }
 }
 
 /// Tells one observation from a place that may not wait.

@@ -291,7 +291,7 @@ impl Check<'_> {
         Polling { every, timeout: Some(timeout) }
     }
 
-    fn pointer(&mut self, at: Option<&At<Text>>, key: &str) -> Option<String> {
+    pub(super) fn pointer(&mut self, at: Option<&At<Text>>, key: &str) -> Option<String> {
         let at = at?;
         match check_pointer(&at.value.0) {
             Ok(()) => Some(at.value.0.clone()),

@@ -230,7 +230,7 @@ impl Check<'_> {
         }
     }
 
-    /// Counters come from `progress` of a beat over HTTP, or from `X_HORUS_PROGRESS` on the notify socket.
+    /// Counters come from `progress` of a beat over HTTP, from `X_HORUS_PROGRESS` on the notify socket, or from where `counter` says.
     pub(super) fn counter_exists(
         &mut self,
         subject: &Subject<'_>,
@@ -242,13 +242,17 @@ impl Check<'_> {
             self.own_counter_exists(counter, span);
             return;
         }
+        if subject.raw.counter.keys().any(|name| name.value == counter) {
+            return;
+        }
         let heartbeat = subject.raw.heartbeat.as_ref().and_then(|raw| raw.http.as_ref());
         if heartbeat.is_some_and(|at| at.value.progress.is_some())
             || carries(beats, |http| http.progress.is_some())
         {
             return;
         }
-        let help = "add `progress = \"/progress\"` to `heartbeat.http`, or `heartbeat.notify = true` and X_HORUS_PROGRESS";
+        let help = "add `progress = \"/progress\"` to `heartbeat.http`, or `heartbeat.notify = true` and X_HORUS_PROGRESS, or a `counter` \
+                    of this name that says where it is read";
         self.nobody_declares(subject, ("counter", counter, "progress"), span, "would never move", help);
     }
 

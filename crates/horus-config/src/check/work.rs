@@ -13,7 +13,7 @@ use super::products::with;
 use super::{Check, Subject};
 use crate::at::At;
 use crate::fault::Code;
-use crate::raw::DurationText;
+use crate::raw::{DurationText, RawHttpBeat};
 use crate::timing::{Amount, TimingRow};
 use crate::words::duration_text as text;
 
@@ -132,9 +132,8 @@ impl Check<'_> {
             _ => false,
         });
         let heartbeat = subject.raw.heartbeat.as_ref().and_then(|raw| raw.http.as_ref());
-        let Some(http) =
-            heartbeat.filter(|at| !declares && at.value.state.is_none() && at.value.progress.is_some())
-        else {
+        let counts = |at: &At<RawHttpBeat>| at.value.progress.is_some() || !subject.raw.counter.is_empty();
+        let Some(http) = heartbeat.filter(|at| !declares && at.value.state.is_none() && counts(at)) else {
             return;
         };
         if self.was_cut(&[subject.table, subject.name.as_str(), "heartbeat"]) {

@@ -45,6 +45,28 @@ pub(crate) struct RawValue {
     pub(crate) dead: Option<At<DurationText>>,
 }
 
+/// A counter that is read over HTTP: exactly one of `metric` and `pointer`.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table such as { url = \"http://127.0.0.1:9100/metrics\", metric = \"orders_total\" }"
+)]
+pub(crate) struct RawCounter {
+    /// `http://host:port/path`. Counters of one page (with the same `every` and `timeout`) are read with one request.
+    #[schemars(extend("x-required" = true))]
+    pub(crate) url: Option<At<Text>>,
+    /// A counter of a page of Prometheus, `"orders_total"`, or `'orders_total{side="buy",venue!="paper"}'`: the sum of all series
+    /// that match. A gauge is refused: that it rises again is no progress. Default: none; then `pointer` says where it is.
+    pub(crate) metric: Option<At<Text>>,
+    /// JSON pointer to a number that only grows: `"/stats/orders"`. Default: none; then `metric` names it.
+    pub(crate) pointer: Option<At<Text>>,
+    /// How often it is read. Default: a quarter of the shortest `stalled` or `stale` that names it, but within 1 s and 15 s.
+    pub(crate) every: Option<At<DurationText>>,
+    /// Deadline of one reading, connect included. Default: as `every`, at most 5 s: nobody is judged by it.
+    pub(crate) timeout: Option<At<DurationText>>,
+}
+
 /// Counters in the order in which work passes through them.
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a table such as { stages = [\"signals\", \"orders\"] }")]

@@ -124,6 +124,7 @@ impl Track {
             | O::SaidStatus { .. }
             | O::SaidStep { .. }
             | O::KernelView { .. }
+            | O::Counts { .. }
             | O::Activity { .. } => {}
             O::Captured { generation, stage, finding } => {
                 let (stage, finding) = (*stage, Box::new(without_output(finding)));

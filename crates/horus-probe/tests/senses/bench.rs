@@ -157,6 +157,7 @@ pub(crate) fn service_plan(directory: &Path, beats: Vec<BeatPlan>) -> ServicePla
         funnels: BTreeMap::new(),
         progress: BTreeMap::new(),
         expects: BTreeMap::new(),
+        counters: BTreeMap::new(),
         steps: BTreeMap::new(),
         schedule: None,
     }

@@ -6,6 +6,7 @@
 
 mod bench;
 mod capture;
+mod counters;
 mod http;
 #[cfg(target_os = "linux")]
 mod kernel;

@@ -376,6 +376,7 @@ pub(crate) fn service(
         funnels: if counts && random.chance(0.2) { funnels(random) } else { BTreeMap::new() },
         progress: BTreeMap::new(),
         expects: BTreeMap::new(),
+        counters: BTreeMap::new(),
         steps: BTreeMap::new(),
         schedule: None,
     }
