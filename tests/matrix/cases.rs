@@ -89,14 +89,21 @@ pub(crate) enum Act {
     Trace,
     /// Its control group is frozen, by this version.
     Freeze(u8),
+    /// Its control group may keep no more than a part of the memory that it is told to use; the rest goes to swap.
+    Squeeze,
     /// It is what it is.
     Nothing,
 }
 
 impl Act {
+    /// The program goes into its mode by itself, when it is told to.
+    pub(crate) fn is_ordered(self) -> bool {
+        matches!(self, Self::Order | Self::OrderAndKnock | Self::Squeeze)
+    }
+
     /// Not every machine has it.
     pub(crate) fn may_be_missing(self) -> bool {
-        matches!(self, Self::Trace | Self::Freeze(_))
+        matches!(self, Self::Trace | Self::Freeze(_) | Self::Squeeze)
     }
 }
 
@@ -246,6 +253,7 @@ impl Mode {
         let verdicts = match verdict {
             Verdict::Stopped => &[Verdict::Stopped],
             Verdict::Paused => &[Verdict::Paused],
+            Verdict::Thrashing => &[Verdict::Thrashing],
             _ => &[Verdict::Uninterruptible],
         };
         Self::new(family, word, Truth::Held, what).beating(told(verdicts)).blind(told(verdicts))
@@ -364,7 +372,9 @@ pub(crate) const MODES: &[Mode] = &[
         .blind(left(WELL)),
     Mode::new(F::Asyncio, "batch", T::Busy, "45 s of computing in one piece, declared")
         .takes(Duration::from_secs(60))
-        .beating(left(&[V::Busy, V::Healthy, V::Slow])),
+        .burns()
+        .beating(left(&[V::Busy, V::Healthy, V::Slow]))
+        .blind(told(&[V::Spinning])),
     Mode::new(F::Asyncio, "storm", T::Busy, "fails and tries again without a pause")
         .burns()
         .beating(left(WELL))
@@ -379,6 +389,13 @@ pub(crate) const MODES: &[Mode] = &[
         .act(Act::Freeze(1)),
     Mode::held(F::Asyncio, "frozen-2", "its control group of version 2 is frozen", V::Paused)
         .act(Act::Freeze(2)),
+    Mode::held(
+        F::Asyncio,
+        "thrash",
+        "sweeps memory of which a quarter fits, the rest is in swap",
+        V::Thrashing,
+    )
+    .act(Act::Squeeze),
     Mode::blocks(
         F::Uvloop,
         "recv",
@@ -444,7 +461,8 @@ pub(crate) const MODES: &[Mode] = &[
     Mode::well(F::Go, "one", T::Busy, "one goroutine computes for ever").burns().act(Act::Order),
     Mode::new(F::Go, "all", T::Busy, "as many goroutines as processors compute for ever")
         .burns()
-        .beating(left(WELL)),
+        .beating(left(WELL))
+        .blind(told(&[V::Spinning])),
     Mode::well(F::Go, "healthy", T::Healthy, "20 turns a second"),
     Mode::blocks(
         F::C,

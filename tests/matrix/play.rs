@@ -73,11 +73,16 @@ pub(crate) async fn play(
     let service = case.name();
     let before = rig.journal.last();
     let process = board.process(&service)?;
-    if matches!(case.mode.act, Act::Order | Act::OrderAndKnock) {
+    let act = case.mode.act;
+    let squeezed = if act == Act::Squeeze { Some(Hold::squeeze(&process, &place.order)?) } else { None };
+    if act.is_ordered() {
         std::fs::File::create(place.order.join("go")).unwrap();
     }
-    let since = gone(&service, case.mode.act, &place.order).await?;
-    let mut hold = Hold::take(case.mode.act, &process, programs, place.port).await?;
+    let since = gone(&service, act, &place.order).await?;
+    let mut hold = match squeezed {
+        Some(hold) => hold,
+        None => Hold::take(act, &process, programs, place.port).await?,
+    };
 
     let is_ours = |event: &Recorded| event.event.subject == service;
     let deed = |event: &Recorded| {
@@ -114,7 +119,7 @@ pub(crate) async fn play(
 
 /// The instant in which it goes wrong.
 async fn gone(service: &str, act: Act, order: &Path) -> Result<Timestamp, String> {
-    if !matches!(act, Act::Order | Act::OrderAndKnock) {
+    if !act.is_ordered() {
         return Ok(Timestamp::now());
     }
     let path = order.join("gone");

@@ -39,11 +39,13 @@ pub enum Outside {
     Paused,
     /// In a wait of the kernel that no signal ends.
     Uninterruptible,
+    /// Its memory does not fit: it waits for pages to be read back.
+    Thrashing,
 }
 
 impl Outside {
     /// All values.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::None,
         Self::Turning,
         Self::Home,
@@ -55,6 +57,7 @@ impl Outside {
         Self::Stopped,
         Self::Paused,
         Self::Uninterruptible,
+        Self::Thrashing,
     ];
 
     /// The value's word.
@@ -71,6 +74,7 @@ impl Outside {
             Self::Stopped => "stopped",
             Self::Paused => "paused",
             Self::Uninterruptible => "uninterruptible",
+            Self::Thrashing => "thrashing",
         }
     }
 
@@ -79,9 +83,9 @@ impl Outside {
         matches!(self, Self::Blocked | Self::Spinning)
     }
 
-    /// Nothing that is heard or not heard of it is its own doing, and no signal would help.
+    /// Nothing that is heard or not heard of it is its own doing, and no restart would help.
     pub fn is_held(self) -> bool {
-        matches!(self, Self::Stopped | Self::Paused | Self::Uninterruptible)
+        matches!(self, Self::Stopped | Self::Paused | Self::Uninterruptible | Self::Thrashing)
     }
 }
 
@@ -232,7 +236,7 @@ fn decide_stalled() -> Decision {
     cell(Verdict::WorkStalled, Action::RestartAtTwice, "declared work stands still, whatever the loop does")
 }
 
-/// Somebody else holds it, or the kernel does: its silence proves nothing, and a signal would not help.
+/// Somebody else holds it, or the kernel does: its silence proves nothing, and a restart would not help.
 fn decide_held(outside: Outside) -> Decision {
     match outside {
         Outside::Paused => {
@@ -241,6 +245,11 @@ fn decide_held(outside: Outside) -> Decision {
         Outside::Uninterruptible => {
             cell(Verdict::Uninterruptible, Action::Tell, "it waits in the kernel where no signal ends it")
         }
+        Outside::Thrashing => cell(
+            Verdict::Thrashing,
+            Action::Tell,
+            "its memory does not fit and is read back from disk, page by page: it goes on, slowly",
+        ),
         _ => cell(Verdict::Stopped, Action::Tell, "somebody has stopped it: its silence proves nothing"),
     }
 }

@@ -188,7 +188,10 @@ impl Service {
                 Worth::Death
             }
             KernelWord::Away => Worth::Absence,
-            KernelWord::Uninterruptible | KernelWord::Stopped | KernelWord::Paused => Worth::Held,
+            KernelWord::Uninterruptible
+            | KernelWord::Thrashing
+            | KernelWord::Stopped
+            | KernelWord::Paused => Worth::Held,
             KernelWord::Learning | KernelWord::NoLoop | KernelWord::NoEvidence => Worth::Neutral,
         };
         all.push(known(worth, "kernel", view.phrase));

@@ -14,6 +14,7 @@
 
 use std::time::Duration;
 
+use crate::activity;
 use crate::command::Command;
 use crate::decision::{Action, Axes, Decision, Outside, decide};
 use crate::event::{Outcome, What};
@@ -21,7 +22,7 @@ use crate::ids::IncidentId;
 use crate::ledger::Allowance;
 use crate::notice::{IncidentKind, Story};
 use crate::observation::{CaptureStage, Declared, LoopSeen};
-use crate::plan::Severity;
+use crate::plan::{ProgressPlan, Severity};
 use crate::reason::{Reason, Rule};
 use crate::service::{Facts, Phase, Running, Sentence, Service};
 use crate::spell::{Declined, Fault, Limits, Spell, Track};
@@ -140,8 +141,17 @@ impl Service {
         if self.plan.progress.is_empty() {
             return self.overdue_step(now);
         }
-        let stretched = |limit| self.stretched(limit);
-        let work = self.counters.stalled(now, self.work_since(), &self.plan.progress, stretched);
+        let within = self.is_within_step(now);
+        let since = self.work_since();
+        let seen_since = since.max(self.stepped_at.unwrap_or_default());
+        let judged = |plan: &ProgressPlan, moved: bool| {
+            let seen_from_outside = activity::is_own(&plan.counter);
+            // A step that may last may move nothing that is seen from outside, and nothing that it never moved.
+            let may_rest = within && (seen_from_outside || !moved);
+            let since = if seen_from_outside { seen_since } else { since };
+            (!may_rest).then(|| (since, self.stretched(plan.stalled)))
+        };
+        let work = self.counters.stalled(now, &self.plan.progress, judged);
         // A counter that used to move and stands still says more than a step that takes its time.
         if work.as_ref().is_some_and(|work| work.moved) {
             return work;

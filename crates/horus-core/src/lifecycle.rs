@@ -188,6 +188,7 @@ impl Service {
         }
         self.record(turn, None, What::Adopted { process: instance.process });
         self.begin_instance(turn, instance, since);
+        self.stepped_at = step.as_ref().map(|step| step.since);
         self.step = step;
         self.adopted = true;
         let goes_on = match self.beats.has_sources() {
@@ -231,7 +232,7 @@ impl Service {
         self.declared_from = None;
         self.declared_credit = Duration::ZERO;
         self.said = None;
-        self.step = None;
+        (self.step, self.stepped_at, self.step_unnoted) = (None, None, None);
         self.recovers_at = None;
         self.recovers_on_tick = false;
         let alive = Alive { process: instance.process, since };

@@ -251,7 +251,7 @@ impl Service {
             &mut self.start_looked_at,
         ];
         let step = self.step.as_mut().map(|step| &mut step.since);
-        for since in marks.into_iter().chain(step) {
+        for since in marks.into_iter().chain(step).chain(&mut self.stepped_at) {
             *since = (*since + late).min(now);
         }
         self.idle_at = self.idle_at.map(|at| (at + late).min(now));
@@ -275,6 +275,7 @@ impl Service {
         self.expire_hold(turn);
         self.end_slowness(turn.now);
         self.tend_job(turn);
+        self.note_step(turn);
         self.look_at_phase(turn);
         self.end_recurrence(turn);
         if self.recovers_at.is_some_and(|at| at <= turn.now) && matches!(self.phase, Phase::Running(_)) {
@@ -446,6 +447,7 @@ impl Service {
         due.extend(self.next_step_at(now));
         due.extend(self.view_due(now));
         due.extend(self.step_ends().filter(|at| *at > now));
+        due.extend(self.step_note_due());
         due.extend(self.heard_out_at(Track::Loop).filter(|at| *at > now && self.spell.opened));
         if self.incidents.find(IncidentKind::Recurrence).is_some() {
             due.extend(self.stalls.over_at());

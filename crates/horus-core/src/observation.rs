@@ -466,6 +466,8 @@ pub enum KernelWord {
     Paused,
     /// In a wait of the kernel that no signal ends.
     Uninterruptible,
+    /// It waits for pages of its memory, one after the other, and does not come home meanwhile.
+    Thrashing,
     /// It cannot be looked at: neither healthy nor hung.
     NoEvidence,
 }
@@ -485,6 +487,7 @@ impl KernelWord {
             Self::Stopped => "stopped",
             Self::Paused => "paused",
             Self::Uninterruptible => "uninterruptible",
+            Self::Thrashing => "thrashing",
             Self::NoEvidence => "no-evidence",
         }
     }

@@ -21,7 +21,8 @@ impl Service {
             || plan.deadline != self.plan.deadline
             || plan.kills != self.plan.kills
             || plan.progress != self.plan.progress
-            || plan.counters != self.plan.counters;
+            || plan.counters != self.plan.counters
+            || plan.steps != self.plan.steps;
         let observe_changed = plan.observe != self.plan.observe;
         let when = |plan: &ServicePlan| plan.schedule.as_ref().map(|schedule| schedule.when.clone());
         if when(&plan) != when(&self.plan) {

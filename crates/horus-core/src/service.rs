@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::beats::Beats;
 use crate::command::{Answer, Command};
-use crate::event::What;
+use crate::event::{StepTaken, What};
 use crate::exclusive::Blocked;
 use crate::foreign::Foreign;
 use crate::ids::{Generation, IncidentId, Instance, ProcessId, ServiceName};
@@ -245,6 +245,12 @@ pub(crate) struct Service {
     pub(crate) stalled_work: Option<String>,
     /// The step that it said it is in.
     pub(crate) step: Option<LongStep>,
+    /// When it last began or ended a step; `None`: it knows of none.
+    pub(crate) stepped_at: Option<Mono>,
+    /// That is not written down yet, and which step was before.
+    pub(crate) step_unnoted: Option<Option<StepTaken>>,
+    /// When a step was last written down.
+    pub(crate) step_noted_at: Option<Mono>,
     /// The same for declared work.
     pub(crate) work_spell: Spell,
     /// What the kernel shows of the instance.
@@ -350,6 +356,9 @@ impl Service {
             spell: Spell::default(),
             stalled_work: None,
             step: None,
+            stepped_at: None,
+            step_unnoted: None,
+            step_noted_at: None,
             work_spell: Spell::default(),
             outlook: Outlook::default(),
             slow_percent: 100,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::command::MemoryStep;
 use crate::event::{StepTaken, What};
+use crate::look::SAID_EVERY_MIN;
 use crate::notice::{IncidentKind, Story};
 use crate::plan::Severity;
 use crate::service::{Phase, Service};
@@ -36,10 +37,10 @@ impl Service {
         }
         let before = self.step.take();
         self.step = name.map(|name| LongStep { name, since: turn.now });
-        self.dirty = true;
-        let after = before.map(|before| StepTaken { took: turn.now.since(before.since), name: before.name });
-        let step = self.step.as_ref().map(|step| step.name.clone());
-        self.record(turn, None, What::StepBegun { step, after });
+        self.stepped_at = Some(turn.now);
+        let took = |before: LongStep| StepTaken { took: turn.now.since(before.since), name: before.name };
+        self.step_unnoted = Some(before.map(took));
+        self.note_step(turn);
         if matches!(self.phase, Phase::Starting { .. }) && self.beats.hear_ready(turn.now) {
             // Whoever is in its first step has started.
             let by = "it said which step it is in".to_owned();
@@ -48,15 +49,33 @@ impl Service {
         self.work_moved(turn);
     }
 
+    /// Writes down which step it is in. Whoever changes it many times a second fills no journal: the last one counts.
+    pub(crate) fn note_step(&mut self, turn: &mut Turn<'_>) {
+        if self.step_note_due().is_some_and(|due| due <= turn.now)
+            && let Some(after) = self.step_unnoted.take()
+        {
+            self.step_noted_at = Some(turn.now);
+            self.dirty = true;
+            let step = self.step.as_ref().map(|step| step.name.clone());
+            self.record(turn, None, What::StepBegun { step, after });
+        }
+    }
+
+    /// When the step that it is in will be written down, if it is not yet.
+    pub(crate) fn step_note_due(&self) -> Option<Mono> {
+        self.step_unnoted.as_ref()?;
+        Some(self.step_noted_at.map_or(Mono::default(), |at| at + SAID_EVERY_MIN))
+    }
+
     /// How long the step that it is in may take, as it is in force.
     pub(crate) fn step_limit(&self) -> Option<Duration> {
         let step = self.step.as_ref()?;
         self.plan.steps.get(&step.name).map(|limit| self.stretched(*limit))
     }
 
-    /// It is in a step, and that is all that it ever says: no tick of it is missing.
+    /// Which step it is in is all that it ever says: no tick of it is missing, not even between two steps.
     pub(crate) fn speaks_in_steps(&self) -> bool {
-        self.step.is_some() && !self.beats.used_to_move()
+        self.stepped_at.is_some() && !self.beats.used_to_move()
     }
 
     /// It is in a step that may last.

@@ -393,17 +393,16 @@ impl Counters {
     pub(crate) fn stalled(
         &self,
         now: Mono,
-        since: Mono,
         plans: &BTreeMap<String, ProgressPlan>,
-        stretched: impl Fn(Duration) -> Duration,
+        judged: impl Fn(&ProgressPlan, bool) -> Option<(Mono, Duration)>,
     ) -> Option<Stalled> {
         let stands = plans.iter().filter_map(|(name, plan)| {
             let work = self.work.get(name)?;
+            let moved = work.moved.is_some();
+            let (since, limit) = judged(plan, moved)?;
             let from = work.moved.or(work.first)?.max(since);
             let heard = work.heard?;
             let age = heard.min(now).since(from);
-            let limit = stretched(plan.stalled);
-            let moved = work.moved.is_some();
             let what = StandsStill::Counter(plan.counter.clone());
             (age >= limit).then_some(Stalled { what, age, limit, moved })
         });
@@ -656,20 +655,26 @@ mod tests {
         assert!(!counters.hear(at(10), &beat(&[("cycles", 3)]), &plan));
         assert!(counters.hear(at(20), &beat(&[("cycles", 4)]), &plan));
         assert_eq!(
-            counters.stalled(at(500), origin, &progress, |limit| limit),
+            counters.stalled(at(500), &progress, |plan, _| Some((origin, plan.stalled))),
             None,
             "nothing was heard since"
         );
         assert!(!counters.hear(at(79), &beat(&[("cycles", 4)]), &plan));
-        assert_eq!(counters.stalled(at(79), origin, &progress, |limit| limit), None);
+        assert_eq!(counters.stalled(at(79), &progress, |plan, _| Some((origin, plan.stalled))), None);
         assert!(!counters.hear(at(80), &beat(&[("cycles", 4)]), &plan));
         assert_eq!(
-            counters.stalled(at(80), origin, &progress, |limit| limit).map(|stalled| stalled.age),
+            counters
+                .stalled(at(80), &progress, |plan, _| Some((origin, plan.stalled)))
+                .map(|stalled| stalled.age),
             Some(minute)
         );
-        assert_eq!(counters.stalled(at(80), at(21), &progress, |limit| limit), None, "excused until then");
+        assert_eq!(
+            counters.stalled(at(80), &progress, |plan, _| Some((at(21), plan.stalled))),
+            None,
+            "excused until then"
+        );
         counters.forget_instance();
-        assert_eq!(counters.stalled(at(200), origin, &progress, |limit| limit), None);
+        assert_eq!(counters.stalled(at(200), &progress, |plan, _| Some((origin, plan.stalled))), None);
     }
 
     #[test]

@@ -52,11 +52,13 @@ pub enum Verdict {
     Paused,
     /// It waits in the kernel where no signal ends it.
     Uninterruptible,
+    /// It waits for pages of its memory to be read back from a disk.
+    Thrashing,
 }
 
 impl Verdict {
     /// All verdicts.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Healthy,
         Self::Idle,
         Self::Busy,
@@ -80,6 +82,7 @@ impl Verdict {
         Self::Stopped,
         Self::Paused,
         Self::Uninterruptible,
+        Self::Thrashing,
     ];
 
     /// The verdict's word, as it is serialised.
@@ -108,6 +111,7 @@ impl Verdict {
             Self::Stopped => "stopped",
             Self::Paused => "paused",
             Self::Uninterruptible => "uninterruptible",
+            Self::Thrashing => "thrashing",
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A sampler outside looks at every process once a second (`docs/concepts/sampler.md`). What it sees has three uses here:
 //!
 //! - next to a missed tick it is a proof: the restart comes at the deadline, and not at twice that;
-//! - whoever is stopped, frozen or in a wait that no signal ends is spared, whatever else speaks against it;
+//! - whoever is stopped, frozen, in a wait that no signal ends or waiting for its memory is spared, whatever else speaks against it;
 //! - where nothing beats, or where a helper thread goes on beating over a dead loop, it is told to a person. Nothing is restarted
 //!   for it alone: a look from outside does not know what the program means to do.
 //!
@@ -72,7 +72,8 @@ impl Outlook {
 /// Whether a decision rests on the kernel's view, and on nothing that is missed.
 fn rests_on_view(decision: Decision) -> bool {
     match decision.verdict {
-        Verdict::Stopped | Verdict::Paused | Verdict::Uninterruptible | Verdict::Undrained => true,
+        Verdict::Stopped | Verdict::Paused | Verdict::Uninterruptible | Verdict::Thrashing => true,
+        Verdict::Undrained => true,
         Verdict::Blocked | Verdict::Spinning => decision.action == Action::Tell,
         _ => false,
     }
@@ -91,6 +92,7 @@ impl Service {
             KernelWord::Stopped => return Outside::Stopped,
             KernelWord::Paused => return Outside::Paused,
             KernelWord::Uninterruptible => return Outside::Uninterruptible,
+            KernelWord::Thrashing => return Outside::Thrashing,
             _ => {}
         }
         // Who was met at home since then was not stuck in one call all the while.

@@ -8,7 +8,7 @@ use std::path::Path;
 use horus_core::decision::{Action, Axes, Decision, Instead, Outside, Veto, decide};
 use horus_core::verdict::{LoopAxis, ProcessAxis, ProgressAxis, ValueAxis, Verdict};
 
-const CELLS: usize = 4 * 6 * 5 * 4 * 11;
+const CELLS: usize = 4 * 6 * 5 * 4 * 12;
 
 fn restarts(decision: Decision) -> bool {
     matches!(decision.action, Action::Restart | Action::RestartAtTwice)
@@ -200,7 +200,7 @@ fn vetoes_table(text: &mut String) {
 fn page() -> String {
     let mut text = String::from(
         "# The decision table\n\n\
-         Generated from `horus_core::decision`; do not edit. Four axes and what is seen from outside make 5,280 cells; each\n\
+         Generated from `horus_core::decision`; do not edit. Four axes and what is seen from outside make 5,760 cells; each\n\
          has its verdict, its action and its reason. Where a column or a row stands for several cells, the test that makes\n\
          this page has checked that they are the same.\n\n\
          `watch`: capture evidence, probe faster. `tell`: a person is told, nothing is touched. `restart`: at the deadline.\n\
@@ -208,7 +208,7 @@ fn page() -> String {
          for; what may forbid it stands in the last table.\n\n\
          The columns are what is seen from outside, by captures that are compared and by the kernel's view: `turning` its\n\
          loops come home, `home` its main thread was met in its poll call during a silence, `away` not met for improbably\n\
-         long, `beside` one loop is dead while another comes home. `stopped`, `paused` and `uninterruptible` are held.\n\n\
+         long, `beside` one loop is dead while another comes home. `stopped`, `paused`, `uninterruptible` and `thrashing` are held.\n\n\
          ## A running service\n\n",
     );
     running_table(&mut text);

@@ -4,7 +4,8 @@
 //! turns: a retry storm uses CPU, a helper thread prints. But a program that prints nothing, uses nothing and moves nothing does
 //! nothing, and for one that knows nothing of Horus that is often all that can be known.
 //!
-//! All processes of the program's tree count. A process that begins and ends between two looks is not seen.
+//! All processes of the program's tree and of its session count. A process that begins and ends between two looks is not seen, nor is
+//! one that has left both.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt as _;
@@ -114,7 +115,7 @@ impl Program {
         let main = self.subject.process;
         let main = horus_sys::process::ProcessId { pid: main.pid, start_time: main.start_time };
         let first = self.used.is_empty();
-        let tree = table.closure(|row| row.id == main, |_| false);
+        let tree = table.closure(|row| row.id == main || row.session == main.pid, |_| false);
         let mut now = HashMap::new();
         let (mut cpu_ns, mut io_bytes) = (None::<u64>, None::<u64>);
         let few = tree.len() <= ACTIVITY_PROCESSES_MAX;

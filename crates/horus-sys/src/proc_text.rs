@@ -31,13 +31,15 @@ pub fn usage(text: &[u8]) -> Option<Option<Usage>> {
     Some((usage != Usage::default()).then_some(usage))
 }
 
-/// `pid (name) state ...`, the start in field 22; the name may hold anything, so the fields count from its end.
+/// `pid (name) state ...`, the major faults in field 12 and the start in field 22; the name may hold anything, so the fields count from
+/// its end.
 pub fn stand(text: &[u8]) -> Option<Stand> {
     let close = text.iter().rposition(|byte| *byte == b')')?;
     let mut words = words(text.get(close + 1..)?);
     let state = *words.next()?.first()?;
-    let start_time = number(words.nth(18)?)?;
-    Some(Stand { state, start_time })
+    let major_faults = number(words.nth(8)?)?;
+    let start_time = number(words.nth(9)?)?;
+    Some(Stand { state, start_time, major_faults: Some(major_faults) })
 }
 
 /// The processor time in `stat` of a process, in ticks: fields 14 and 15.
@@ -234,8 +236,8 @@ mod tests {
 
     #[test]
     fn a_name_cannot_pretend_to_be_a_state() {
-        let text = b"7 (a) R 1 (x) S 1 7 7 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 987 1 2 3";
-        assert_eq!(stand(text), Some(Stand { state: b'S', start_time: 987 }));
+        let text = b"7 (a) R 1 (x) S 1 7 7 0 -1 4194560 1 0 55 0 1 2 0 0 20 0 1 0 987 1 2 3";
+        assert_eq!(stand(text), Some(Stand { state: b'S', start_time: 987, major_faults: Some(55) }));
         assert_eq!(stand(b"7 (a) S 1 7"), None);
     }
 

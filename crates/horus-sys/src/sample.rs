@@ -45,6 +45,8 @@ pub struct Stand {
     pub state: u8,
     /// When it began, in the unit of [`crate::process::ProcessId::start_time`].
     pub start_time: u64,
+    /// How often it waited for a page of its memory to be read from a disk, where that is counted for each thread.
+    pub major_faults: Option<u64>,
 }
 
 /// What the status of a thread tells beyond that.

@@ -101,6 +101,14 @@ def compute_for_ever():
         number = number * 48271 % 2147483647
 
 
+def sweep_more_than_may_be_kept():
+    """Each page that it comes to was written to the disk meanwhile."""
+    table = bytearray(256 << 20)
+    while True:
+        for page in range(0, len(table), 4096):
+            table[page] = 1 + table[page] % 255
+
+
 def match_a_hopeless_pattern():
     re.match(r"(a+)+$", "a" * 64 + "b")
 
@@ -178,6 +186,7 @@ STUCK = {
     "lock": take_two_locks_in_the_other_order,
     "busy": compute_for_ever,
     "regex": match_a_hopeless_pattern,
+    "thrash": sweep_more_than_may_be_kept,
 }
 WORK_DEAD = {
     "never": wait_for_a_fill_that_never_comes,

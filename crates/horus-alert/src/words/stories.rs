@@ -283,6 +283,7 @@ fn kernel_view(
         Verdict::Stopped => "has been stopped by somebody",
         Verdict::Paused => "has been frozen by somebody",
         Verdict::Uninterruptible => "has been waiting in the kernel",
+        Verdict::Thrashing => "has been waiting for its memory",
         _ => "has been stuck",
     };
     let details = vec![

@@ -209,6 +209,50 @@ fn who_only_speaks_in_steps_owes_no_tick_and_a_step_without_a_limit_may_last() {
 }
 
 #[test]
+fn a_change_of_step_many_times_a_second_is_written_down_every_ten_seconds() {
+    let mut rig = one(batch(), silent);
+    rig.run(5);
+    for round in 0..300 {
+        says(&mut rig, ["load", "train", ""][round % 3]);
+    }
+    let count = |rig: &Rig| rig.count(|what| matches!(what, What::StepBegun { .. }));
+    assert_eq!(count(&rig), 1);
+    rig.run(60);
+    assert_eq!(count(&rig), 2, "the last word, when its time had come");
+    assert_eq!(rig.count(|what| matches!(what, What::StepBegun { step: None, .. })), 1);
+}
+
+#[test]
+fn between_two_steps_no_tick_is_missing_either() {
+    let mut rig = one(batch(), silent);
+    let generation = rig.alive[&name("bot")].0.generation;
+    rig.observe(&name("bot"), Observation::SaidReady { generation });
+    rig.run(5);
+    says(&mut rig, "load");
+    rig.run(60);
+    says(&mut rig, "");
+    rig.run(3600);
+    assert!(rig.signals.is_empty() && rig.told.is_empty(), "{:?}", rig.stories());
+}
+
+#[test]
+fn what_is_seen_from_outside_may_rest_while_a_step_may_last() {
+    let work = ProgressPlan { counter: CPU.into(), stalled: 60 * SECOND };
+    let plan = ServicePlan { progress: BTreeMap::from([("cpu".to_owned(), work)]), ..batch() };
+    let mut rig = one(plan, silent);
+    rig.run(5);
+    says(&mut rig, "load");
+    goes_on(&mut rig, 30, true);
+    goes_on(&mut rig, 200, false);
+    assert!(rig.signals.is_empty() && rig.told.is_empty(), "{:?}", rig.stories());
+    says(&mut rig, "upload");
+    goes_on(&mut rig, 110, false);
+    assert!(rig.signals.is_empty(), "the next step owes nothing for the time of the last: {:?}", rig.signals);
+    goes_on(&mut rig, 20, false);
+    assert_eq!(rig.signals.len(), 1, "no limit was declared for this step, and one for its work");
+}
+
+#[test]
 fn a_loop_that_ticks_is_judged_by_its_tick_in_a_step_as_well() {
     let plan = ServicePlan { steps: BTreeMap::from([("train".to_owned(), 3600 * SECOND)]), ..service() };
     let mut rig = one(plan, hangs_after_100);

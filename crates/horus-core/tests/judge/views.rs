@@ -223,6 +223,7 @@ fn invariant_g1_whoever_is_held_by_somebody_else_is_told_and_not_killed() {
         (KernelWord::Stopped, Verdict::Stopped),
         (KernelWord::Paused, Verdict::Paused),
         (KernelWord::Uninterruptible, Verdict::Uninterruptible),
+        (KernelWord::Thrashing, Verdict::Thrashing),
     ] {
         for plan in [service(), opaque()] {
             let mut rig = one(plan, hangs_after_100);

@@ -49,6 +49,8 @@ pub(crate) struct Datagram {
     pub(crate) declared: Option<Declared>,
     /// `X_HORUS_STEP=`: the name of a step, or nothing for none.
     pub(crate) step: Option<Option<String>>,
+    /// Before that it was in another step, or in none.
+    pub(crate) stepped: bool,
     /// `X_HORUS_PROGRESS=name:value`
     pub(crate) progress: BTreeMap<String, u64>,
     /// `X_HORUS_GAUGE=name:value`
@@ -92,8 +94,10 @@ impl Datagram {
                     said.lag_ms = lag.or(said.lag_ms);
                 }
                 b"X_HORUS_AGENT" => said.agent = !value.is_empty(),
-                b"X_HORUS_STEP" if value.is_empty() => said.step = Some(None),
-                b"X_HORUS_STEP" => said.step = Some(Some(one_line(value, STEP_NAME_CHARACTERS_MAX))),
+                b"X_HORUS_STEP" => {
+                    let name = one_line(value, STEP_NAME_CHARACTERS_MAX);
+                    said.step = Some(Some(name).filter(|name| !name.trim().is_empty()));
+                }
                 b"X_HORUS_STATE" => state = Some(value.to_owned()),
                 b"X_HORUS_BUSY_UNTIL_MS" => busy_until_ms = value.parse().ok(),
                 b"X_HORUS_PROGRESS" => {
@@ -135,6 +139,7 @@ impl Datagram {
         self.seq = later.seq.or(self.seq);
         self.lag_ms = later.lag_ms.or(self.lag_ms);
         self.declared = later.declared.or(self.declared);
+        self.stepped |= later.step.is_some() && self.step.is_some() && later.step != self.step;
         self.step = later.step.or_else(|| self.step.take());
         self.left_out = self.left_out.saturating_add(later.left_out);
         for entry in later.progress {
@@ -222,12 +227,17 @@ mod tests {
     fn a_step_begins_and_ends_by_its_name() {
         assert_eq!(parse("X_HORUS_STEP=load").step, Some(Some("load".into())));
         assert_eq!(parse("X_HORUS_STEP=").step, Some(None));
+        assert_eq!(parse("X_HORUS_STEP=  \u{200b}").step, Some(None), "a name of nothing is none");
         assert_eq!(parse("READY=1").step, None);
         let mut all = parse("X_HORUS_STEP=load");
         all.merge(parse("WATCHDOG=1"));
         assert_eq!(all.step, Some(Some("load".into())), "who says nothing of it changes nothing");
+        all.merge(parse("X_HORUS_STEP=load"));
+        assert!(!all.stepped, "the same word again does not begin it anew");
         all.merge(parse("X_HORUS_STEP="));
         assert_eq!(all.step, Some(None));
+        all.merge(parse("X_HORUS_STEP=load"));
+        assert!(all.stepped, "it is another run of the same step");
     }
 
     #[test]

@@ -515,6 +515,9 @@ fn observations(mut said: Datagram, outlet: &ServiceOutlet) -> Vec<Observation> 
         all.push(Observation::SaidStatus { generation, text });
     }
     if let Some(step) = said.step.take() {
+        if said.stepped && step.is_some() {
+            all.push(Observation::SaidStep { generation, step: None });
+        }
         all.push(Observation::SaidStep { generation, step });
     }
     if said.beat {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use horus_core::ids::ProcessId;
 use horus_sys::clock;
 use horus_sys::fact::{Fact, Missing};
-use horus_sys::sample::{self, Descriptor};
+use horus_sys::sample::{self, Descriptor, Stand};
 
 use super::rules::{Machine, THREADS_MAX};
 use super::take::{Closely, Look, Sample, ThreadSample};
@@ -95,13 +95,14 @@ fn ids(pid: i32, machine: &Machine, closely: Closely, sample: &mut Sample) -> Re
 
 /// `None` if the thread ended meanwhile.
 fn look(pid: i32, thread: u64, switches: bool) -> Option<Look> {
-    let state = sample::stand(pid, thread).known()?.state;
+    let Stand { state, major_faults, .. } = sample::stand(pid, thread).known()?;
     let call = sample::call(pid, thread);
     if gone(&call) {
         return None;
     }
     let status = if switches { sample::status(pid, thread).known() } else { None };
-    Some(Look { state, call, voluntary_switches: status.map(|status| status.voluntary_switches) })
+    let voluntary_switches = status.map(|status| status.voluntary_switches);
+    Some(Look { state, call, voluntary_switches, major_faults })
 }
 
 /// Which of the sets that loops wait on are open; `None` if that is not told of all.

@@ -145,6 +145,13 @@ impl Sampler {
         Ok(())
     }
 
+    /// Something else speaks against it: until that is over each look at it is a close one.
+    pub fn suspect(&mut self, service: &ServiceName, generation: Generation, suspected: bool) {
+        if let Some(watched) = self.watched.get_mut(&(service.clone(), generation)) {
+            watched.machine.suspect(suspected);
+        }
+    }
+
     /// Does not look at it any more.
     pub fn forget(&mut self, service: &ServiceName, generation: Generation) {
         self.watched.remove(&(service.clone(), generation));

@@ -46,6 +46,8 @@ const ALWAYS_THOUSANDTHS: u64 = 850;
 const SPARE_THOUSANDTHS: u64 = 500;
 /// A spinning thread may give up its processor so often between two looks.
 const SWITCHES_MAX: u64 = 1;
+/// Who waits for so many pages a second does little else, even on the fastest disk.
+const PAGES_PER_SECOND: u64 = 20;
 /// "Improbably long" away from home: less probable than one in 2^17 looks, by its own habit.
 const SURPRISE_BITS: f64 = 17.0;
 /// A loop that so many times nobody else came home to has one thread.
@@ -81,6 +83,12 @@ struct Thread {
     /// Processor time used while it never slept.
     spun: Duration,
     switches: Option<u64>,
+    major_faults: Option<u64>,
+    /// Time since the last close look.
+    unseen: Duration,
+    /// For how long it has done little but wait for pages, and for how many.
+    paged: Duration,
+    pages: u64,
     /// How much it wanted a processor in the last interval.
     wanted_thousandths: u64,
     /// How long it queued for one in the last interval.
@@ -100,6 +108,22 @@ impl Seen {
         match self.wait {
             Some(Wait::Home(home)) => Some(home),
             _ => None,
+        }
+    }
+}
+
+impl Thread {
+    /// It waits for pages, goes on, and waits for the next one. One that takes long is waited for without running.
+    fn take_pages(&mut self, look: &Look, ran: bool, charged: Duration) {
+        let unseen = std::mem::take(&mut self.unseen);
+        let before = std::mem::replace(&mut self.major_faults, look.major_faults);
+        let pages = look.major_faults.zip(before).map_or(0, |(now, then)| now.saturating_sub(then));
+        if pages > 0 && u128::from(pages) * 1_000 >= u128::from(PAGES_PER_SECOND) * unseen.as_millis() {
+            // What came before the last pulse may have been something else.
+            self.paged += charged;
+            self.pages = self.pages.saturating_add(pages);
+        } else if ran || look.state != b'D' {
+            (self.paged, self.pages) = (Duration::ZERO, 0);
         }
     }
 }
@@ -158,6 +182,8 @@ pub struct Machine {
     tracer: Option<i32>,
     missing: Option<Missing>,
     open_sets: Option<Vec<i32>>,
+    /// Something else speaks against it.
+    suspected: bool,
 }
 
 impl Machine {
@@ -177,7 +203,13 @@ impl Machine {
             tracer: None,
             missing: None,
             open_sets: None,
+            suspected: false,
         }
+    }
+
+    /// Whether something else speaks against it: then no look is a cheap one.
+    pub fn suspect(&mut self, suspected: bool) {
+        self.suspected = suspected;
     }
 
     /// Judges by another deadline from now on.
@@ -216,7 +248,8 @@ impl Machine {
         let elapsed = self.at.map_or(Duration::ZERO, |before| at.saturating_sub(before));
         let learning = self.looks < LEARNING_LOOKS;
         let learned = || self.loops.iter().filter(|(_, group)| group.is_learned());
-        let suspicious = self.held.is_some() || learned().any(|(_, group)| group.away > Duration::ZERO);
+        let suspicious =
+            self.suspected || self.held.is_some() || learned().any(|(_, group)| group.away > Duration::ZERO);
         let odd = suspicious || learned().any(|(key, group)| self.is_odd(*key, group, elapsed, pulse));
         let due = self.since_close + 1 >= CLOSE_EVERY;
         let around = self.looks.is_multiple_of(ALL_THREADS_EVERY);
@@ -293,6 +326,10 @@ impl Machine {
                     still: Duration::ZERO,
                     spun: Duration::ZERO,
                     switches: None,
+                    major_faults: sample.look.as_ref().and_then(|look| look.major_faults),
+                    unseen: Duration::ZERO,
+                    paged: Duration::ZERO,
+                    pages: 0,
                     wanted_thousandths: 0,
                     queued: Duration::ZERO,
                 };
@@ -303,7 +340,9 @@ impl Machine {
         let before = std::mem::replace(&mut thread.usage, usage);
         thread.queued = Duration::from_nanos(usage.wait_ns.saturating_sub(before.wait_ns));
         thread.wanted_thousandths = wanted_thousandths(&before, &usage, elapsed);
-        if usage == before {
+        thread.unseen += charged;
+        let ran = usage != before;
+        if !ran {
             thread.still += charged;
         } else {
             thread.still = Duration::ZERO;
@@ -326,6 +365,7 @@ impl Machine {
             thread.spun = Duration::ZERO;
         }
         thread.switches = look.voluntary_switches;
+        thread.take_pages(look, ran, charged);
         thread.last_call = seen.as_ref().and_then(|seen| seen.call).or(thread.last_call);
         thread.seen = seen;
     }
@@ -365,7 +405,7 @@ impl Machine {
         self.held_since = self.held.map(|_| self.held_since.unwrap_or(sample.at));
         if self.held.is_some() {
             for thread in self.threads.values_mut() {
-                (thread.still, thread.spun) = (Duration::ZERO, Duration::ZERO);
+                (thread.still, thread.spun, thread.paged) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
             }
         }
     }
@@ -435,6 +475,11 @@ impl Machine {
         // The main thread's loop first; then the worst word of any.
         let found = learned().filter_map(|(key, group)| self.judge_loop(*key, group, close));
         let worst = found.min_by_key(|view| (rank(view.word), !view.whose.is_some_and(|whose| whose.main)));
+        // Who waits for another thread waits for that one's memory.
+        let worst = match worst {
+            Some(view) if view.is_in("futex") => Some(self.thrashing().unwrap_or(view)),
+            other => other,
+        };
         // What is certain goes before what is suspected.
         let certain = worst.as_ref().is_some_and(|view| view.word != Word::Away);
         let standing = if certain { None } else { self.queues.standing(self.rules.deadline) };
@@ -450,6 +495,10 @@ impl Machine {
                 View { lasted: thread.still, ..self.at_place(Word::Uninterruptible, self.main, thread) }
             }
             _ if self.looks < LEARNING_LOOKS => View::plain(Word::Learning),
+            // It may read a large file that it has mapped: no opinion, but whoever misses a beat of it should know.
+            Some(thread) if thread.paged >= self.rules.deadline / 2 => {
+                View { word: Word::NoLoop, ..self.at_pages(self.main, thread) }
+            }
             _ => View::plain(Word::NoLoop),
         }
     }
@@ -463,6 +512,10 @@ impl Machine {
             let over = thread.still.checked_sub(home.timeout?)?;
             // Only a look of this very moment excludes that it is ready to run and waits for a processor.
             return (close && over >= deadline).then(|| view(Word::Frozen, over));
+        }
+        // It is spared for that, and not accused: half of the time is enough.
+        if close && thread.paged.min(group.away) >= deadline / 2 {
+            return Some(self.at_pages(group.last, thread));
         }
         if !close || group.away < deadline {
             return None;
@@ -527,6 +580,17 @@ impl Machine {
         parked && !alone && self.threads.iter().any(moved)
     }
 
+    /// The thread that has waited for pages for longest, if one of them does little else.
+    fn thrashing(&self) -> Option<View> {
+        let (id, thread) = self.threads.iter().max_by_key(|(_, thread)| thread.paged)?;
+        (thread.paged >= self.rules.deadline / 2).then(|| self.at_pages(*id, thread))
+    }
+
+    fn at_pages(&self, id: u64, thread: &Thread) -> View {
+        let (lasted, pages) = (thread.paged, thread.pages);
+        View { lasted, pages, ..self.at_place(Word::Thrashing, id, thread) }
+    }
+
     fn at_place(&self, word: Word, id: u64, thread: &Thread) -> View {
         let call = thread.seen.as_ref().and_then(|seen| seen.call);
         View {
@@ -573,8 +637,9 @@ fn rank(word: Word) -> u8 {
         Word::Uninterruptible => 0,
         Word::Blocked => 1,
         Word::Frozen => 2,
-        Word::Spinning => 3,
-        _ => 4,
+        Word::Thrashing => 3,
+        Word::Spinning => 4,
+        _ => 5,
     }
 }
 

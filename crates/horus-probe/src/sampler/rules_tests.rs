@@ -15,6 +15,7 @@ struct World {
     at: Duration,
     usage: Usage,
     switches: u64,
+    pages: u64,
     view: View,
     pulses: u32,
     frozen: bool,
@@ -36,6 +37,10 @@ enum Act {
     Out,
     /// Is ready and gets no processor.
     Queued,
+    /// Waits for so many pages of its memory, one after the other.
+    Pages(u64),
+    /// Waits for one of them.
+    Page,
 }
 
 fn call(number: i64, arguments: [u64; 6]) -> Call {
@@ -63,6 +68,7 @@ impl World {
             at: Duration::from_secs(1_000),
             usage: Usage { cpu_ns: 5, wait_ns: 0, runs: 3 },
             switches: 0,
+            pages: 0,
             view: View::plain(Word::Learning),
             pulses: 0,
             frozen: false,
@@ -96,7 +102,10 @@ impl World {
             Act::Spin => (second, b'R', None),
             Act::Out => (second / 5, b'R', None),
             Act::Queued => (0, b'R', None),
+            Act::Pages(_) => (second / 20, b'D', None),
+            Act::Page => (0, b'D', None),
         };
+        self.pages += if let Act::Pages(pages) = act { pages } else { 0 };
         // Nobody gets from one place to another without running.
         let moved = found.is_some() && found != self.found;
         self.found = found;
@@ -119,6 +128,7 @@ impl World {
                 .machine
                 .asks_for_switches(self.at, MAIN, &self.usage)
                 .then_some(self.switches),
+            major_faults: Some(self.pages),
         });
         self.pulses += u32::from(closely.is_none());
         let circumstances = closely.is_some_and(|closely| closely.circumstances);
@@ -234,6 +244,54 @@ fn whoever_is_frozen_in_a_wait_that_should_have_ended_is_paused_and_not_frozen()
 }
 
 #[test]
+fn whoever_waits_for_its_memory_page_by_page_is_thrashing_and_not_dead() {
+    // A pulse does not tell it from work. Once it is known to be late, half of the deadline does.
+    let mut world = World::learned();
+    world.machine.suspect(true);
+    let mut words: Vec<Word> = (0..5).map(|_| world.act(Act::Pages(400))).collect();
+    assert_eq!(words.last(), Some(&Word::Thrashing), "{words:?}");
+    // The disk stalls for longer than a look: it is the same wait.
+    words.extend([world.act(Act::Page), world.act(Act::Page)]);
+    words.extend((0..60).map(|_| world.act(Act::Pages(400))));
+    assert!(!words.iter().any(|word| word.is_death()), "{words:?}");
+    assert_eq!(words.last(), Some(&Word::Thrashing), "{words:?}");
+    assert!(world.view.to_string().contains("pages were read from disk in"), "{}", world.view);
+    assert_eq!(world.act(BUSY_AND_HOME), Word::Alive);
+}
+
+#[test]
+fn a_page_now_and_then_excuses_no_loop_that_is_gone() {
+    let mut world = World::learned();
+    for _ in 0..60 {
+        assert_ne!(world.act(Act::Pages(3)), Word::Thrashing);
+    }
+    let mut world = World::learned();
+    for _ in 0..20 {
+        world.act(Act::Pages(400));
+    }
+    assert_eq!(world.view.word, Word::Thrashing);
+    assert!(world.ticks_until(Word::Blocked, recv()).is_some(), "it has its memory, and is stuck");
+    let mut world = World::learned();
+    for _ in 0..20 {
+        world.act(Act::Pages(400));
+    }
+    assert_eq!(world.view.word, Word::Thrashing);
+    assert!(world.ticks_until(Word::Spinning, Act::Spin).is_some(), "it has its memory, and computes");
+}
+
+/// It has no loop that anybody knows: no alert for it, and no restart either.
+#[test]
+fn of_a_program_without_a_loop_waiting_for_memory_is_known_and_no_opinion() {
+    let mut world = World::new();
+    for _ in 0..60 {
+        world.act(Act::Pages(400));
+    }
+    assert_eq!(world.view.word, Word::NoLoop);
+    let held = world.view.told().unwrap().held.unwrap();
+    assert!(held.starts_with("it waits for its memory: "), "{held}");
+}
+
+#[test]
 fn a_stopped_program_is_stopped_and_ages_begin_anew_when_it_goes_on() {
     let mut world = World::learned();
     for _ in 0..4 {
@@ -309,7 +367,12 @@ impl World {
         let sample = |thread, runs, call| ThreadSample {
             thread,
             usage: Usage { cpu_ns: 1, wait_ns: 0, runs },
-            look: Some(Look { state: b'S', call: Fact::Known(Some(call)), voluntary_switches: None }),
+            look: Some(Look {
+                state: b'S',
+                call: Fact::Known(Some(call)),
+                voluntary_switches: None,
+                major_faults: None,
+            }),
         };
         let threads = vec![sample(MAIN, self.usage.runs, main), sample(MAIN + 1, runs, other)];
         let open_sets = Some(vec![3]);
@@ -371,7 +434,12 @@ fn no_right_to_look_is_a_finding_and_no_verdict() {
     let mut world = World::new();
     for _ in 0..30 {
         world.at += TICK;
-        let look = Look { state: b'S', call: Fact::Missing(Missing::Denied), voluntary_switches: None };
+        let look = Look {
+            state: b'S',
+            call: Fact::Missing(Missing::Denied),
+            voluntary_switches: None,
+            major_faults: None,
+        };
         let close = world.machine.closer(world.at, &[(MAIN, world.usage)]).is_some();
         let look = close.then_some(look);
         let threads = vec![ThreadSample { thread: MAIN, usage: world.usage, look }];
@@ -469,6 +537,7 @@ proptest! {
                     state,
                     call: Fact::Known((called % 3 != 0).then(|| call(called % 400, [number; 6]))),
                     voluntary_switches: Some(number),
+                    major_faults: Some(number.rotate_left(3)),
                 }),
             }).collect();
             let view = machine.step(&Sample { at, complete, threads, ..Sample::default() });

@@ -47,6 +47,8 @@ pub struct Look {
     pub call: Fact<Option<Call>>,
     /// How often it gave up its processor of its own will, if that was asked and told.
     pub voluntary_switches: Option<u64>,
+    /// How often it waited for a page of its memory to be read from a disk, if that is told.
+    pub major_faults: Option<u64>,
 }
 
 /// What lies in a socket.

@@ -35,6 +35,8 @@ pub enum Word {
     Paused,
     /// In a wait of the kernel that no signal ends.
     Uninterruptible,
+    /// It waits again and again for pages of its memory to be read back from a disk, and does not come home meanwhile.
+    Thrashing,
     /// It cannot be looked at. Neither healthy nor hung.
     NoEvidence,
     /// The process has ended.
@@ -56,6 +58,7 @@ impl Word {
             Self::Stopped => "stopped",
             Self::Paused => "paused",
             Self::Uninterruptible => "uninterruptible",
+            Self::Thrashing => "thrashing",
             Self::NoEvidence => "no evidence",
             Self::Gone => "gone",
         }
@@ -104,6 +107,8 @@ pub struct View {
     pub lasted: Duration,
     /// Processor time that it used meanwhile.
     pub cpu: Duration,
+    /// How many pages of its memory it has waited for meanwhile.
+    pub pages: u64,
     /// How long ago a loop of the process was seen at home, if ever.
     pub home_seen: Option<Duration>,
     /// Who traces it. A traced process may be held at any moment, so nothing is proven of it.
@@ -123,6 +128,7 @@ impl View {
             place: None,
             lasted: Duration::ZERO,
             cpu: Duration::ZERO,
+            pages: 0,
             home_seen: None,
             tracer: None,
             queue: None,
@@ -144,19 +150,30 @@ impl View {
             Word::Stopped => KernelWord::Stopped,
             Word::Paused => KernelWord::Paused,
             Word::Uninterruptible => KernelWord::Uninterruptible,
+            Word::Thrashing => KernelWord::Thrashing,
             Word::NoEvidence => KernelWord::NoEvidence,
             Word::Gone => return None,
         };
         let traced = self.tracer.map(|tracer| format!("it is traced by pid {tracer}"));
-        let held = if self.word.is_held() { Some(self.to_string()) } else { traced };
+        let paged = (self.word == Word::NoLoop && self.pages > 0).then(|| format!("it {}", self.paged()));
+        let held = if self.word.is_held() { Some(self.to_string()) } else { traced.or(paged) };
         // Another loop that came home meanwhile says that the process as a whole does something.
         let alone = self.home_seen.is_none_or(|ago| ago >= self.lasted);
         Some(KernelView { word, lasted: self.lasted, alone, held, phrase: self.to_string() })
     }
 
+    /// It is in this call.
+    pub fn is_in(&self, call: &str) -> bool {
+        self.place.as_ref().is_some_and(|place| place.call.name() == Some(call))
+    }
+
     /// It says that the loop does not do its work, and nobody may be holding it.
     pub fn is_proof(&self) -> bool {
         self.word.is_death() && self.tracer.is_none()
+    }
+
+    fn paged(&self) -> String {
+        format!("waits for its memory: {} pages were read from disk in {}", self.pages, Human(self.lasted))
     }
 
     fn write_place(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -203,6 +220,10 @@ impl fmt::Display for View {
                 f.write_str("waits in the kernel where no signal ends it")?;
                 self.write_place(f)?;
                 write!(f, ", for {lasted}")
+            }
+            Word::Thrashing => {
+                f.write_str(&self.paged())?;
+                self.write_whose(f)
             }
             Word::Spinning => {
                 write!(

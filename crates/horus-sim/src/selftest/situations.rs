@@ -214,7 +214,10 @@ fn is_seen_stuck() -> Option<Sandbox> {
     for word in [KernelWord::Alive, KernelWord::Blocked, KernelWord::Undrained, KernelWord::Stopped] {
         sandbox.see(&bot, word, 2 * MINUTE);
     }
-    for word in [KernelWord::Paused, KernelWord::Uninterruptible, KernelWord::Spinning, KernelWord::Alive] {
+    for word in [KernelWord::Paused, KernelWord::Uninterruptible, KernelWord::Thrashing] {
+        sandbox.see(&bot, word, 2 * MINUTE);
+    }
+    for word in [KernelWord::Spinning, KernelWord::Alive] {
         sandbox.see(&bot, word, 2 * MINUTE);
     }
     Some(sandbox)

@@ -26,6 +26,8 @@ pub(super) struct Wanted {
     pub(super) process: ProcessId,
     /// What its loop does is looked at; what has to last has lasted after so long.
     pub(super) sampled: Option<Duration>,
+    /// A beat of it is late: each look is a close one.
+    pub(super) closely: bool,
     /// What it does is counted, so often.
     pub(super) counted: Option<Counted>,
 }
@@ -55,11 +57,26 @@ impl KernelLook {
     }
 
     /// This is the process of that run. The same again changes how it is looked at only.
-    pub(super) fn watch(&self, service: &ServiceName, new: Wanted) {
-        let changed = self.wanted.borrow().get(service) != Some(&new);
+    pub(super) fn watch(&self, service: &ServiceName, mut new: Wanted) {
+        let known = self.wanted.borrow().get(service).cloned();
+        let same_run = known.as_ref().is_some_and(|known| known.generation == new.generation);
+        new.closely |= same_run && known.as_ref().is_some_and(|known| known.closely);
+        let changed = known.as_ref() != Some(&new);
         if changed {
             self.wanted.send_modify(|all| {
                 Arc::make_mut(all).insert(service.clone(), new);
+            });
+        }
+    }
+
+    /// A beat of it is late, or it is not any more.
+    pub(super) fn hasten(&self, service: &ServiceName, fast: bool) {
+        let changed = self.wanted.borrow().get(service).is_some_and(|known| known.closely != fast);
+        if changed {
+            self.wanted.send_modify(|all| {
+                if let Some(wanted) = Arc::make_mut(all).get_mut(service) {
+                    wanted.closely = fast;
+                }
             });
         }
     }
@@ -124,13 +141,14 @@ fn follow(
             sampler.forget(service, old.generation);
         }
     }
-    for (service, Wanted { generation, process, sampled, .. }) in wanted {
+    for (service, Wanted { generation, process, sampled, closely, .. }) in wanted {
         let Some(deadline) = sampled else { continue };
         if let Err(too_many) = sampler.watch(service.clone(), *generation, *process, *deadline)
             && last.get(service).is_none_or(|old| old.generation != *generation)
         {
             tracing::warn!(%service, "it is not looked at from outside: {too_many}");
         }
+        sampler.suspect(service, *generation, *closely);
     }
 }
 

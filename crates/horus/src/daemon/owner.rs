@@ -423,7 +423,10 @@ impl Owner {
                 }
             }
             Command::Watch { service, generation } => self.watch(&service, generation),
-            Command::Hasten { service, fast } => self.senses.hasten(&service, fast),
+            Command::Hasten { service, fast } => {
+                self.senses.hasten(&service, fast);
+                self.kernel_look.hasten(&service, fast);
+            }
             Command::Unwatch { service } => {
                 if self.plan.services.contains_key(&service) {
                     self.senses.unwatch(&service);
@@ -495,6 +498,7 @@ impl Owner {
                 generation,
                 process: instance.process,
                 sampled: plan.sampler.then_some(plan.deadline),
+                closely: false,
                 counted: horus_core::activity::look_every(plan).map(counted),
             };
             self.kernel_look.watch(service, wanted);

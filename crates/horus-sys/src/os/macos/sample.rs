@@ -72,7 +72,8 @@ pub(crate) fn stand(pid: i32, thread: u64) -> io::Result<Stand> {
     };
     // Threads have no start of their own here: that of the process guards against a pid that was lent again.
     let row = super::row(pid)?.ok_or(io::ErrorKind::NotFound)?;
-    Ok(Stand { state, start_time: row.id.start_time })
+    // The system counts page-ins of whole processes only.
+    Ok(Stand { state, start_time: row.id.start_time, major_faults: None })
 }
 
 pub(crate) fn name(pid: i32) -> io::Result<String> {

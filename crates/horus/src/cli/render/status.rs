@@ -43,6 +43,7 @@ impl Urgency {
             | Verdict::Undrained
             | Verdict::Stopped
             | Verdict::Paused
+            | Verdict::Thrashing
             | Verdict::Unknown
             | Verdict::Halted => Self::Look,
             Verdict::Held | Verdict::Down | Verdict::Starting | Verdict::Stopping => Self::Quiet,
