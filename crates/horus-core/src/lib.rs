@@ -51,6 +51,7 @@ pub mod observation;
 mod operator;
 pub mod outbox;
 pub mod plan;
+pub mod proof;
 mod random;
 pub mod reason;
 pub mod record;

@@ -75,7 +75,8 @@ pub(crate) async fn poll_beat(setting: Setting, plan: BeatPlan, haste: watch::Re
     let outlet = &setting.outlet;
     let kind = plan.kind();
     let mut source = Source::new(&plan, &setting);
-    let mut pace = Pace::new(period(&plan), (outlet.service.as_str(), kind.word()), haste);
+    let mut pace =
+        Pace::new(period(&plan), (outlet.service.as_str(), kind.word(), outlet.generation.0), haste);
     // A log is looked at four times a second: the same trouble is told once, not each time.
     let mut told: Option<Miss> = None;
     loop {

@@ -187,7 +187,8 @@ fn number_at(json: &Value, pointer: &str) -> Result<Series, String> {
 pub(crate) async fn read_counters(outlet: ServiceOutlet, page: Page) -> Closed {
     // Nobody hastens it: a page costs the program more than a beat does.
     let (_, calm) = watch::channel(Haste::default());
-    let mut pace = Pace::new(page.every, (outlet.service.as_str(), page.url.as_str()), calm);
+    let mut pace =
+        Pace::new(page.every, (outlet.service.as_str(), page.url.as_str(), outlet.generation.0), calm);
     let asker = HttpAsker::new(&page.url, page.timeout).map(|asker| {
         if page.metrics {
             asker.with_answers(METRICS_BYTES_MAX, "text/plain;version=0.0.4, */*;q=0.1")

@@ -56,4 +56,5 @@ pub use capture::{CaptureRequest, EvidenceRoom};
 pub use host::{ClockWatch, HostWatch};
 pub use notify::NotifyError;
 pub use outlet::Counts;
+pub use pace::Draws;
 pub use senses::Senses;

@@ -1,8 +1,16 @@
 //! When a probe polls next.
 //!
 //! A fixed period can lock on to a program's own rhythm: a bot that is away for 0.4 s each 5 s would be met away every
-//! time, or never. So each period is drawn anew between 80 % and 100 % of the asked one; it is never longer. The draw
-//! is seeded from the names alone, so that the same config always polls at the same beat.
+//! time, or never. So each period is drawn anew between half and all of the asked one; it is never longer.
+//!
+//! Is a half enough, and would a fifth be? The phase at which a program with the period P is met walks around P in steps that differ by up to
+//! E/2. A rhythm of at most that is covered by each step; the worst one is about the mean step itself (P = 0.75 E), where the phase
+//! moves by the differences alone. A program that is away for half of such a rhythm is met away 26 times in a row once in 20,000 polls;
+//! by draws between 80 % and 100 % it was more than a hundred times, and by chance alone it would be fourteen. A rhythm that is longer than E is
+//! met several times in each of its turns. `no_rhythm_is_locked_on_to` measures it for all of them.
+//!
+//! The draws are seeded from names and the number of the run: the same config polls each run at another beat (or a fault at a constant age
+//! would be met, or missed, in each of them), and the same recording is made again by the same seed.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -19,12 +27,13 @@ pub(crate) struct Haste {
     pub(crate) nudges: u32,
 }
 
-/// A small generator of even draws (splitmix64); nothing here needs to be unpredictable.
+/// A small generator of even draws (splitmix64) that shortens periods; nothing here needs to be unpredictable.
 #[derive(Clone, Debug)]
-struct Draws(u64);
+pub struct Draws(u64);
 
 impl Draws {
-    fn seeded(names: impl Hash) -> Self {
+    /// The same draws for the same names.
+    pub fn seeded(names: impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
         names.hash(&mut hasher);
         Self(hasher.finish())
@@ -38,9 +47,15 @@ impl Draws {
         mixed ^ (mixed >> 31)
     }
 
-    /// Between 80 % and 100 % of `period`.
-    fn shorten(&mut self, period: Duration) -> Duration {
-        let thousandths = 800 + u32::try_from(self.next() % 201).unwrap_or_default();
+    /// Between half and all of `period`.
+    pub fn shorten(&mut self, period: Duration) -> Duration {
+        let thousandths = 500 + u32::try_from(self.next() % 501).unwrap_or_default();
+        period.saturating_mul(thousandths) / 1_000
+    }
+
+    /// Between three and five quarters of `period`: where a look costs so much that the mean has to stay.
+    pub fn around(&mut self, period: Duration) -> Duration {
+        let thousandths = 750 + u32::try_from(self.next() % 501).unwrap_or_default();
         period.saturating_mul(thousandths) / 1_000
     }
 }
@@ -120,10 +135,61 @@ mod tests {
         }
         // The paused clock of tokio is exact to a millisecond.
         let slack = Duration::from_millis(2);
-        assert!(gaps.iter().all(|gap| *gap <= EVERY + slack && *gap >= EVERY * 8 / 10 - slack), "{gaps:?}");
+        assert!(gaps.iter().all(|gap| *gap <= EVERY + slack && *gap >= EVERY / 2 - slack), "{gaps:?}");
         let shortest = gaps.iter().min().unwrap();
         let longest = gaps.iter().max().unwrap();
-        assert!(*longest - *shortest > EVERY / 10, "the phase must wander: {shortest:?} to {longest:?}");
+        assert!(*longest - *shortest > EVERY / 4, "the phase must wander: {shortest:?} to {longest:?}");
+    }
+
+    /// Of every rhythm, and every share of it for which a program is away: how often it is met away, and how often in a row.
+    #[test]
+    fn no_rhythm_is_locked_on_to() {
+        const POLLS: u32 = 20_000;
+        let every = EVERY.as_secs_f64();
+        for nth in 1..=60_u32 {
+            // From a twentieth of the period to three periods; the mean steps (0.75 and 1) and their multiples are among them.
+            let rhythm = every * f64::from(nth) / 20.0;
+            let ways: [fn(&mut Draws, Duration) -> Duration; 2] = [Draws::shorten, Draws::around];
+            for (share, next) in [0.1, 0.5].into_iter().flat_map(|share| ways.map(|way| (share, way))) {
+                let mut draws = Draws::seeded(("bot", nth));
+                let (mut at, mut away, mut row, mut longest) = (0.0_f64, 0_u32, 0_u32, 0_u32);
+                for _ in 0..POLLS {
+                    at += next(&mut draws, EVERY).as_secs_f64();
+                    if at.rem_euclid(rhythm) < share * rhythm {
+                        (away, row) = (away + 1, row + 1);
+                        longest = longest.max(row);
+                    } else {
+                        row = 0;
+                    }
+                }
+                let met = f64::from(away) / f64::from(POLLS);
+                let shown = format!(
+                    "away for {share} of {rhythm} s, polled every {every} s: met away {met}, {longest} in a row"
+                );
+                assert!((met - share).abs() < 0.05, "{shown}");
+                // A deadline is ten polls. Chance alone (0.5 to the 20th, 20,000 polls) has runs of about fourteen; a lock has thousands.
+                assert!(longest <= 50, "{shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_fixed_period_would_lock() {
+        let every = EVERY.as_secs_f64();
+        let met = (1..1_000)
+            .filter(|poll| (f64::from(*poll) * every).rem_euclid(every / 2.0) < every / 4.0)
+            .count();
+        assert_eq!(met, 999, "this is what the draws are for");
+    }
+
+    #[test]
+    fn each_run_is_polled_at_another_beat_and_the_same_run_at_the_same() {
+        let polls = |run: u64| {
+            let mut draws = Draws::seeded(("bot", "http", run));
+            (0..50).map(|_| draws.shorten(EVERY)).collect::<Vec<_>>()
+        };
+        assert_eq!(polls(1), polls(1));
+        assert_ne!(polls(1), polls(2));
     }
 
     #[tokio::test(start_paused = true)]

@@ -45,7 +45,7 @@ pub(crate) struct Place {
 pub(crate) enum Verb {
     /// Supervise, in the foreground, until told to stop
     Run,
-    /// Check a configuration, and show when Horus would act
+    /// Check a configuration, and show when Horus would act, and what it could not see
     Check(CheckArgs),
     /// Write a commented configuration to start from
     Init(InitArgs),
@@ -127,7 +127,7 @@ pub(crate) struct CheckArgs {
     /// The state directory whose record is compared with the file, if not that of the configuration
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    /// Print findings and the timing table as JSON
+    /// Print findings, the timing table and what each source proves as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use horus_core::ids::{Generation, ProcessId, ServiceName};
 use horus_core::observation::{Input, KernelView, KernelWord, Observation};
+use horus_probe::Draws;
 use horus_probe::activity::{Count, Counter, Subject};
 use horus_probe::sampler::{Sampler, Sighting, TICK};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until};
 
 /// What is well is told again after so long, so that the judge knows that somebody still looks.
 const RENEWED_EVERY: Duration = Duration::from_secs(10);
@@ -98,10 +99,12 @@ async fn look(all_wanted: watch::Receiver<AllWanted>, inputs: mpsc::Sender<Input
     let mut counting = Counting::default();
     let mut before = AllWanted::default();
     let mut told = Told::default();
-    let mut every = interval(TICK);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // A program that works for 0.3 s of each second must not be met at work, or at home, every time.
+    let mut draws = Draws::seeded("kernel sampler");
+    let mut due = Instant::now();
     while all_wanted.has_changed().is_ok() {
-        every.tick().await;
+        sleep_until(due).await;
+        due = Instant::now() + draws.around(TICK);
         let wanted = Arc::clone(&all_wanted.borrow());
         if wanted.is_empty() && before.is_empty() {
             continue;

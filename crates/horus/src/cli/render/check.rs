@@ -3,10 +3,11 @@
 use std::fmt::Write;
 
 use horus_config::{Fault, TimingRow};
+use horus_core::proof::{Proof, Standing};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
 use super::style::{Paint, Style};
-use super::text::{Cell, Table, clean, count};
+use super::text::{Cell, Table, clean, count, wrap};
 
 /// Findings with the lines that they are about, drawn for a person.
 pub(crate) fn render_findings(findings: &[Fault], width: usize, style: Style) -> String {
@@ -61,6 +62,22 @@ pub(crate) fn render_timing(rows: &[TimingRow], style: Style) -> String {
         table.row(cells, String::new());
     }
     table.render(2, style)
+}
+
+/// What each service is looked at by, what that proves and what it does not, and what nobody would notice. One line each, if
+/// there is room for it.
+pub(crate) fn render_proofs(all: &[Standing], width: usize) -> String {
+    let mut text = String::new();
+    for Standing { service, sources, unseen } in all {
+        text.push_str(&format!("{service}\n"));
+        for Proof { source, proves, not, .. } in sources {
+            text.push_str(&wrap(&format!("{source}: {proves}; does not prove: {not}"), "  ", width));
+        }
+        for line in unseen {
+            text.push_str(&wrap(line, "  not seen: ", width));
+        }
+    }
+    text
 }
 
 /// "watchdog.toml: no faults, 1 warning; 2 services, 0 monitors, 1 sink"

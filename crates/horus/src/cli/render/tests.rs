@@ -10,6 +10,7 @@ use horus_core::notice::{IncidentKind, Story};
 use horus_core::observation::{CaptureStage, Exit, Finding};
 use horus_core::outbox::DeliveryState;
 use horus_core::plan::{BeatKind, Mode, Severity};
+use horus_core::proof::Standing;
 use horus_core::reason::{Reason, Rule};
 use horus_core::record::{IncidentRecord, Recorded};
 use horus_core::status::{
@@ -21,7 +22,7 @@ use horus_core::verdict::{LoopAxis, ProcessAxis, ProgressAxis, ValueAxis, Verdic
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 
-use super::check::{render_findings, render_findings_plain, render_timing, render_verdict};
+use super::check::{render_findings, render_findings_plain, render_proofs, render_timing, render_verdict};
 use super::events::{render_event, render_incidents};
 use super::incident::render_incident;
 use super::service::render_service;
@@ -539,7 +540,11 @@ startup = "soon"
 fn the_timing_table_says_where_each_number_comes_from() {
     let loaded = horus_config::parse(GOOD, std::path::Path::new("/srv/watchdog.toml"), &Machine);
     assert!(loaded.faults.is_empty(), "{:?}", loaded.faults);
-    let timing = render_timing(&loaded.checked.unwrap().timing, PLAIN);
+    let checked = loaded.checked.unwrap();
+    let timing = render_timing(&checked.timing, PLAIN);
+    let proofs: Vec<Standing> =
+        checked.plan.services.iter().map(|(name, plan)| Standing::of(name, plan)).collect();
+    let timing = timing + &render_proofs(&proofs, usize::MAX);
     let verdict = render_verdict("watchdog.toml", 0, loaded.warnings.len(), Some([2, 0, 0]));
     insta::assert_snapshot!(timing + &verdict);
 }

@@ -8,6 +8,9 @@ use horus_api::{AlertsReport, Client, ReloadReport};
 use horus_config::{
     Fault as Finding, Loaded, SystemEnvironment, TimingRow, Weight, load, resolve_secrets, starter,
 };
+use horus_core::ids::ServiceName;
+use horus_core::plan::ServicePlan;
+use horus_core::proof::Standing;
 use serde::Serialize;
 
 use super::show::json;
@@ -19,7 +22,9 @@ use crate::cli::fault::Fault;
 use crate::cli::locate;
 use crate::cli::output::Output;
 use crate::cli::recorded;
-use crate::cli::render::check::{render_findings, render_findings_plain, render_timing, render_verdict};
+use crate::cli::render::check::{
+    render_findings, render_findings_plain, render_proofs, render_timing, render_verdict,
+};
 use crate::cli::render::style::Paint;
 use crate::cli::render::text::{Cell, Table, clean};
 
@@ -35,6 +40,7 @@ struct CheckReport<'a> {
     faults: &'a [Finding],
     warnings: &'a [Finding],
     timing: &'a [TimingRow],
+    proofs: &'a [Standing],
 }
 
 pub(super) fn check(place: &Place, args: &CheckArgs, output: &Output) -> Result<ExitStatus, Fault> {
@@ -51,11 +57,13 @@ pub(super) fn check(place: &Place, args: &CheckArgs, output: &Output) -> Result<
     }
     let status = if faults.is_empty() { ExitStatus::Done } else { ExitStatus::BadConfig };
     let timing = checked.as_ref().map_or(&[][..], |checked| &checked.timing);
+    let proofs: Vec<Standing> =
+        checked.iter().flat_map(|checked| &checked.plan.services).map(of_service).collect();
     let shown = file.display().to_string();
     if args.json {
         let (usable, schema) = (faults.is_empty(), CHECK_SCHEMA);
-        let report =
-            CheckReport { schema, file: shown, usable, faults: &faults, warnings: &warnings, timing };
+        let (faults, warnings, proofs) = (&faults, &warnings, &proofs);
+        let report = CheckReport { schema, file: shown, usable, faults, warnings, timing, proofs };
         output.data(json(&report, true)?)?;
         return Ok(status);
     }
@@ -67,11 +75,17 @@ pub(super) fn check(place: &Place, args: &CheckArgs, output: &Output) -> Result<
         })?;
     }
     output.data(render_timing(timing, output.style))?;
+    // A script gets one line for each; a person no line that is broken anywhere.
+    output.data(render_proofs(&proofs, if output.live { output.width } else { usize::MAX }))?;
     let plan = checked.as_ref().map(|checked| &checked.plan);
     let sizes = plan.map(|plan| [plan.services.len(), plan.monitors.len(), plan.sinks.len()]);
     let real = warnings.iter().filter(|finding| finding.weight == Weight::Warning).count();
     output.note(&render_verdict(&shown, faults.len(), real, sizes))?;
     Ok(status)
+}
+
+fn of_service((name, plan): (&ServiceName, &ServicePlan)) -> Standing {
+    Standing::of(name, plan)
 }
 
 pub(super) fn init(args: &InitArgs, output: &Output) -> Result<ExitStatus, Fault> {
