@@ -5,8 +5,8 @@
 //! has room for, and none without an inode.
 
 use bolero::TypeGenerator;
-use horus_sys::proc_text;
 use horus_sys::sample::{Descriptor, MAX_INTEREST, Usage};
+use horus_sys::{elf, proc_text};
 
 use crate::source::Source;
 use crate::{mutate, seeds};
@@ -14,7 +14,9 @@ use crate::{mutate, seeds};
 /// The smallest message of a dump that tells a socket, in bytes.
 const SOCKET_BYTES_MIN: usize = 16 + 72;
 
-const WORDS: [&str; 22] = [
+const WORDS: [&str; 24] = [
+    "\u{7f}ELF\u{2}\u{1}",
+    ".go.buildinfo\0",
     "running",
     "-1 ",
     "0x",
@@ -76,6 +78,23 @@ pub fn check_bytes(bytes: &[u8]) {
         told += 1;
     });
     assert!(told <= bytes.len() / SOCKET_BYTES_MIN, "{told} sockets in {} bytes", bytes.len());
+    assert_eq!(is_go(bytes), is_go(bytes), "the same file was of two minds");
+}
+
+/// The bytes as a program's file.
+fn is_go(bytes: &[u8]) -> bool {
+    let mut reads = 0;
+    let read = |at: u64, into: &mut [u8]| {
+        reads += 1;
+        assert!(into.len() <= (elf::MAX_SECTIONS * 64).max(elf::MAX_NAMES), "{} bytes wanted", into.len());
+        let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+        let length = rest.len().min(into.len());
+        into.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        Ok(length)
+    };
+    let found = elf::is_go(read).expect("nothing fails to be read");
+    assert!(reads <= 3, "{reads} reads");
+    found
 }
 
 /// A real example, edited.

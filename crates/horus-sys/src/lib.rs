@@ -26,6 +26,7 @@ pub mod cgroup_limits;
 pub mod clock;
 pub mod descriptors;
 pub mod disk;
+pub mod elf;
 pub mod facility;
 pub mod fact;
 pub mod facts;

@@ -94,6 +94,15 @@ impl Call {
     }
 }
 
+/// A file that is executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Program {
+    /// The device that it is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+}
+
 /// What an open descriptor is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Descriptor {
@@ -181,6 +190,16 @@ pub fn call(pid: i32, thread: u64) -> Fact<Option<Call>> {
 /// Whether the control group of a process is frozen (`docker pause`), in either version of control groups.
 pub fn frozen(pid: i32) -> Fact<bool> {
     Fact::from(crate::os::sample::frozen(pid))
+}
+
+/// The file that a process executes: another one after an `exec`.
+pub fn program(pid: i32) -> Fact<Program> {
+    Fact::from(crate::os::sample::program(pid))
+}
+
+/// Whether the Go linker made the program that a process executes.
+pub fn is_go(pid: i32) -> Fact<bool> {
+    Fact::from(crate::os::sample::is_go(pid))
 }
 
 /// What this descriptor of a process is.
@@ -291,6 +310,8 @@ mod tests {
         assert_eq!(threads(i32::MAX, 10), Fact::Missing(Missing::Gone));
         assert_eq!(frozen(i32::MAX), Fact::Missing(Missing::Gone));
         assert_eq!(status(me, own_thread()).known().unwrap().tracer, None);
+        assert_eq!((is_go(me), program(i32::MAX)), (Fact::Known(false), Fact::Missing(Missing::Gone)));
+        assert_eq!(program(me), program(me));
         let all = threads(me, 10).known().unwrap();
         assert!(all.ids.contains(&own_thread()) || all.more);
     }

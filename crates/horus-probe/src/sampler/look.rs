@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use horus_core::ids::ProcessId;
 use horus_sys::clock;
 use horus_sys::fact::{Fact, Missing};
-use horus_sys::sample::{self, Descriptor, Stand};
+use horus_sys::sample::{self, Descriptor, Program, Stand};
 
 use super::rules::{Machine, THREADS_MAX};
 use super::take::{Closely, Look, Sample, ThreadSample};
@@ -18,7 +18,26 @@ pub(super) struct Taken {
     pub(super) pulse: bool,
 }
 
-pub(super) fn take(process: &ProcessId, machine: &Machine) -> Result<Taken, Missing> {
+/// Who runs the threads of a process, read once for each program that it executes.
+#[derive(Debug, Default)]
+pub(super) struct Runtime {
+    program: Option<Program>,
+    hands_over: bool,
+}
+
+impl Runtime {
+    /// Whether it hands the wait for events from thread to thread, as Go does. What cannot be read is left to the next look.
+    fn hands_over(&mut self, pid: i32) -> Option<bool> {
+        let program = sample::program(pid).known()?;
+        if self.program != Some(program) {
+            self.hands_over = sample::is_go(pid).known()?;
+            self.program = Some(program);
+        }
+        Some(self.hands_over)
+    }
+}
+
+pub(super) fn take(process: &ProcessId, machine: &Machine, runtime: &mut Runtime) -> Result<Taken, Missing> {
     let at = clock::monotonic();
     let pid = process.pid;
     let mut pulse = Vec::new();
@@ -36,7 +55,10 @@ pub(super) fn take(process: &ProcessId, machine: &Machine) -> Result<Taken, Miss
         let sample = Sample { at, threads: threads.collect(), ..Sample::default() };
         return Ok(Taken { sample, pulse: true });
     };
-    let sample = close(process, machine, closely, Sample { at, ..Sample::default() })?;
+    let mut sample = close(process, machine, closely, Sample { at, ..Sample::default() })?;
+    if closely.circumstances || runtime.program.is_none() {
+        sample.hands_over = runtime.hands_over(pid);
+    }
     Ok(Taken { sample, pulse: false })
 }
 

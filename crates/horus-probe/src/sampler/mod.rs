@@ -91,6 +91,7 @@ struct Watched {
     gone: bool,
     /// What its place is on, once it was asked for, with the place it was asked for.
     named: Option<view::Place>,
+    runtime: look::Runtime,
     descriptors: sockets::Descriptors,
 }
 
@@ -139,6 +140,7 @@ impl Sampler {
             machine: Machine::new(main, rules),
             gone: false,
             named: None,
+            runtime: look::Runtime::default(),
             descriptors: sockets::Descriptors::default(),
         };
         self.watched.insert(key, watched);
@@ -195,7 +197,7 @@ impl Watched {
         if self.gone {
             return (View::plain(Word::Gone), true);
         }
-        let mut taken = match look::take(&self.process, &self.machine) {
+        let mut taken = match look::take(&self.process, &self.machine, &mut self.runtime) {
             Ok(taken) => taken,
             Err(Missing::Gone) if !horus_sys::process::is_alive(&sys(&self.process)) => {
                 self.gone = true;

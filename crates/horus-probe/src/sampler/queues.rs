@@ -35,9 +35,11 @@ impl Queues {
         }
     }
 
-    /// The one that has stood longest, if that is long. Only what a loop wants to hear of counts, and connections.
-    pub fn standing(&self, deadline: Duration) -> Option<View> {
-        let wanted = self.standing.values().filter(|stood| stood.queue.listens || stood.queue.watched);
+    /// The one that has stood longest, if that is long. Only what a loop wants to hear of counts, and connections. Of a runtime
+    /// that watches all of its sockets from the beginning (`watches_all`), only connections count.
+    pub fn standing(&self, deadline: Duration, watches_all: bool) -> Option<View> {
+        let is_wanted = |queue: &Queue| queue.listens || (queue.watched && !watches_all);
+        let wanted = self.standing.values().filter(|stood| is_wanted(&stood.queue));
         let longest = wanted.max_by_key(|stood| stood.age).filter(|stood| stood.age >= deadline)?;
         Some(View { lasted: longest.age, queue: Some(longest.queue), ..View::plain(Word::Undrained) })
     }

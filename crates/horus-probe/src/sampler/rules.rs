@@ -184,6 +184,9 @@ pub struct Machine {
     open_sets: Option<Vec<i32>>,
     /// Something else speaks against it.
     suspected: bool,
+    /// Its runtime (Go) hands the wait and the work from thread to thread. A thread that rests there says nothing: it was last at
+    /// home, the work went to another one, and who works asks for events between two pieces of it, without coming home.
+    hands_over: bool,
 }
 
 impl Machine {
@@ -204,6 +207,7 @@ impl Machine {
             missing: None,
             open_sets: None,
             suspected: false,
+            hands_over: false,
         }
     }
 
@@ -393,6 +397,7 @@ impl Machine {
     fn take_circumstances(&mut self, sample: &Sample) {
         self.tracer = sample.tracer;
         self.open_sets.clone_from(&sample.open_sets);
+        self.hands_over = sample.hands_over.unwrap_or(self.hands_over);
         let mut looks = sample.threads.iter().filter_map(|thread| thread.look.as_ref());
         let stopped = looks.any(|look| matches!(look.state, b'T' | b't'));
         self.held = match (sample.frozen, stopped) {
@@ -482,12 +487,13 @@ impl Machine {
         };
         // What is certain goes before what is suspected.
         let certain = worst.as_ref().is_some_and(|view| view.word != Word::Away);
-        let standing = if certain { None } else { self.queues.standing(self.rules.deadline) };
+        let standing =
+            if certain { None } else { self.queues.standing(self.rules.deadline, self.hands_over) };
         if let Some(view) = standing.or(worst) {
             return view;
         }
         if learned().next().is_some() {
-            return View::plain(Word::Alive);
+            return self.unsuspected();
         }
         let main = self.threads.get(&self.main);
         match main {
@@ -501,6 +507,17 @@ impl Machine {
             }
             _ => View::plain(Word::NoLoop),
         }
+    }
+
+    /// A loop is known, and nothing is odd about it.
+    fn unsuspected(&self) -> View {
+        let deadline = self.rules.deadline;
+        let mut learned = self.loops.values().filter(|group| group.is_learned());
+        if !self.hands_over || learned.any(|group| group.away < deadline) {
+            return View::plain(Word::Alive);
+        }
+        let runs = self.threads.values().any(|thread| thread.still < deadline);
+        View { hands_over: true, ..View::plain(if runs { Word::Alive } else { Word::NoLoop }) }
     }
 
     fn judge_loop(&self, key: Key, group: &Loop, close: bool) -> Option<View> {
@@ -521,11 +538,15 @@ impl Machine {
             return None;
         }
         let stuck = self.culprit(group).unwrap_or((group.last, thread));
-        if stuck.1.still >= deadline {
-            if is_uninterruptible(stuck.1) {
-                let lasted = stuck.1.still;
-                return Some(View { lasted, ..self.at_place(Word::Uninterruptible, stuck.0, stuck.1) });
-            }
+        let is_still = stuck.1.still >= deadline;
+        if is_still && is_uninterruptible(stuck.1) {
+            let lasted = stuck.1.still;
+            return Some(View { lasted, ..self.at_place(Word::Uninterruptible, stuck.0, stuck.1) });
+        }
+        if self.hands_over {
+            return None;
+        }
+        if is_still {
             let call = stuck.1.seen.as_ref().filter(|seen| seen.call.is_some()).and_then(|seen| seen.wait);
             // A program that makes each wait by itself may also rest by itself.
             if matches!((key, call), (Key::Own(_), Some(Wait::Sleep))) {

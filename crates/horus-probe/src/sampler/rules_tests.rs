@@ -22,6 +22,7 @@ struct World {
     sets: Vec<i32>,
     queues: Vec<Queue>,
     found: Option<Call>,
+    hands_over: Option<bool>,
 }
 
 /// What the main thread does for one tick, and where it is found at its end.
@@ -75,6 +76,7 @@ impl World {
             sets: vec![3, 4],
             queues: Vec::new(),
             found: None,
+            hands_over: None,
         }
     }
 
@@ -141,6 +143,7 @@ impl World {
             tracer: None,
             open_sets: circumstances.then(|| self.sets.clone()),
             queues: self.queues.clone(),
+            hands_over: self.hands_over,
         };
         self.view = self.machine.step(&sample);
         self.view.word
@@ -381,6 +384,7 @@ impl World {
             threads,
             complete: true,
             open_sets,
+            hands_over: self.hands_over,
             ..Sample::default()
         });
         self.view.word
@@ -398,6 +402,57 @@ fn a_thread_of_a_pool_that_rests_while_others_work_is_not_blocked() {
             // The main thread rests; the other one works, or is stuck itself.
             let said = world.pair(true, runs, futex, recv);
             assert!(!works || !said.is_death(), "{:?}", world.view);
+        }
+        assert_eq!(world.view.word, word, "{:?}", world.view);
+    }
+}
+
+/// What a soak has found: a thread of Go that alone had waited for events, and then was parked while one goroutine computed.
+#[test]
+fn a_thread_that_rests_is_no_finding_where_the_wait_is_handed_over() {
+    let futex = call(number_of("futex"), [1; 6]);
+    let recv = call(number_of("recvfrom"), [7, 0, 0, 0, 0, 0]);
+    for (hands_over, place) in [(true, futex), (true, recv), (false, futex)] {
+        let mut world = World::new();
+        world.hands_over = Some(hands_over);
+        for round in 0..20 {
+            world.usage.runs += 1;
+            world.pair(true, round, epoll(3, -1), recv);
+        }
+        assert_eq!(world.view.word, Word::Alive);
+        let told: BTreeSet<Word> = (100..300).map(|round| world.pair(true, round, place, a_nap())).collect();
+        if !hands_over {
+            assert!(told.contains(&Word::Blocked), "of any other program that is a lock: {told:?}");
+            continue;
+        }
+        assert_eq!(told, BTreeSet::from([Word::Alive]), "{:?}", world.view);
+        assert_eq!(world.view.to_string(), "its threads run; Go shows no loop beside them");
+        // And when nobody runs, nobody knows whether there is anything to do.
+        for _ in 0..20 {
+            world.pair(true, 300, place, a_nap());
+        }
+        assert_eq!(world.view.word, Word::NoLoop, "{:?}", world.view);
+        // It goes on.
+        for round in 400..403 {
+            world.usage.runs += 1;
+            assert_eq!(world.pair(true, round, epoll(3, -1), recv), Word::Alive);
+        }
+        assert_eq!(world.view.to_string(), "its loop comes home");
+    }
+}
+
+fn a_nap() -> Call {
+    call(number_of("nanosleep"), [0; 6])
+}
+
+#[test]
+fn bytes_that_are_left_are_no_finding_where_all_sockets_are_watched() {
+    for (listens, word) in [(false, Word::Alive), (true, Word::Undrained)] {
+        let mut world = World::learned();
+        world.hands_over = Some(true);
+        world.queues = vec![Queue { inode: 9, descriptor: 7, listens, watched: true, waiting: 5 }];
+        for _ in 0..40 {
+            world.act(Act::Home { set: 3, timeout: -1, ran: true });
         }
         assert_eq!(world.view.word, word, "{:?}", world.view);
     }

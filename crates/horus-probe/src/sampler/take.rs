@@ -22,6 +22,8 @@ pub struct Sample {
     pub tracer: Option<i32>,
     /// Which of the sets that loops wait on are still open, if that was asked and told.
     pub open_sets: Option<Vec<i32>>,
+    /// Whether its runtime hands the wait from thread to thread, if that was asked and told.
+    pub hands_over: Option<bool>,
     /// What lies in its sockets, unread or not accepted.
     pub queues: Vec<Queue>,
 }

@@ -115,6 +115,8 @@ pub struct View {
     pub tracer: Option<i32>,
     /// What lies unread, for [`Word::Undrained`].
     pub queue: Option<Queue>,
+    /// Nobody of it waits for events, which says nothing of a runtime that hands the wait from thread to thread.
+    pub hands_over: bool,
     /// Why it cannot be looked at, for [`Word::NoEvidence`].
     pub missing: Option<Missing>,
 }
@@ -132,6 +134,7 @@ impl View {
             home_seen: None,
             tracer: None,
             queue: None,
+            hands_over: false,
             missing: None,
         }
     }
@@ -207,6 +210,10 @@ impl fmt::Display for View {
         let lasted = Human(self.lasted);
         match self.word {
             Word::Learning => f.write_str("not known yet"),
+            Word::Alive if self.hands_over => f.write_str("its threads run; Go shows no loop beside them"),
+            Word::NoLoop if self.hands_over => {
+                f.write_str("all of its threads rest, and none waits for events, as Go may: no opinion")
+            }
             Word::Alive => f.write_str("its loop comes home"),
             Word::NoLoop => f.write_str("no loop was ever seen: no opinion"),
             Word::Gone => f.write_str("the process has ended"),

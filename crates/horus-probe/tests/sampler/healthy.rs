@@ -50,6 +50,16 @@ fn loops_of_node_and_tokio_are_alive() {
 }
 
 #[test]
+fn threads_of_go_that_rest_beside_a_goroutine_that_computes_are_well() {
+    let Some(mut subject) = Subject::go_program() else { return };
+    let mut bench = Bench::of(&subject);
+    bench.learn();
+    subject.go();
+    subject.wait_for("spins");
+    assert_eq!(bench.watch_for(DEADLINE * 6), [Word::Alive]);
+}
+
+#[test]
 fn of_programs_without_a_loop_there_is_no_opinion() {
     for mode in ["batch-sleep", "batch-compute"] {
         let Some(subject) = Subject::c(mode) else { return };

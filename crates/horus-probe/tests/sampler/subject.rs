@@ -59,6 +59,11 @@ impl Subject {
         needs("node", &["-e", "0"]).then(|| Self::start(command("node").arg(script).arg(mode)))
     }
 
+    /// The Go program. `None` if there is no compiler.
+    pub(crate) fn go_program() -> Option<Self> {
+        Some(Self::start(&mut command(compiled_go()?)))
+    }
+
     /// This test program, with a runtime of tokio inside.
     pub(crate) fn tokio(mode: &str) -> Self {
         let mut command = command(std::env::current_exe().unwrap());
@@ -121,6 +126,24 @@ fn compiled() -> Option<&'static Path> {
         let status =
             command("cc").arg("-O1").arg("-pthread").arg("-o").arg(&program).arg(file("subject.c")).status();
         assert!(status.unwrap().success());
+        Some((directory, program))
+    });
+    made.as_ref().map(|(_, program)| program.as_path())
+}
+
+/// The Go subject, compiled once.
+fn compiled_go() -> Option<&'static Path> {
+    static PROGRAM: OnceLock<Option<(tempfile::TempDir, PathBuf)>> = OnceLock::new();
+    let made = PROGRAM.get_or_init(|| {
+        if !needs("go", &["version"]) {
+            return None;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("subject-go");
+        let mut go = command("go");
+        go.args(["build", "-o"]).arg(&program).arg(file("subject.go"));
+        go.env("GO111MODULE", "off").env("GOFLAGS", "").env("GOCACHE", directory.path().join("cache"));
+        assert!(go.status().unwrap().success());
         Some((directory, program))
     });
     made.as_ref().map(|(_, program)| program.as_path())

@@ -3,11 +3,13 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -42,7 +44,8 @@ static void fall_ill(void) {
     if (is("pause")) pause();
     if (is("sleep")) for (;;) sleep(3600);
     if (is("spin")) for (;;) work++;
-    if (is("vfork")) { if (vfork() == 0) { sleep(3600); _exit(0); } }
+    // The child does not outlive whoever is killed while it waits.
+    if (is("vfork")) { if (vfork() == 0) { prctl(PR_SET_PDEATHSIG, SIGKILL); sleep(3600); _exit(0); } }
     if (is("nested")) {
         int inner = epoll_create1(0);
         struct epoll_event event;

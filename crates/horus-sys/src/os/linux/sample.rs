@@ -6,15 +6,15 @@ use crate::fact::Fact;
 use crate::pipe::own;
 use crate::proc_text::{self, Dump};
 use crate::sample::{
-    Call, Descriptor, Interest, MAX_INTEREST, MAX_SOCKETS, ProcessUsage, Socket, Stand, Status, ThreadIds,
-    Usage,
+    Call, Descriptor, Interest, MAX_INTEREST, MAX_SOCKETS, ProcessUsage, Program, Socket, Stand, Status,
+    ThreadIds, Usage,
 };
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 /// Room for one small file of /proc. The longest is `status`, of some 1,500 bytes (more with many processors, at its end).
 const SMALL: usize = 4_096;
@@ -121,6 +121,17 @@ pub(crate) fn frozen(pid: i32) -> io::Result<bool> {
         }
     }
     if asked { Ok(false) } else { Err(io::ErrorKind::Unsupported.into()) }
+}
+
+pub(crate) fn program(pid: i32) -> io::Result<Program> {
+    // The link leads to the file also when its name is gone.
+    let found = fs::metadata(format!("/proc/{pid}/exe"))?;
+    Ok(Program { device: found.dev(), inode: found.ino() })
+}
+
+pub(crate) fn is_go(pid: i32) -> io::Result<bool> {
+    let file = File::open(format!("/proc/{pid}/exe"))?;
+    crate::elf::is_go(|at, into| file.read_at(into, at))
 }
 
 pub(crate) fn descriptor(pid: i32, number: i32) -> io::Result<Descriptor> {

@@ -3,7 +3,9 @@
 
 use crate::call::check;
 use crate::fact::Fact;
-use crate::sample::{Call, Descriptor, Interest, ProcessUsage, Socket, Stand, Status, ThreadIds, Usage};
+use crate::sample::{
+    Call, Descriptor, Interest, ProcessUsage, Program, Socket, Stand, Status, ThreadIds, Usage,
+};
 use std::collections::HashMap;
 use std::io;
 
@@ -102,6 +104,14 @@ pub(crate) fn call(_pid: i32, _thread: u64) -> io::Result<Option<Call>> {
 }
 
 pub(crate) fn frozen(_pid: i32) -> io::Result<bool> {
+    not_told()
+}
+
+pub(crate) fn program(_pid: i32) -> io::Result<Program> {
+    not_told()
+}
+
+pub(crate) fn is_go(_pid: i32) -> io::Result<bool> {
     not_told()
 }
 
