@@ -26,6 +26,9 @@ pub struct Document {
     pub peak_bytes: u64,
     /// Where it stands, in one phrase. Empty if nothing can be said.
     pub phrase: String,
+    /// The thread that was asked for, if it was one and it was there: the phrase is about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<i32>,
     /// The place that the phrase names, such as `place_order (bot.py:98)`: to be compared with another capture.
     pub place: Option<String>,
     /// What could not be seen, and why.
@@ -36,7 +39,7 @@ pub struct Document {
     pub native: Vec<NativeThread>,
     /// The process as a whole.
     pub process: Fact<ProcessFacts>,
-    /// Its threads, the main thread first.
+    /// Its threads, the main thread first, then the one that was asked for.
     pub threads: Vec<ThreadFacts>,
     /// Its sockets and their queues.
     pub sockets: Vec<SocketFacts>,

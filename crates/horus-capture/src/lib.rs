@@ -31,4 +31,4 @@ mod render;
 mod work;
 
 pub use document::Document;
-pub use work::capture;
+pub use work::{capture, capture_about};

@@ -1,7 +1,7 @@
 //! Where it stands, in one phrase for a person woken at night:
 //! "waiting on recv from 10.0.0.7:443 in place_order (bot.py:98), task execute-signal".
 //!
-//! The thread that matters is the one that runs the asyncio loop, else the main thread. The call is the kernel's word, the
+//! The thread that matters is the one that was asked for, else the one that runs the asyncio loop, else the main thread. The call is the kernel's word, the
 //! function the innermost one of the program's own: nobody is helped by a line of the standard library.
 
 use horus_sys::fact::Fact;
@@ -15,9 +15,13 @@ const TASKS_NAMED: usize = 2;
 /// The phrase, and the place in it; both empty if nothing can be said.
 pub(crate) fn of(document: &Document) -> (String, Option<String>) {
     let python = document.python.as_ref();
-    let running = python.and_then(|python| python.tasks.iter().find(|task| task.state == TaskState::Running));
+    let runs = |python: &Python, task: &&Task| {
+        task.state == TaskState::Running
+            && (document.thread.is_none() || is_here(document, python, task.on_loop))
+    };
+    let running = python.and_then(|python| python.tasks.iter().find(|task| runs(python, task)));
     let chosen = python.and_then(|python| chosen_thread(document, python, running));
-    let tid = chosen.and_then(|thread| thread.tid).unwrap_or(document.pid);
+    let tid = document.thread.or(chosen.and_then(|thread| thread.tid)).unwrap_or(document.pid);
     let Some(thread) = document.threads.iter().find(|thread| thread.tid == tid) else {
         return (String::new(), None);
     };
@@ -30,6 +34,8 @@ pub(crate) fn of(document: &Document) -> (String, Option<String>) {
     if let Some(python) = python
         && running.is_none()
         && !python.tasks.is_empty()
+        && (document.thread.is_none()
+            || (0..python.loops.len()).any(|found| is_here(document, python, found)))
         && is_polling(thread)
     {
         return (idle_loop(python), None);
@@ -52,12 +58,22 @@ pub(crate) fn of(document: &Document) -> (String, Option<String>) {
     (phrase, place)
 }
 
-/// The thread of the loop whose task runs, else of any loop, else the main thread.
+/// Whether the thread that was asked for runs this loop.
+fn is_here(document: &Document, python: &Python, on_loop: usize) -> bool {
+    let asked = python.threads.iter().find(|thread| thread.tid == document.thread);
+    asked
+        .is_some_and(|asked| python.loops.get(on_loop).is_some_and(|found| found.thread == Some(asked.ident)))
+}
+
+/// The thread that was asked for; if none was, that of the loop whose task runs, else of any loop, else the main thread.
 fn chosen_thread<'a>(
     document: &Document,
     python: &'a Python,
     running: Option<&Task>,
 ) -> Option<&'a PythonThread> {
+    if document.thread.is_some() {
+        return python.threads.iter().find(|thread| thread.tid == document.thread);
+    }
     let with_ident = |ident: u64| python.threads.iter().find(|thread| thread.ident == ident);
     let busy_loop = running.and_then(|task| python.loops.get(task.on_loop));
     busy_loop

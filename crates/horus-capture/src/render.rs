@@ -65,7 +65,9 @@ impl Document {
     fn threads(&self, text: &mut String, all_threads: bool) {
         line(text, 0, &format!("\nThreads: {}", self.threads.len()));
         for thread in self.threads.iter().take(if all_threads { usize::MAX } else { 4 }) {
-            line(text, 2, &format!("{} {} {}", thread.tid, thread.name, thread_words(thread)));
+            let stuck =
+                if self.thread == Some(thread.tid) { ", the one that the phrase is about" } else { "" };
+            line(text, 2, &format!("{} {} {}{stuck}", thread.tid, thread.name, thread_words(thread)));
             let native = self.native.iter().find(|native| native.tid == thread.tid);
             if let Some(native) = native {
                 if let Some(unknown) = &native.unknown {

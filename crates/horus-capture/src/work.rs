@@ -25,12 +25,18 @@ enum Part {
 /// Looks at a process. Never fails, never stops the process, and takes [`CAPTURE_WALL`] at most: a reader that hangs is left
 /// behind, so the caller should end soon after.
 pub fn capture(pid: i32) -> Document {
+    capture_about(pid, None)
+}
+
+/// The same, and the phrase is about this thread of it: somebody knows already which one is stuck. One that has ended is said to be
+/// missing, and the phrase is about whatever [`capture`] would choose.
+pub fn capture_about(pid: i32, thread: Option<i32>) -> Document {
     let began = monotonic();
     let at = Timestamp::now();
     let start_time = identify(pid).ok().flatten().map(|found| found.start_time);
     let before = image(pid);
     let (tell, told) = channel();
-    let started = std::thread::Builder::new().name("read".to_owned()).spawn(move || read(pid, &tell));
+    let started = std::thread::Builder::new().name("read".to_owned()).spawn(move || read(pid, thread, &tell));
     let mut document = empty(pid, start_time, at);
     match started {
         Ok(_handle) => collect(&told, began, &mut document),
@@ -53,6 +59,13 @@ pub fn capture(pid: i32) -> Document {
                 document.missing.push("process: it became another program meanwhile".to_owned());
                 forget(&mut document);
             }
+        }
+    }
+    if let Some(thread) = thread {
+        if document.threads.iter().any(|found| found.tid == thread) {
+            document.thread = Some(thread);
+        } else if !document.threads.is_empty() {
+            document.missing.push(format!("thread {thread}: not there any more"));
         }
     }
     (document.phrase, document.place) = phrase::of(&document);
@@ -115,6 +128,7 @@ fn empty(pid: i32, start_time: Option<u64>, at: Timestamp) -> Document {
         took_ms: 0.0,
         peak_bytes: 0,
         phrase: String::new(),
+        thread: None,
         place: None,
         missing: Vec::new(),
         python: None,
@@ -129,8 +143,15 @@ fn empty(pid: i32, start_time: Option<u64>, at: Timestamp) -> Document {
     }
 }
 
-fn read(pid: i32, tell: &Sender<Part>) {
-    let kernel = kernel::look(pid);
+fn read(pid: i32, thread: Option<i32>, tell: &Sender<Part>) {
+    let mut kernel = kernel::look(pid);
+    let asked = kernel.threads.iter().position(|found| Some(found.tid) == thread);
+    // Only so many stacks are read, the first ones.
+    if let Some(from_second) =
+        asked.filter(|position| *position > 0).and_then(|position| kernel.threads.get_mut(1..=position))
+    {
+        from_second.rotate_right(1);
+    }
     let threads = kernel.threads.clone();
     // Whoever has stopped listening has what it needs.
     let _ = tell.send(Part::Kernel(Box::new(kernel)));

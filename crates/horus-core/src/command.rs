@@ -75,6 +75,8 @@ pub enum Command {
         stage: CaptureStage,
         /// The incident it belongs to, if one is open.
         incident: Option<IncidentId>,
+        /// The thread that the kernel's view shows stuck, if it is not the main one: the evidence speaks of it first.
+        thread: Option<u64>,
     },
     /// Write to the journal. All records of one step are one transaction.
     Record(Box<Event>),

@@ -386,6 +386,7 @@ impl Service {
             generation: self.generation,
             stage,
             incident: self.seen_incident(),
+            thread: self.stuck_thread(turn.now),
         });
     }
 

@@ -436,6 +436,7 @@ impl Service {
             generation: self.generation,
             stage: CaptureStage::Exit,
             incident: Some(id),
+            thread: None,
         });
         id
     }

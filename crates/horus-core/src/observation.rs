@@ -433,6 +433,9 @@ pub struct KernelView {
     pub lasted: Duration,
     /// No other loop of the process came home meanwhile.
     pub alone: bool,
+    /// The thread that it is about, by the kernel's number, if that is another one than the main thread.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<u64>,
     /// Who holds it or may at any moment, so that nothing is proven: "traced by pid 4711".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,

@@ -131,6 +131,16 @@ impl Service {
         tells.then(|| view.phrase.clone())
     }
 
+    /// The thread that stands there, if it is another one than the main thread.
+    pub(crate) fn stuck_thread(&self, now: Mono) -> Option<u64> {
+        use KernelWord as W;
+        let view = self.outlook.view(now)?;
+        // Who was only not met may rest, while others do the work.
+        let stands =
+            matches!(view.word, W::Blocked | W::Spinning | W::Frozen | W::Uninterruptible | W::Thrashing);
+        view.thread.filter(|_| stands)
+    }
+
     pub(crate) fn view_status(&self, now: Mono) -> Option<KernelStatus> {
         let view = self.alive().and(self.outlook.view(now))?;
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

@@ -55,6 +55,12 @@ fn a_program_is_looked_at_in_words_and_in_json_and_goes_on() {
     let text = String::from_utf8(said.stdout).unwrap();
     assert!(text.starts_with(&format!("{pid} waiting on recv from a pipe")), "{text}");
     assert!(text.contains("nothing was stopped"), "{text}");
+    let said = capture(&["--json", "--thread", "1", &pid]);
+    let other: Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!((&other["phrase"], &other["thread"]), (&document["phrase"], &Value::Null));
+    assert_eq!(other["missing"].as_array().unwrap().last().unwrap(), "thread 1: not there any more");
+    let said = capture(&["--json", "--thread", &pid, &pid]);
+    assert_eq!(serde_json::from_slice::<Value>(&said.stdout).unwrap()["thread"].to_string(), pid);
     // What it waits for comes: it was not harmed.
     drop(shell.0.stdin.take());
     assert_eq!(shell.0.wait().unwrap().code(), Some(7));

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, Read as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
-use horus_capture::document::TaskState;
+use horus_capture::document::{NativeThread, TaskState};
 
 use crate::subject::{BOT, Subject, compiled, line, python, pythons, skipped};
 
@@ -179,14 +179,34 @@ fn a_blocked_runtime_of_rust_is_named() {
         let end = horus_sys::clock::monotonic() + crate::subject::PATIENCE;
         loop {
             let document = horus_capture::capture(subject.pid());
-            let frames = document.native.iter().flat_map(|thread| &thread.frames);
-            let named = frames.filter_map(|frame| frame.function.as_deref());
-            if named.filter(|name| name.contains("hung::rebalance_blocking")).count() > 0 {
-                return;
+            let named = |thread: &&NativeThread| {
+                let names = thread.frames.iter().filter_map(|frame| frame.function.as_deref());
+                names.filter(|name| name.contains("hung::rebalance_blocking")).count() > 0
+            };
+            if let Some(thread) = document.native.iter().find(named) {
+                return is_about(subject.pid(), thread.tid, &address);
             }
             assert!(horus_sys::clock::monotonic() < end, "{}", document.render(true));
         }
     }
+}
+
+/// Whoever knows which thread is stuck is told where that one stands.
+fn is_about(pid: i32, tid: i32, peer: &str) {
+    let document = horus_capture::capture_about(pid, Some(tid));
+    assert_eq!((document.thread, document.threads[1].tid), (Some(tid), tid));
+    let (phrase, text) = (&document.phrase, document.render(false));
+    assert!(phrase.starts_with(&format!("waiting on recv from {peer} in ")), "{phrase}");
+    assert!(phrase.contains("hung::") && phrase.contains(", thread "), "{phrase}");
+    assert!(text.contains(", the one that the phrase is about\n"), "{text}");
+    let ended = horus_capture::capture_about(pid, Some(i32::MAX));
+    assert_eq!(ended.thread, None);
+    assert!(
+        ended.missing.contains(&format!("thread {}: not there any more", i32::MAX)),
+        "{:?}",
+        ended.missing
+    );
+    assert_eq!(ended.phrase, horus_capture::capture(pid).phrase);
 }
 
 /// Not a test of its own: the program that the one above looks at.

@@ -27,7 +27,7 @@ fn one(plan: ServicePlan, doing: Behaviour) -> Rig {
 
 fn shows(word: KernelWord, lasted: u64) -> KernelView {
     let phrase = format!("{} for {lasted} s", word.word());
-    KernelView { word, lasted: Duration::from_secs(lasted), alone: true, held: None, phrase }
+    KernelView { word, lasted: Duration::from_secs(lasted), alone: true, thread: None, held: None, phrase }
 }
 
 fn see(rig: &mut Rig, view: KernelView) {
@@ -68,6 +68,19 @@ fn what_nothing_beats_for_is_told_with_its_place_and_never_signalled() {
     assert!(place.as_ref().unwrap().contains("recvfrom"), "the evidence says where");
     let captured = rig.place(|what| matches!(what, What::EvidenceCaptured { .. })).unwrap();
     assert!(captured < rig.place(|what| matches!(what, What::Told { .. })).unwrap());
+}
+
+#[test]
+fn evidence_speaks_of_the_thread_that_is_stuck() {
+    for (word, who) in [(KernelWord::Blocked, "thread 4712"), (KernelWord::Spinning, "thread 4712")] {
+        let mut rig = one(opaque(), silent);
+        for second in 0..600 {
+            see(&mut rig, KernelView { thread: Some(4_712), ..shows(word, second) });
+            rig.run(1);
+        }
+        let Story::KernelView { place, .. } = rig.stories()[0] else { panic!() };
+        assert_eq!(place.as_deref(), Some(format!("{who} sleeps in recvfrom on 10.0.0.7:443").as_str()));
+    }
 }
 
 #[test]

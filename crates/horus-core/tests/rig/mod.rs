@@ -242,10 +242,11 @@ impl Rig {
                 self.end(&service, Exit::Signal(9));
                 self.observe(&service, Observation::Gone { generation, killed: 1 });
             }
-            Command::Capture { service, generation, stage, .. } if self.captures => {
+            Command::Capture { service, generation, stage, thread, .. } if self.captures => {
                 self.cpu += self.cpu_step;
+                let who = thread.map_or("main thread".to_owned(), |thread| format!("thread {thread}"));
                 let finding = Finding {
-                    phrase: "main thread sleeps in recvfrom on 10.0.0.7:443".into(),
+                    phrase: format!("{who} sleeps in recvfrom on 10.0.0.7:443"),
                     place: Some("recvfrom".into()),
                     cpu_ns: Some(self.cpu),
                     stopped: self.stopped.clone(),

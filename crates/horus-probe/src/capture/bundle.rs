@@ -31,6 +31,9 @@ pub(crate) struct Bundle {
     pub(crate) generation: Generation,
     pub(crate) main: ProcessId,
     pub(crate) missing: Vec<String>,
+    /// The thread that the kernel's view had found stuck, if that is not the main one and it is still there: the phrase is about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) thread: Option<i32>,
     pub(crate) place: Option<String>,
     pub(crate) cpu_ns: Option<u64>,
     pub(crate) process: Fact<ProcessFacts>,

@@ -51,6 +51,8 @@ pub struct CaptureRequest {
     pub stage: CaptureStage,
     /// The incident that it belongs to.
     pub incident: Option<IncidentId>,
+    /// The thread that is known to be stuck, if it is not the main one.
+    pub thread: Option<i32>,
     /// The service's current log file.
     pub log_path: PathBuf,
     /// Bytes of it that this run can have written, if another one may write behind them.
@@ -76,6 +78,8 @@ struct Stand {
     process: ProcessId,
     place: Option<String>,
     cpu_ns: Option<u64>,
+    /// The thread that the function is of, if it is not the main one's.
+    thread: Option<i32>,
     /// The function that a witness named.
     function: Option<String>,
     /// What it does there, to be told when it does something else next time.
@@ -150,8 +154,8 @@ impl EvidenceRoom {
         let first = tokio::task::spawn_blocking(move || look(main)).await;
         let gone = matches!(&first, Ok(Look { threads: Fact::Missing(Missing::Gone), .. }));
         let asked = self.witness.clone().filter(|_| !gone).map(|program| {
-            let redact = request.redact.clone();
-            tokio::task::spawn_blocking(move || witness::ask(&program, main, &Redactor::new(&redact)))
+            let (redact, thread) = (request.redact.clone(), request.thread);
+            tokio::task::spawn_blocking(move || witness::ask(&program, main, thread, &Redactor::new(&redact)))
         });
         if !gone {
             tokio::time::sleep(BETWEEN_LOOKS).await;
@@ -165,7 +169,7 @@ impl EvidenceRoom {
         // The place goes along: work that hangs keeps it, so that hanging work is bounded.
         let second = tokio::task::spawn_blocking(move || {
             let _place = place;
-            let seen = see(main, first.ok(), request.stage);
+            let seen = see(main, first.ok(), request.thread, request.stage);
             self.conclude(main, request, seen, told)
         });
         second.await.unwrap_or_else(|_| nothing("no evidence: the capture failed inside Horus".to_owned()))
@@ -178,7 +182,9 @@ impl EvidenceRoom {
         mut seen: Seen,
         told: Option<Result<Testimony, String>>,
     ) -> Finding {
-        let CaptureRequest { service, generation, stage, incident, log_path, log_end, redact } = request;
+        let CaptureRequest { service, generation, stage, incident, thread, log_path, log_end, redact } =
+            request;
+        let thread = thread.filter(|thread| seen.threads.iter().any(|found| found.tid == *thread));
         let place = seen.threads.first().and_then(phrase::place);
         let cpu_ns = total_cpu_ns(&seen.threads);
         let told = heard(told, &mut seen);
@@ -188,6 +194,7 @@ impl EvidenceRoom {
             process: main,
             place: place.clone(),
             cpu_ns,
+            thread,
             function,
             doing,
             since: seen.at,
@@ -196,6 +203,7 @@ impl EvidenceRoom {
         let unmoved = self.compare(&service, stand, seen.at);
         let view = View {
             process: main,
+            thread,
             facts: seen.process.as_known(),
             threads: &seen.threads,
             sockets: &seen.sockets,
@@ -222,6 +230,7 @@ impl EvidenceRoom {
             generation,
             main,
             missing: seen.missing,
+            thread,
             place,
             cpu_ns,
             process: seen.process,
@@ -252,7 +261,11 @@ impl EvidenceRoom {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let before = last.remove(service).filter(|before| before.process == stand.process);
         let mut unmoved = Unmoved::default();
-        if let Some(before) = before {
+        if let Some(mut before) = before {
+            // Two threads are at two places, and neither has moved for that.
+            if before.thread != stand.thread {
+                (before.function, before.doing) = (None, None);
+            }
             unmoved.moved = before.doing.as_ref().zip(stand.doing.as_ref()).and_then(|(one, other)| {
                 // What could not be seen the one time or the other says nothing.
                 (one != other).then(|| format!("{one} then {other}"))
@@ -310,7 +323,7 @@ fn look(main: ProcessId) -> Look {
     Look { at: Instant::now(), threads }
 }
 
-fn see(main: ProcessId, first: Option<Look>, stage: CaptureStage) -> Seen {
+fn see(main: ProcessId, first: Option<Look>, thread: Option<i32>, stage: CaptureStage) -> Seen {
     let second = look(main);
     let process = facts::process(main.pid);
     let sockets = facts::sockets(main.pid);
@@ -331,6 +344,13 @@ fn see(main: ProcessId, first: Option<Look>, stage: CaptureStage) -> Seen {
     let missing = list_missing(&second.threads, &sockets, &process);
     let mut threads = second.threads.known().unwrap_or_default();
     let mut sockets = sockets.known().unwrap_or_default();
+    let asked = threads.iter().position(|found| Some(found.tid) == thread);
+    // Those behind are left out first.
+    if let Some(from_second) =
+        asked.filter(|position| *position > 0).and_then(|position| threads.get_mut(1..=position))
+    {
+        from_second.rotate_right(1);
+    }
     let busy_thousandths = first.map(|first| busy(first, &threads, second.at)).unwrap_or_default();
     let left_out =
         threads.len().saturating_sub(CAPTURE_THREADS_MAX) + sockets.len().saturating_sub(CAPTURE_SOCKETS_MAX);
@@ -424,12 +444,13 @@ mod tests {
         let room = EvidenceRoom::in_directory(PathBuf::new(), None);
         let service = ServiceName::parse("bot").unwrap();
         let began = Instant::now();
-        let look = |pid, after_s, cpu_ns, function: Option<&str>, doing: Option<&str>| {
+        let look_at = |thread, pid, after_s, cpu_ns, function: Option<&str>, doing: Option<&str>| {
             let now = began + Duration::from_secs(after_s);
             let stand = Stand {
                 process: ProcessId { pid, start_time: 1 },
                 place: Some("recvfrom(5)".into()),
                 cpu_ns: Some(cpu_ns),
+                thread,
                 function: function.map(str::to_owned),
                 doing: doing.or(function).map(str::to_owned),
                 since: now,
@@ -439,6 +460,8 @@ mod tests {
             let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
             (seconds(place), seconds(function), moved)
         };
+        let look =
+            |pid, after_s, cpu_ns, function, doing| look_at(None, pid, after_s, cpu_ns, function, doing);
         let (order, fetch) = (Some("place_order (bot.py:98)"), Some("fetch (bot.py:120)"));
         assert_eq!(look(7, 0, 100, order, None), (None, None, None), "the first look proves nothing");
         assert_eq!(look(7, 4, 100, order, None), (Some(4), Some(4), None));
@@ -449,5 +472,11 @@ mod tests {
         assert_eq!(look(7, 10, 151, None, Some("its wait for events")), (None, None, home));
         assert_eq!(look(7, 11, 151, None, None), (Some(1), None, None), "no witness, no proof by it");
         assert_eq!(look(8, 12, 151, order, None), (None, None, None), "another run");
+        assert_eq!(
+            look_at(Some(9), 8, 13, 152, fetch, None),
+            (None, None, None),
+            "another thread has not moved"
+        );
+        assert_eq!(look_at(Some(9), 8, 15, 152, fetch, None), (Some(2), Some(2), None));
     }
 }

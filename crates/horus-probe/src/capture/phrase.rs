@@ -11,6 +11,8 @@ use horus_sys::facts::{ProcessFacts, SocketFacts, SystemCall, ThreadFacts};
 #[derive(Debug)]
 pub(crate) struct View<'a> {
     pub(crate) process: ProcessId,
+    /// The thread that is known to be stuck, if it is another one than the main thread and is among them.
+    pub(crate) thread: Option<i32>,
     pub(crate) facts: Option<&'a ProcessFacts>,
     pub(crate) threads: &'a [ThreadFacts],
     pub(crate) sockets: &'a [SocketFacts],
@@ -49,13 +51,20 @@ pub(crate) fn phrase(view: &View<'_>) -> String {
         _ => {}
     }
     let busy = |position: usize| view.busy_thousandths.get(position).copied().unwrap_or_default();
-    let mut text = match view.told {
-        Some(told) if busy(0) >= RUNS_FROM => format!("{told} ({} % CPU)", busy(0) / 10),
-        Some(told) => told.to_owned(),
-        None if busy(0) >= RUNS_FROM => format!("main thread is running ({} % CPU)", busy(0) / 10),
-        None => waiting(main, view),
+    let asked = view.threads.iter().position(|thread| Some(thread.tid) == view.thread);
+    let (place, thread) =
+        asked.and_then(|place| Some((place, view.threads.get(place)?))).unwrap_or((0, main));
+    let who = match place {
+        0 => "main thread".to_owned(),
+        _ => format!("thread {} ({})", crate::text::one_line(&thread.name, 16), thread.tid),
     };
-    let others = view.threads.iter().enumerate().skip(1);
+    let mut text = match view.told {
+        Some(told) if busy(place) >= RUNS_FROM => format!("{told} ({} % CPU)", busy(place) / 10),
+        Some(told) => told.to_owned(),
+        None if busy(place) >= RUNS_FROM => format!("{who} is running ({} % CPU)", busy(place) / 10),
+        None => format!("{who} {}", waiting(thread, view)),
+    };
+    let others = view.threads.iter().enumerate().skip(1).filter(|(position, _)| *position != place);
     let busiest = others
         .max_by_key(|(position, _)| busy(*position))
         .filter(|(position, _)| busy(*position) >= RUNS_FROM);
@@ -79,23 +88,23 @@ pub(crate) fn phrase(view: &View<'_>) -> String {
     text
 }
 
-fn waiting(main: &ThreadFacts, view: &View<'_>) -> String {
-    let channel = main.wait_channel.as_known().filter(|name| !name.is_empty() && *name != "0");
-    let manner = if main.state == 'D' { "cannot be interrupted" } else { "sleeps" };
-    match &main.system_call {
+fn waiting(thread: &ThreadFacts, view: &View<'_>) -> String {
+    let channel = thread.wait_channel.as_known().filter(|name| !name.is_empty() && *name != "0");
+    let manner = if thread.state == 'D' { "cannot be interrupted" } else { "sleeps" };
+    match &thread.system_call {
         Fact::Known(Some(call)) => {
             let name = call.name.clone().unwrap_or_else(|| format!("system call {}", call.number));
             let doing = meaning(&name).map(|meaning| format!(" ({meaning})")).unwrap_or_default();
             let on = subject(call, &name, view).map(|subject| format!(" on {subject}")).unwrap_or_default();
-            format!("main thread {manner} in {name}{on}{doing}")
+            format!("{manner} in {name}{on}{doing}")
         }
-        Fact::Known(None) if main.state == 'R' => "main thread is ready to run".to_owned(),
-        Fact::Known(None) => "main thread is in its own code".to_owned(),
-        Fact::Missing(_) => match (main.state, channel) {
-            ('R', _) => "main thread is ready to run".to_owned(),
-            (_, Some(channel)) => format!("main thread {manner} in the kernel function {channel}"),
-            ('D', None) => "main thread waits in the kernel and cannot be interrupted".to_owned(),
-            _ => "main thread sleeps; where is not to be seen".to_owned(),
+        Fact::Known(None) if thread.state == 'R' => "is ready to run".to_owned(),
+        Fact::Known(None) => "is in its own code".to_owned(),
+        Fact::Missing(_) => match (thread.state, channel) {
+            ('R', _) => "is ready to run".to_owned(),
+            (_, Some(channel)) => format!("{manner} in the kernel function {channel}"),
+            ('D', None) => "waits in the kernel and cannot be interrupted".to_owned(),
+            _ => "sleeps; where is not to be seen".to_owned(),
         },
     }
 }
@@ -217,6 +226,7 @@ mod tests {
         let process = ProcessId { pid: i32::MAX, start_time: 0 };
         phrase(&View {
             process,
+            thread: None,
             facts: None,
             threads,
             sockets: &sockets,
@@ -241,10 +251,34 @@ mod tests {
     }
 
     #[test]
+    fn a_phrase_follows_the_thread_that_is_stuck() {
+        let worker = ThreadFacts { tid: 7, name: "worker".into(), ..thread('S', call("recvfrom", 5)) };
+        let threads = [thread('S', call("futex", 0)), thread('R', Fact::Known(None)), worker];
+        let view = View {
+            process: ProcessId { pid: i32::MAX, start_time: 0 },
+            thread: Some(7),
+            facts: None,
+            threads: &threads,
+            sockets: &[],
+            busy_thousandths: &[0, 900, 0],
+            unmoved: None,
+            proven: None,
+            moved: None,
+            told: None,
+        };
+        assert_eq!(phrase(&view), "thread worker (7) sleeps in recvfrom; thread bot is running (90 % CPU)");
+        let busy = View { busy_thousandths: &[0, 0, 700], ..view };
+        assert_eq!(phrase(&busy), "thread worker (7) is running (70 % CPU)");
+        let gone = View { thread: Some(8), busy_thousandths: &[], ..busy };
+        assert_eq!(phrase(&gone), "main thread sleeps in futex (a lock, or another thread)");
+    }
+
+    #[test]
     fn a_phrase_says_whether_it_moves() {
         let threads = [thread('S', call("recvfrom", 5))];
         let view = View {
             process: ProcessId { pid: i32::MAX, start_time: 0 },
+            thread: None,
             facts: None,
             threads: &threads,
             sockets: &[],

@@ -34,6 +34,9 @@ pub(crate) struct Testimony {
     start_time: Option<u64>,
     /// Where the program stands.
     pub(crate) phrase: String,
+    /// The thread that it is about, if one was asked for and was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) thread: Option<i32>,
     /// The function in it, to be compared between captures.
     pub(crate) place: Option<String>,
     /// What it did not see.
@@ -48,10 +51,18 @@ pub(crate) struct Testimony {
     limits: Value,
 }
 
-/// Asks `program` about a process. Blocks, for [`WITNESS_TIMEOUT`] at most. The error is for people.
-pub(crate) fn ask(program: &Path, main: ProcessId, redactor: &Redactor) -> Result<Testimony, String> {
-    let words: Vec<OsString> =
+/// Asks `program` about a process, and about this thread of it. Blocks, for [`WITNESS_TIMEOUT`] at most. The error is for people.
+pub(crate) fn ask(
+    program: &Path,
+    main: ProcessId,
+    thread: Option<i32>,
+    redactor: &Redactor,
+) -> Result<Testimony, String> {
+    let mut words: Vec<OsString> =
         vec![program.into(), "capture".into(), "--json".into(), main.pid.to_string().into()];
+    if let Some(thread) = thread {
+        words.extend(["--thread".into(), thread.to_string().into()]);
+    }
     let said = match run_with_deadline(&words, &[], Path::new("/"), WITNESS_TIMEOUT, WITNESS_BYTES_MAX) {
         ExecOutcome::Finished { status: WaitStatus::Code(0), output, .. } if output.dropped == 0 => {
             output.bytes
@@ -147,7 +158,7 @@ mod tests {
         )
         .unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-        ask(&program, MAIN, &Redactor::new(&[Secret::new("hunter2".into())]))
+        ask(&program, MAIN, None, &Redactor::new(&[Secret::new("hunter2".into())]))
     }
 
     #[test]
@@ -182,7 +193,7 @@ mod tests {
             let error = said(script).unwrap_err();
             assert!(error.contains(reason), "{script}: {error}");
         }
-        let gone = ask(Path::new("/no/such/program"), MAIN, &Redactor::new(&[])).unwrap_err();
+        let gone = ask(Path::new("/no/such/program"), MAIN, None, &Redactor::new(&[])).unwrap_err();
         assert!(gone.starts_with("not started"), "{gone}");
     }
 

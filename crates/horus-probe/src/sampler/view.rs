@@ -162,7 +162,8 @@ impl View {
         let held = if self.word.is_held() { Some(self.to_string()) } else { traced.or(paged) };
         // Another loop that came home meanwhile says that the process as a whole does something.
         let alone = self.home_seen.is_none_or(|ago| ago >= self.lasted);
-        Some(KernelView { word, lasted: self.lasted, alone, held, phrase: self.to_string() })
+        let thread = self.whose.filter(|whose| !whose.main).map(|whose| whose.thread);
+        Some(KernelView { word, lasted: self.lasted, alone, thread, held, phrase: self.to_string() })
     }
 
     /// It is in this call.

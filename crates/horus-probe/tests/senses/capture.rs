@@ -19,6 +19,7 @@ pub(crate) fn request(dir: &Path, stage: CaptureStage) -> CaptureRequest {
         generation: GENERATION,
         stage,
         incident: Some(IncidentId::nth(3)),
+        thread: None,
         log_path: dir.join("bot.log"),
         log_end: None,
         redact: vec![Secret::new("hunter2".into())],

@@ -332,9 +332,10 @@ impl CommandView {
             Command::Watch { service, generation } => Self::new("watch", service).run(*generation),
             Command::Hasten { service, fast } => Self::new("hasten", service).with(format!("fast={fast}")),
             Command::Unwatch { service } => Self::new("unwatch", service),
-            Command::Capture { service, generation, stage, incident } => {
-                let view =
-                    Self::new("capture", service).run(*generation).with(format!("stage={}", tagged(stage).0));
+            Command::Capture { service, generation, stage, incident, thread } => {
+                let about = thread.map(|thread| format!(" thread={thread}")).unwrap_or_default();
+                let with = format!("stage={}{about}", tagged(stage).0);
+                let view = Self::new("capture", service).run(*generation).with(with);
                 Self { incident: *incident, ..view }
             }
             Command::Record(event) => Self::of_event(event),

@@ -214,7 +214,7 @@ impl Sandbox {
             };
             let lasted = self.now.since(begun);
             let phrase = format!("{} in the selftest", word.word());
-            let view = KernelView { word, lasted, alone: true, held: None, phrase };
+            let view = KernelView { word, lasted, alone: true, thread: None, held: None, phrase };
             self.step(Input::Service(service.clone(), Observation::KernelView { generation, view }));
             self.run(VIEW_EVERY);
         }

@@ -52,7 +52,7 @@ impl World {
         }
         if self.engine.is_some() && self.places[place].watched == Some(generation) {
             let (lasted, phrase) = (Duration::from_nanos(lasted), format!("{} (simulated)", word.word()));
-            let view = KernelView { word, lasted, alone: true, held: None, phrase };
+            let view = KernelView { word, lasted, alone: true, thread: None, held: None, phrase };
             let name = self.places[place].name.clone();
             self.tell(Input::Service(name, Observation::KernelView { generation, view }));
         }

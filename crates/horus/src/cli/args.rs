@@ -422,6 +422,9 @@ pub(crate) struct CaptureArgs {
     /// Show all threads, also those that wait beside the main one
     #[arg(long)]
     pub(crate) threads: bool,
+    /// Say where this thread stands, instead of the one that runs the loop, or the main one
+    #[arg(long, value_name = "TID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) thread: Option<i32>,
 }
 
 /// Whose service is meant.

@@ -34,20 +34,31 @@ pub(super) struct Asked {
     pub(super) generation: Generation,
     pub(super) stage: CaptureStage,
     pub(super) incident: Option<IncidentId>,
+    /// The thread that is known to be stuck.
+    pub(super) thread: Option<u64>,
     pub(super) process: Option<ProcessId>,
 }
 
 /// Looks at a process and reports to the loop.
 pub(super) fn capture(asked: Asked, plan: &Plan, room: &Arc<EvidenceRoom>, inputs: mpsc::Sender<Input>) {
-    let Asked { service, generation, stage, incident, process } = asked;
+    let Asked { service, generation, stage, incident, thread, process } = asked;
     let environment = plan.services.get(&service).map(|plan| &plan.launch.environment);
     let redact: Vec<Secret> = environment.into_iter().flat_map(|map| map.values().cloned()).collect();
     let log_path = log_path(plan, &service);
     // Looked at here and now: the next run, which may write to the same file, is started right after this.
     let log_end = (stage == CaptureStage::Exit).then(|| std::fs::metadata(&log_path).map(|log| log.len()));
     let log_end = log_end.and_then(Result::ok);
-    let request =
-        CaptureRequest { service: service.clone(), generation, stage, incident, log_path, log_end, redact };
+    let thread = thread.and_then(|thread| i32::try_from(thread).ok());
+    let request = CaptureRequest {
+        service: service.clone(),
+        generation,
+        stage,
+        incident,
+        thread,
+        log_path,
+        log_end,
+        redact,
+    };
     let room = Arc::clone(room);
     drop(tokio::spawn(async move {
         let finding = match process {

@@ -437,9 +437,9 @@ impl Owner {
                 self.kernel_look.forget(&service);
                 self.keep_descriptors();
             }
-            Command::Capture { service, generation, stage, incident } => {
+            Command::Capture { service, generation, stage, incident, thread } => {
                 let process = self.processes.get(&service).map(|instance| instance.process);
-                let asked = evidence::Asked { service, generation, stage, incident, process };
+                let asked = evidence::Asked { service, generation, stage, incident, thread, process };
                 evidence::capture(asked, &self.plan, &self.evidence, self.inputs.clone());
             }
             Command::Answer { ticket, answer } => {

@@ -19,7 +19,7 @@ pub(super) fn capture(args: &CaptureArgs, output: &Output) -> Result<ExitStatus,
     })?;
     // A reader that gives up is said in the document, and nowhere else.
     std::panic::set_hook(Box::new(|_panic| {}));
-    let mut document = horus_capture::capture(args.pid);
+    let mut document = horus_capture::capture_about(args.pid, args.thread);
     if args.json {
         let json = document.to_json().map_err(|error| {
             let message = "the evidence cannot be written as JSON";

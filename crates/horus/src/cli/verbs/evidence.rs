@@ -37,6 +37,7 @@ struct Bundle {
     #[serde(default)]
     missing: Vec<String>,
     place: Option<String>,
+    thread: Option<i32>,
     main: Main,
     process: Fact<ProcessFacts>,
     pressure: HostPressure,
@@ -138,6 +139,7 @@ fn document(bundle: Bundle) -> Document {
         took_ms,
         peak_bytes: 0,
         phrase: bundle.phrase,
+        thread: bundle.thread,
         place: bundle.place,
         missing: bundle.missing,
         python,
