@@ -150,6 +150,28 @@ async fn work_that_only_a_page_of_prometheus_counts_is_healed_too() {
     rig.end().await;
 }
 
+/// It notices by itself that it hangs, and says so as a program of systemd does.
+#[tokio::test]
+async fn a_program_that_says_that_it_hangs_is_healed_before_its_deadline() {
+    let mut rig = rig().await;
+    let keys = "deadline = \"20s\"\nstartup = \"30s\"\nheartbeat.notify = true\n";
+    let Some(config) = crate::bot_silent(&rig, &["--notify"], keys).await else {
+        return skipped("WATCHDOG=trigger", "no python3");
+    };
+    rig.run(&config).await;
+    let old = rig.ready("bot").await;
+    let since = struck(&rig, "bot", "give-up").await;
+    let kill = rig.first("bot", "kill", is_kill).await;
+    let What::KillDecided { reason, .. } = &kill.event.what else { unreachable!() };
+    assert_eq!(reason.rule, Rule::OwnWord, "{}", reason.text);
+    let took = millis(since, kill.at);
+    assert!((4_000..=8_000).contains(&took), "a quarter of its deadline, not twice: {took} ms");
+    rig.told("bot was stuck, I restarted it, working again. Nothing to do.").await;
+    assert_ne!(rig.ready_after(kill.seq, "bot").await, old);
+    assert_eq!(rig.count("bot", is_kill), 1);
+    rig.end().await;
+}
+
 /// A loop that is blocked behind a thread that goes on answering for the counters: what answers there is no sign of life.
 #[tokio::test]
 async fn a_page_of_prometheus_that_answers_is_no_beat() {

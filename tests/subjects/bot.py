@@ -4,6 +4,7 @@ Its loop ticks, a stage finds signals and a stage places orders. A file that app
 go wrong the way real ones did:
 
   block   the loop waits in a synchronous recv() for an exchange that never answers
+  give-up it says so itself (with --notify) before the loop waits like that
   stall   the loop lives and finds signals; the stage that places orders waits for ever
   exit    it ends with code 3
   fill    it is given something to trade after all: the gauge `slots` rises to 3
@@ -78,6 +79,9 @@ class Bot:
             await asyncio.sleep(TURN)
             if self.strikes("block"):
                 print("asking the exchange for balances", flush=True)
+                ask_the_exchange()
+            if self.strikes("give-up"):
+                self.notify("WATCHDOG=trigger\nSTATUS=lost the exchange\n")
                 ask_the_exchange()
             if self.strikes("fill"):
                 self.gauges["slots"] = 3

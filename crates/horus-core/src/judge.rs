@@ -162,6 +162,7 @@ impl Service {
     /// A fresh tick was heard, the one before `gap` ago.
     pub(crate) fn fresh_tick(&mut self, turn: &mut Turn<'_>, by: String, gap: Duration) {
         self.declared_credit = Duration::ZERO;
+        self.own_word.said = None;
         if self.plan.progress.is_empty() {
             self.end_slow_grace();
         }
@@ -251,6 +252,9 @@ impl Service {
             return;
         }
         self.look_closer(turn);
+        if self.judge_own_word(turn, running) {
+            return;
+        }
         let decision = decide(self.axes(now));
         self.end_work_spell(turn);
         if self.judge_view(turn, decision) {
@@ -458,7 +462,7 @@ impl Service {
 
     /// `counts`: it is a restart that is asked for, against something that used to move. Only such a silence is held against
     /// what all services share.
-    fn open_stuck(&mut self, turn: &mut Turn<'_>, fault: &Fault, counts: bool) {
+    pub(crate) fn open_stuck(&mut self, turn: &mut Turn<'_>, fault: &Fault, counts: bool) {
         if counts && !self.spell_of(fault.track).red {
             self.spell_of(fault.track).red = true;
             turn.shared.guard.red(&self.name, turn.now, turn.now.before(fault.age), fault.act);
@@ -483,13 +487,15 @@ impl Service {
         self.dirty = true;
     }
 
-    fn consider_kill(&mut self, turn: &mut Turn<'_>, running: Running, fault: Fault) {
+    pub(crate) fn consider_kill(&mut self, turn: &mut Turn<'_>, running: Running, fault: Fault) {
         let Some(id) = self.incidents.find(IncidentKind::Stuck).map(|incident| incident.id) else { return };
         if self.spared_until(fault.track).is_some_and(|until| turn.now < until) {
             return;
         }
         let mut reason = fault.reason();
-        if fault.age >= fault.act {
+        if fault.rule == Rule::OwnWord {
+            // Neither its age nor a proof: its own word is the reason.
+        } else if fault.age >= fault.act {
             reason.text = format!("{}; twice that is {}", reason.text, Human(fault.act));
         } else {
             let proof = match self.proof() {

@@ -12,6 +12,7 @@
 //!   `lifecycle` carries out the steps, `look` does what is due.
 //! - `judge`: from the age of the last fresh tick to a decision; `beats`: what that age is measured on; `spell`: one
 //!   silence; `veto`: what forbids a restart; `sentence`: from the decision to the signal.
+//! - `own_word`: a program that says itself that it hangs.
 //! - [`ledger`]: exits and kills, backoff and breaker; `deaths`: patterns in them, recovery and proof.
 //! - `value`, `usefulness`: alive is not the same as useful. [`metric`]: counters that are read beside the beats.
 //! - `memory`: what survives a restart of Horus; `retune`: the plan changes under what runs.
@@ -50,6 +51,7 @@ pub mod notice;
 pub mod observation;
 mod operator;
 pub mod outbox;
+mod own_word;
 pub mod plan;
 pub mod proof;
 mod random;

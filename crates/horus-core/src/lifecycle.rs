@@ -9,6 +9,7 @@ use crate::event::{DeathCause, Outcome, What};
 use crate::ids::{IncidentId, Instance, ServiceName};
 use crate::notice::{IncidentKind, Story};
 use crate::observation::{CaptureStage, Declared, Exit};
+use crate::own_word::OwnWord;
 use crate::plan::{Ready, Severity};
 use crate::reason::{Reason, Rule};
 use crate::service::{
@@ -224,6 +225,7 @@ impl Service {
         self.idle_at = None;
         self.start_overdue = false;
         self.declared = Declared::Ok;
+        self.own_word = OwnWord::default();
         self.busy_until = None;
         self.extended_until = None;
         (self.judged_since, self.witnessed_since) = (turn.now, turn.now);

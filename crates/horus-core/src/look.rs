@@ -8,6 +8,7 @@ use crate::ids::Generation;
 use crate::memory::REMEMBER_EVERY;
 use crate::notice::{IncidentKind, Story};
 use crate::observation::{Beat, CaptureStage, Declared, Exit, Observation};
+use crate::own_word::OWN_WORD_HOLDS;
 use crate::plan::{Ready, Severity};
 use crate::reason::{Reason, Rule};
 use crate::service::{Facts, Phase, Service};
@@ -85,11 +86,13 @@ impl Service {
             }
             O::SaidReady { generation } if self.watches(generation) => self.hear_ready(turn),
             O::SaidStopping { generation }
+            | O::SaidStuck { generation }
             | O::SaidStatus { generation, .. }
             | O::SaidStep { generation, .. }
             | O::AskedForTime { generation, .. }
                 if !self.watches(generation) => {}
             O::SaidStopping { .. } => {}
+            O::SaidStuck { .. } => self.hear_own_word(turn.now),
             O::SaidStatus { text, .. } => self.hear_status(turn, text),
             O::SaidStep { step, .. } => self.hear_step(turn, step),
             O::AskedForTime { extend, .. } => {
@@ -473,6 +476,12 @@ impl Service {
             Phase::Condemned { sentence, .. } => due.push(sentence.until),
             Phase::Running(_) => {
                 due.extend(self.next_threshold(now));
+                due.extend(
+                    self.own_word_due()
+                        .into_iter()
+                        .flat_map(|at| [at, at + OWN_WORD_HOLDS])
+                        .filter(|at| *at > now),
+                );
                 let spared = [Track::Loop, Track::Work].map(|track| self.spared_until(track));
                 due.extend(spared.into_iter().flatten().filter(|at| *at > now));
                 due.extend(self.counters.next_bound(now, &self.plan.values));

@@ -176,6 +176,11 @@ pub enum Observation {
         /// About which run.
         generation: Generation,
     },
+    /// `WATCHDOG=trigger`, said by the main process itself: it holds that it hangs.
+    SaidStuck {
+        /// About which run.
+        generation: Generation,
+    },
     /// `STATUS=...`: one line for people.
     SaidStatus {
         /// About which run.

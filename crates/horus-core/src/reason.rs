@@ -28,6 +28,8 @@ pub enum Rule {
     Silent,
     /// Beats arrive, the tick stands still.
     Lying,
+    /// The program itself says that it hangs.
+    OwnWord,
     /// The probe's path fails; nothing is known about the loop.
     ProbePath,
     /// The kills ledger: restarts do not cure.
@@ -90,7 +92,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::Wanted,
         Self::Operator,
         Self::Held,
@@ -102,6 +104,7 @@ impl Rule {
         Self::StartOverdue,
         Self::Silent,
         Self::Lying,
+        Self::OwnWord,
         Self::ProbePath,
         Self::Breaker,
         Self::CrashLoop,
@@ -147,6 +150,7 @@ impl Rule {
             Self::StartOverdue => "start-overdue",
             Self::Silent => "silent",
             Self::Lying => "lying",
+            Self::OwnWord => "own-word",
             Self::ProbePath => "probe-path",
             Self::Breaker => "breaker",
             Self::CrashLoop => "crash-loop",

@@ -66,6 +66,10 @@ impl Service {
             self.spare(turn, &why);
             return;
         }
+        if sentence.rule == Rule::OwnWord {
+            // A fresh tick would have pardoned it.
+            return;
+        }
         let mut axes = self.axes(turn.now);
         if sentence.watched_since.is_some() {
             axes = Axes { process: ProcessAxis::Starting, loop_axis: LoopAxis::Silent, ..axes };

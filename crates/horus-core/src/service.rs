@@ -17,6 +17,7 @@ use crate::jobs::Job;
 use crate::ledger::{ExitLedger, KillLedger};
 use crate::notice::{IncidentKind, Story};
 use crate::observation::{CaptureStage, Declared, Exit, Finding};
+use crate::own_word::OwnWord;
 use crate::plan::ServicePlan;
 use crate::reason::{Reason, Rule};
 use crate::silence::RememberedInstance;
@@ -276,6 +277,8 @@ pub(crate) struct Service {
     /// A kill on its way from the decision to the phase that carries it.
     pub(crate) sentence: Option<(Running, Sentence)>,
     pub(crate) declared: Declared,
+    /// It says that it hangs.
+    pub(crate) own_word: OwnWord,
     /// A long step that its beats declare; its end may be declared, too.
     pub(crate) busy_until: Option<Mono>,
     /// Time that it asked for (`EXTEND_TIMEOUT_USEC`).
@@ -373,6 +376,7 @@ impl Service {
             start_looked_at: now,
             sentence: None,
             declared: Declared::Ok,
+            own_word: OwnWord::default(),
             busy_until: None,
             extended_until: None,
             judged_since: now,

@@ -125,6 +125,7 @@ impl Fault {
     pub(crate) fn reason(&self) -> Reason {
         let (age, limit) = (Human(self.age), Human(self.limit));
         let text = match self.track {
+            Track::Loop if self.rule == Rule::OwnWord => self.how.clone(),
             Track::Loop => format!("no fresh tick for {age}, deadline {limit}; {}", self.how),
             Track::Work => format!("{}, limit {limit}", self.how),
         };

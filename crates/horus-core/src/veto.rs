@@ -87,7 +87,7 @@ impl Service {
     /// Only against something that used to move does absence count.
     pub(crate) fn used_to_move(&self, now: Mono, track: Track, rule: Rule) -> bool {
         match track {
-            Track::Loop => self.beats.used_to_move() || rule == Rule::StartOverdue,
+            Track::Loop => self.beats.used_to_move() || matches!(rule, Rule::StartOverdue | Rule::OwnWord),
             Track::Work => self.stalled(now).is_some_and(|stalled| stalled.moved),
         }
     }

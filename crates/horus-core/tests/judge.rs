@@ -16,6 +16,8 @@ mod fleet;
 mod jobs;
 #[path = "judge/outside.rs"]
 mod outside;
+#[path = "judge/own_word.rs"]
+mod own_word;
 #[path = "judge/proofs.rs"]
 mod proofs;
 #[path = "judge/silences.rs"]

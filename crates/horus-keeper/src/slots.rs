@@ -58,6 +58,10 @@ pub const MAX_NAME: usize = 64;
 pub const KEEP_EXIT_RECORDS: u64 = 16;
 /// The environment variable that marks whose child a process is: `NAME/GENERATION`.
 pub const SLOT_VARIABLE: &str = "HORUS_SLOT";
+/// How often a program has to beat, as systemd tells it.
+pub(crate) const WATCHDOG_VARIABLE: &str = "WATCHDOG_USEC";
+/// Which process is meant by it.
+pub(crate) const WATCHDOG_PID_VARIABLE: &str = "WATCHDOG_PID";
 /// The environment variable that marks which Horus: the run directory.
 pub const RUN_VARIABLE: &str = "HORUS_RUN";
 

@@ -28,6 +28,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 
+/// The variable by which a program knows that the watchdog means it, and nobody that it has started.
+const WATCHDOG_PID: &[u8] = b"WATCHDOG_PID=";
+/// Its name, ten digits, and the zero at the end.
+const WATCHDOG_PID_BYTES: usize = WATCHDOG_PID.len() + 11;
+
 /// Where programs are looked for when the child's environment has no `PATH`.
 pub const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Exit code of a child whose gate closed before it opened: nothing ran.
@@ -56,6 +61,8 @@ pub struct Plan {
     pub arguments: Vec<CString>,
     /// `NAME=value` entries; nothing else is inherited.
     pub environment: Vec<CString>,
+    /// It is also told its own number in `WATCHDOG_PID`, which only the child itself can know: what it starts sees that it is not meant.
+    pub watchdog_pid: bool,
     /// Working directory.
     pub directory: CString,
     /// Whom to become; `None` stays as we are.
@@ -278,10 +285,17 @@ pub fn launch(plan: &Plan) -> io::Result<Waiting> {
         }
     }
     let us = crate::user::effective_uid();
-    let pointers = |texts: &[CString]| texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect();
-    let prepared = Prepared {
+    let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
+        texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
+    };
+    let mut environment: Vec<_> = pointers(&plan.environment);
+    if plan.watchdog_pid {
+        // Room for one more before the end.
+        environment.push(ptr::null());
+    }
+    let mut prepared = Prepared {
         arguments: pointers(&plan.arguments),
-        environment: pointers(&plan.environment),
+        environment,
         groups: plan.identity.as_ref().map_or_else(Vec::new, |identity| identity.groups.clone()),
         // An ordinary user may "become" itself, but may not set groups.
         change_identity: plan.identity.as_ref().is_some_and(|identity| us == 0 || identity.uid != us),
@@ -294,7 +308,7 @@ pub fn launch(plan: &Plan) -> io::Result<Waiting> {
     // SAFETY: the child runs only `run_child`, which makes async-signal-safe calls and never returns.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        run_child(&prepared);
+        run_child(&mut prepared);
     }
     let pid = check(pid);
     restore_signals(&mask);
@@ -319,7 +333,8 @@ fn restore_signals(mask: &libc::sigset_t) {
 }
 
 /// The child's whole life before its program. Async-signal-safe: system calls on memory prepared by the parent.
-fn run_child(prepared: &Prepared<'_>) -> ! {
+fn run_child(prepared: &mut Prepared<'_>) -> ! {
+    let mut own_pid = [0_u8; WATCHDOG_PID_BYTES];
     // First of all: only the parent's copy may keep the gate from closing.
     // SAFETY: our copy of the descriptor, not used again.
     let _ = unsafe { libc::close(prepared.gate_write) };
@@ -332,6 +347,14 @@ fn run_child(prepared: &Prepared<'_>) -> ! {
                 // SAFETY: ends the process without running the parent's exit handlers.
                 unsafe { libc::_exit(EXIT_GATE_CLOSED) }
             }
+            if prepared.plan.watchdog_pid {
+                // SAFETY: it takes nothing and cannot fail.
+                write_watchdog_pid(&mut own_pid, unsafe { libc::getpid() });
+                let last = prepared.environment.len().saturating_sub(2);
+                if let Some(place) = prepared.environment.get_mut(last) {
+                    *place = own_pid.as_ptr().cast();
+                }
+            }
             let arguments = prepared.arguments.as_ptr();
             let environment = prepared.environment.as_ptr();
             // SAFETY: program and both NULL-terminated vectors live in the copied memory of the parent.
@@ -341,6 +364,23 @@ fn run_child(prepared: &Prepared<'_>) -> ! {
         Err(step) => step,
     };
     fail(prepared.report, step)
+}
+
+/// `WATCHDOG_PID=` and a number, ended by a zero. Allocates nothing.
+fn write_watchdog_pid(buffer: &mut [u8; WATCHDOG_PID_BYTES], pid: libc::pid_t) {
+    let mut digits = [0_u8; 10];
+    let (mut rest, mut count) = (pid.unsigned_abs(), 0);
+    for digit in &mut digits {
+        let value = (rest % 10) as u8;
+        *digit = b'0' + value;
+        (rest, count) = (rest / 10, count + 1);
+        if rest == 0 {
+            break;
+        }
+    }
+    let text = WATCHDOG_PID.iter().chain(digits.iter().take(count).rev());
+    // The zero behind it is there already.
+    buffer.iter_mut().zip(text).for_each(|(place, byte)| *place = *byte);
 }
 
 fn fail(report: RawFd, step: Step) -> ! {
@@ -408,6 +448,16 @@ fn reset_signals() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_is_written_without_allocating() {
+        for pid in [1, 10, 4711, i32::MAX] {
+            let mut buffer = [0_u8; WATCHDOG_PID_BYTES];
+            write_watchdog_pid(&mut buffer, pid);
+            let text = std::ffi::CStr::from_bytes_until_nul(&buffer).unwrap().to_str().unwrap();
+            assert_eq!(text, format!("WATCHDOG_PID={pid}"));
+        }
+    }
 
     #[test]
     fn programs_are_found_as_a_shell_would_or_the_reason_is_said() {

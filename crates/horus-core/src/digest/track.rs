@@ -121,6 +121,7 @@ impl Track {
             | O::Blocked { .. }
             | O::SignalFailed { .. }
             | O::SaidStopping { .. }
+            | O::SaidStuck { .. }
             | O::SaidStatus { .. }
             | O::SaidStep { .. }
             | O::KernelView { .. }

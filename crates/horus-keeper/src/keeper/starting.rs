@@ -6,7 +6,9 @@ use crate::keeper::slot::{Phase, Slot};
 use crate::keeper::{Keeper, Kind};
 use crate::orphans::is_at;
 use crate::protocol::{Event, Limits, MAX_SLOTS, StartSpec, StartStep, Text};
-use crate::slots::{GenerationRecord, RUN_VARIABLE, SLOT_VARIABLE, StateRecord};
+use crate::slots::{
+    GenerationRecord, RUN_VARIABLE, SLOT_VARIABLE, StateRecord, WATCHDOG_PID_VARIABLE, WATCHDOG_VARIABLE,
+};
 use horus_sys::cgroup_limits::Limited;
 use horus_sys::descriptors;
 use horus_sys::files;
@@ -163,9 +165,15 @@ impl Keeper {
         };
         let variable = |name: &[u8], value: &[u8]| word(&[name, b"=", value].concat());
         let mut environment = Vec::with_capacity(spec.environment.len() + 2);
+        // Who is told to beat is told that he is meant, as by systemd: what inherits the variables must not beat in his place.
+        let watchdog_pid =
+            spec.environment.iter().any(|(name, _)| name.as_bytes() == WATCHDOG_VARIABLE.as_bytes());
+        let ours =
+            [SLOT_VARIABLE, RUN_VARIABLE].into_iter().chain(watchdog_pid.then_some(WATCHDOG_PID_VARIABLE));
+        let ours: Vec<_> = ours.collect();
         for (name, value) in &spec.environment {
             // Ours come last and must be the only ones of their name.
-            if ![SLOT_VARIABLE, RUN_VARIABLE].iter().any(|ours| ours.as_bytes() == name.as_bytes()) {
+            if !ours.iter().any(|ours| ours.as_bytes() == name.as_bytes()) {
                 environment.push(variable(name.as_bytes(), value.as_bytes())?);
             }
         }
@@ -179,6 +187,7 @@ impl Keeper {
                 .map(|argument| word(argument.as_bytes()))
                 .collect::<Result<_, _>>()?,
             environment,
+            watchdog_pid,
             directory: word(spec.directory.as_os_str().as_bytes())?,
             identity: spec.user.clone(),
             limits: limits(&spec.limits, self.inherited_open_files),

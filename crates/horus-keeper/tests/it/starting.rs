@@ -115,6 +115,8 @@ fn the_child_inherits_nothing_it_should_not() {
     let mut spec = place.shell("bot", 1, script);
     spec.environment.push(("HORUS_SLOT".into(), "forged/1".into()));
     spec.environment.push(("ODD".into(), Text(b"\xff".to_vec())));
+    spec.environment.push(("WATCHDOG_USEC".into(), "30000000".into()));
+    spec.environment.push(("WATCHDOG_PID".into(), "1".into()));
     spec.directory = "/usr".into();
     spec.limits.open_files = Some(77);
     let process = client.run(spec);
@@ -129,6 +131,8 @@ fn the_child_inherits_nothing_it_should_not() {
         )),
         "{text}"
     );
+    assert!(text.contains(&format!("WATCHDOG_PID={pid}\nWATCHDOG_USEC=30000000\n")), "{text}");
+    assert!(!text.contains("WATCHDOG_PID=1\n"), "{text}");
     assert!(text.contains("SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"), "{text}");
     assert!(text.contains(&format!("{pid} {pid} {pid}\n{pid}\n/usr\n77\n/dev/null\n")), "{text}");
 }

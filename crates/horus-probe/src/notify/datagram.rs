@@ -21,8 +21,10 @@ pub(crate) struct Datagram {
     pub(crate) ready: bool,
     /// `WATCHDOG=1`, or a tick.
     pub(crate) beat: bool,
-    /// `WATCHDOG=trigger`: the program asks to be killed. Not on a datagram's word.
+    /// `WATCHDOG=trigger`: the program says itself that it hangs.
     pub(crate) trigger: bool,
+    /// Another process of its tree says so.
+    pub(crate) trigger_of_other: bool,
     /// `STATUS=`
     pub(crate) status: Option<String>,
     /// `RELOADING=1`
@@ -129,6 +131,7 @@ impl Datagram {
         self.ready |= later.ready;
         self.beat |= later.beat;
         self.trigger |= later.trigger;
+        self.trigger_of_other |= later.trigger_of_other;
         self.stores |= later.stores;
         self.watchdog |= later.watchdog;
         self.errno = later.errno.or(self.errno);

@@ -377,9 +377,12 @@ impl Listener {
             (said.stores, "FDSTORE=1: Horus keeps no descriptors; what was passed is closed"),
             (
                 main_pid_elsewhere,
-                "MAINPID= names another process; it is not followed, the main process is the one that was started",
+                "MAINPID= names another process; it is not followed: the main process is the one that Horus started",
             ),
-            (said.watchdog, "WATCHDOG_USEC= is not followed; the deadline is the plan's"),
+            (
+                said.watchdog,
+                "WATCHDOG_USEC= is not followed: the deadline is the plan's; for a long step there is EXTEND_TIMEOUT_USEC=",
+            ),
         ];
         if self.refused.0 != Some(generation) {
             self.refused = (Some(generation), [false; 3]);
@@ -394,7 +397,7 @@ impl Listener {
     /// Merges what the service's own processes said; strangers are left out and counted.
     fn believe(&mut self, all: Vec<Heard>, main_pid: i32) -> Datagram {
         let mut merged = Datagram::default();
-        for Heard { sender, standing, said } in all {
+        for Heard { sender, standing, mut said } in all {
             let own = match standing {
                 Standing::Own => true,
                 Standing::Stranger => false,
@@ -403,6 +406,10 @@ impl Listener {
                 }
             };
             if own {
+                // A child that inherited the socket may not have its parent restarted. (macOS names nobody.)
+                if said.trigger && sender != Some(main_pid) {
+                    (said.trigger, said.trigger_of_other) = (false, true);
+                }
                 merged.merge(self.voices.weigh(sender, main_pid, said));
             } else {
                 Counters::add(&self.counters.strangers);
@@ -476,13 +483,16 @@ fn belongs(pid: i32, main_pid: i32) -> bool {
 fn status_line(said: &Datagram) -> Option<String> {
     let own = said.status.clone();
     let state = match said {
-        Datagram { trigger: true, .. } => Some("it asks to be restarted (WATCHDOG=trigger)"),
+        Datagram { trigger: true, .. } => Some("it says itself that it hangs (WATCHDOG=trigger)"),
+        Datagram { trigger_of_other: true, .. } => {
+            Some("a process that is not its main one says that it hangs (WATCHDOG=trigger)")
+        }
         Datagram { reloading: true, .. } => Some("reloading"),
         Datagram { reloaded: true, .. } => Some("ready again after a reload"),
         _ => None,
     };
     let line = match (own, state) {
-        (Some(own), Some(state)) if said.trigger => Some(format!("{state}: {own}")),
+        (Some(own), Some(state)) if said.trigger || said.trigger_of_other => Some(format!("{state}: {own}")),
         (own, state) => own.or(state.map(str::to_owned)),
     };
     match (line, said.errno) {
@@ -496,7 +506,7 @@ fn observations(mut said: Datagram, outlet: &ServiceOutlet) -> Vec<Observation> 
     let generation = outlet.generation;
     let service = &outlet.service;
     if said.trigger {
-        tracing::warn!(%service, "WATCHDOG=trigger: the program asks to be restarted; Horus judges by what it sees");
+        tracing::warn!(%service, "WATCHDOG=trigger: the program says itself that it hangs");
     }
     if said.left_out > 0 {
         tracing::warn!(%service, entries = said.left_out, "X_HORUS_PROGRESS or X_HORUS_GAUGE entries cannot be read or are too many");
@@ -520,11 +530,14 @@ fn observations(mut said: Datagram, outlet: &ServiceOutlet) -> Vec<Observation> 
         }
         all.push(Observation::SaidStep { generation, step });
     }
+    let stuck = said.trigger.then_some(Observation::SaidStuck { generation });
     if said.beat {
         let Datagram { seq: tick, progress, declared, gauges, lag_ms: loop_lag_ms, .. } = said;
         let beat = Beat { source: BeatKind::Notify, tick, progress, declared, gauges, loop_lag_ms };
         all.push(Observation::Beat { generation, beat });
     }
+    // After the beats of the same moment: what came before the word does not speak against it.
+    all.extend(stuck);
     all
 }
 

@@ -181,7 +181,7 @@ async fn a_reload_a_failure_and_a_wish_are_shown_as_status() {
         ("STATUS=cannot write\nERRNO=28", "cannot write (No space left on device (os error 28))"),
         (
             "WATCHDOG=trigger\nSTATUS=lost its peer",
-            "it asks to be restarted (WATCHDOG=trigger): lost its peer",
+            "it says itself that it hangs (WATCHDOG=trigger): lost its peer",
         ),
     ];
     for (said, status) in shown {
@@ -195,6 +195,39 @@ async fn a_reload_a_failure_and_a_wish_are_shown_as_status() {
         };
         assert_eq!(text, status);
     }
+    assert_eq!(
+        bench.next().await,
+        Observation::SaidStuck { generation: GENERATION },
+        "its main process says so"
+    );
+}
+
+/// It inherited the socket, and may not have its parent restarted.
+#[tokio::test]
+async fn a_child_that_says_that_it_hangs_speaks_for_itself_alone() {
+    let mut bench = Bench::new();
+    let socket = bench.senses.prepare_notify(&name("bot"), None).unwrap();
+    bench.watch(myself(), beats());
+    let mut child = Subject::sender(&socket, "WATCHDOG=trigger", 1);
+    tokio::task::spawn_blocking(move || child.wait_for("sent")).await.unwrap();
+    send(&bench, "STOPPING=1");
+    let mut shown = None;
+    loop {
+        match bench.next().await {
+            Observation::SaidStatus { text, .. } => shown = Some(text),
+            Observation::SaidStopping { .. } => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    let shown = match shown {
+        Some(shown) => shown,
+        None => match bench.next().await {
+            Observation::SaidStatus { text, .. } => text,
+            other => panic!("{other:?}"),
+        },
+    };
+    assert!(shown.contains("not its main one"), "{shown}");
+    assert!(bench.now().is_none());
 }
 
 /// `systemd-notify` sends `BARRIER=1` with a pipe after what it has to say, and fails if nobody closes the other end.
