@@ -28,6 +28,7 @@ mod order;
 mod packages;
 mod python_beats;
 mod reloading;
+mod rust_beats;
 mod secrets;
 mod shipped;
 mod silent_programs;

@@ -29,6 +29,7 @@
 //! | `seq` by [`Beat::tick`] | your loop | that loop turned | that it did anything useful |
 //! | `seq` by [`Beat::tick_from_runtime`] | a timer task | the async runtime schedules | that any task of yours runs |
 //! | `loop_lag_ms` | a timer task, planned against real wake time | how late the runtime is, now | as above |
+//! | `worker_lag_ms` by [`Beat::watch_workers`] | a thread beside the runtime | that each worker rests or takes tasks | that they are your tasks |
 //! | `progress` | your work | that stage produced something | |
 //! | a 200 | the endpoint's task | the endpoint's task runs | anything else |
 //!
@@ -47,12 +48,14 @@
 
 #![forbid(unsafe_code)]
 
+mod drain;
 pub mod fault;
 mod meter;
 mod names;
 mod notify;
 mod report;
 mod serve;
+mod workers;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -61,16 +64,22 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use crate::drain::{Drain, Draining};
 pub use crate::names::{Counter, Gauge, MAX_NAME_BYTES, MAX_NAMES};
 pub use crate::report::{Report, SCHEMA, State};
 pub use crate::serve::{Beating, MAX_CONNECTIONS, MAX_HEADER_BYTES, ServeError};
+pub use crate::workers::{MAX_WORKERS, WorkerWatch};
 
 use crate::meter::Meter;
 use crate::names::Names;
 use crate::notify::Notifier;
+use crate::workers::{TURNING_WITHIN, Workers};
 
 /// The longest step that [`Beat::busy`] can declare; a longer wish is cut to this.
 pub const MAX_BUSY: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// The gauge of [`Beat::watch_workers`].
+pub const WORKERS_TURNING: &str = "workers_turning";
 
 /// The longest status text that is kept, in bytes; the rest is cut off.
 pub const MAX_STATUS_BYTES: usize = 256;
@@ -88,6 +97,7 @@ pub(crate) struct Shared {
     muted: AtomicBool,
     from_runtime: AtomicBool,
     pub(crate) meter: Meter,
+    pub(crate) workers: Workers,
     names: Names,
     declared: Mutex<Declared>,
     pub(crate) notifier: Option<Notifier>,
@@ -101,6 +111,8 @@ struct Declared {
     busy: Vec<(u64, Instant)>,
     next_busy: u64,
     status: Option<String>,
+    steps: Vec<(u64, String)>,
+    next_step: u64,
 }
 
 impl Beat {
@@ -132,6 +144,7 @@ impl Beat {
                 muted: AtomicBool::new(false),
                 from_runtime: AtomicBool::new(false),
                 meter: Meter::new(),
+                workers: Workers::default(),
                 names: Names::default(),
                 declared: Mutex::default(),
                 notifier,
@@ -199,6 +212,34 @@ impl Beat {
             "EXTEND_TIMEOUT_USEC={extend_us}\nX_HORUS_STATE=busy\nX_HORUS_BUSY_UNTIL_MS={until_ms}\n"
         ));
         Busy { shared: Arc::clone(&self.shared), id }
+    }
+
+    /// Says which step of its work a batch is in, for `step.*` of the configuration: until the guard is dropped, or for as long as is declared
+    /// there, nothing is overdue. Steps may lie within each other; the innermost is told. Characters that would forge a line become
+    /// spaces.
+    #[must_use = "the step ends when this guard is dropped"]
+    pub fn step(&self, name: &str) -> Step {
+        let id = {
+            let mut declared = self.shared.declared();
+            let id = declared.next_step;
+            declared.next_step += 1;
+            declared.steps.push((id, one_line(name)));
+            id
+        };
+        self.shared.push_step();
+        Step { shared: Arc::clone(&self.shared), id }
+    }
+
+    /// Looks at each worker of this multi-threaded runtime, from a thread of its own: `worker_lag_ms` in the pulled beat, and the
+    /// gauge `workers_turning`, how many of them have turned within the last 2 s. Take it for `expect.workers = { gauge =
+    /// "workers_turning", min = 4 }`: a person is told of a worker that is stuck while the others go on; nothing is restarted for it. Workers beyond
+    /// [`MAX_WORKERS`] are not looked at.
+    ///
+    /// # Errors
+    /// The thread cannot be started, or there is no runtime here.
+    pub fn watch_workers(&self) -> Result<WorkerWatch, ServeError> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| ServeError::NoRuntime)?;
+        workers::watch(&self.shared, runtime)
     }
 
     /// Declares an intended pause (nothing to do) for as long as the guard lives.
@@ -284,11 +325,20 @@ impl Shared {
             let until = busy.filter(|_| state == State::Busy).map(|end| report::unix_ms_after(end - now));
             (state, until, declared.status.clone())
         };
-        let (progress, gauges, names_dropped) = self.names.snapshot();
+        let (mut progress, mut gauges, names_dropped) = self.names.snapshot();
+        let lags = self.workers.lags(now);
+        if !lags.is_empty() {
+            let turning = lags.iter().filter(|lag| **lag <= TURNING_WITHIN).count();
+            progress.insert(WORKERS_TURNING.to_owned(), u64::try_from(turning).unwrap_or(u64::MAX));
+            if !gauges.iter().any(|name| name == WORKERS_TURNING) {
+                gauges.push(WORKERS_TURNING.to_owned());
+            }
+        }
         Report {
             schema: SCHEMA,
             seq: self.seq(),
             loop_lag_ms: self.meter.lag_ms(now),
+            worker_lag_ms: lags.iter().map(|lag| (lag.as_secs_f64() * 10_000.0).round() / 10.0).collect(),
             state,
             busy_until_ms,
             ready: self.ready.load(Ordering::Relaxed),
@@ -299,6 +349,11 @@ impl Shared {
             names_dropped,
             notify_dropped: self.notifier.as_ref().map_or(0, Notifier::dropped),
         }
+    }
+
+    fn push_step(&self) {
+        let innermost = self.declared().steps.last().map(|(_, name)| name.clone());
+        self.push(&format!("X_HORUS_STEP={}\n", innermost.unwrap_or_default()));
     }
 
     fn push(&self, text: &str) {
@@ -330,6 +385,20 @@ pub struct Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.shared.declared().busy.retain(|(id, _)| *id != self.id);
+    }
+}
+
+/// Ends the step when dropped. See [`Beat::step`].
+#[derive(Debug)]
+pub struct Step {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        self.shared.declared().steps.retain(|(id, _)| *id != self.id);
+        self.shared.push_step();
     }
 }
 

@@ -33,6 +33,9 @@ pub struct Report {
     /// The worst lateness of a runtime timer in the last 5 to 10 s, in milliseconds, including a lateness
     /// that still grows. `None` when no meter runs.
     pub loop_lag_ms: Option<f64>,
+    /// How long ago each worker of the runtime was last seen to turn, at most, in milliseconds. Empty when nobody looks.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub worker_lag_ms: Vec<f64>,
     /// What the program declares.
     pub state: State,
     /// End of the declared long step: milliseconds since 1970-01-01 UTC. Only while busy.

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use horus_heartbeat::{Beat, Beating, MAX_CONNECTIONS, MAX_HEADER_BYTES, Report, State};
+use horus_heartbeat::{Beat, Beating, MAX_CONNECTIONS, MAX_HEADER_BYTES, Report, ServeError, State};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixDatagram};
 
@@ -354,4 +354,106 @@ async fn an_abstract_socket_is_an_address_too() {
     let mut datagram = [0; 64];
     let n = socket.recv(&mut datagram).unwrap();
     assert_eq!(&datagram[..n], b"READY=1\n");
+}
+
+/// One worker of two in a synchronous call: timers and the endpoint go on, and only its own lag grows.
+#[test]
+fn a_stuck_worker_is_seen_beside_others_that_turn() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build().unwrap();
+    let beat = Beat::new();
+    let (_watch, release) = runtime.block_on(async {
+        let watch = beat.watch_workers().unwrap();
+        let until = |turning: u64| {
+            let beat = beat.clone();
+            async move {
+                while beat.report().progress.get(horus_heartbeat::WORKERS_TURNING) != Some(&turning) {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), until(3)).await.expect("all of them turn");
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        drop(tokio::spawn(async move {
+            let _ = blocked.recv();
+        }));
+        tokio::time::timeout(Duration::from_secs(60), until(2)).await.expect("one of them is stuck");
+        let report = beat.report();
+        assert_eq!(report.worker_lag_ms.len(), 3);
+        assert_eq!(report.worker_lag_ms.iter().filter(|lag| **lag > 2_000.0).count(), 1, "{report:?}");
+        assert_eq!(report.gauges, [horus_heartbeat::WORKERS_TURNING]);
+        (watch, release)
+    });
+    drop(release);
+    runtime.block_on(async {
+        let all = async {
+            while beat.report().worker_lag_ms.iter().any(|lag| *lag > 2_000.0) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), all).await.expect("it came back");
+    });
+}
+
+/// Workers that never rest are not stuck: each takes a probe among its tasks.
+#[test]
+fn workers_that_are_full_of_work_turn() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let beat = Beat::new();
+    runtime.block_on(async {
+        let _watch = beat.watch_workers().unwrap();
+        let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let busy: Vec<_> = (0..16)
+            .map(|_| {
+                let over = std::sync::Arc::clone(&over);
+                tokio::spawn(async move {
+                    while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                        std::hint::black_box((0..1_000).fold(0_u64, |sum, n| sum ^ n));
+                        tokio::task::yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        // Again and again each of them is seen to turn, though neither rests.
+        for round in 0..8 {
+            let mut waiting = [true; 2];
+            let each = async {
+                let mut before = beat.report().worker_lag_ms;
+                while waiting.contains(&true) {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    let now = beat.report().worker_lag_ms;
+                    let turned = now.iter().zip(&before).map(|(now, before)| now < before);
+                    waiting.iter_mut().zip(turned).for_each(|(waits, turned)| *waits &= !turned);
+                    before = now;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(60), each)
+                .await
+                .unwrap_or_else(|_| panic!("round {round}"));
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        for task in busy {
+            task.await.unwrap();
+        }
+    });
+    assert_eq!(beat.report().worker_lag_ms, Vec::<f64>::new(), "nobody looks any more");
+}
+
+#[test]
+fn workers_are_looked_at_from_within_a_runtime() {
+    assert!(matches!(Beat::new().watch_workers(), Err(ServeError::NoRuntime)));
+    assert!(Beat::new().drain_within(Duration::from_secs(1)).is_err());
+}
+
+#[tokio::test]
+async fn steps_are_told_the_innermost_first() {
+    let receiver = Receiver::new();
+    let beat = Beat::with_socket(&receiver.path, Duration::from_secs(10));
+    let outer = beat.step("train\nWATCHDOG=1");
+    assert_eq!(receiver.next().await, "X_HORUS_STEP=train WATCHDOG=1\n");
+    let inner = beat.step("save");
+    assert_eq!(receiver.next().await, "X_HORUS_STEP=save\n");
+    drop(inner);
+    assert_eq!(receiver.next().await, "X_HORUS_STEP=train WATCHDOG=1\n");
+    drop(outer);
+    assert_eq!(receiver.next().await, "X_HORUS_STEP=\n");
 }
