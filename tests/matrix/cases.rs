@@ -462,7 +462,8 @@ pub(crate) const MODES: &[Mode] = &[
     Mode::new(F::Go, "all", T::Busy, "as many goroutines as processors compute for ever")
         .burns()
         .beating(left(WELL))
-        .blind(told(&[V::Spinning])),
+        // Whoever computes there is made to take turns: others go on, more slowly, and no loop stands still.
+        .blind(left(WELL)),
     Mode::well(F::Go, "healthy", T::Healthy, "20 turns a second"),
     Mode::blocks(
         F::C,
