@@ -2,9 +2,10 @@
 //!
 //! Promised: whatever the bytes, every parser ends, keeps its limits, and says the same thing of the same bytes; what it made
 //! sense of can be written down and read again; no control group leads out of its tree; a dump tells no more sockets than it
-//! has room for, and none without an inode.
+//! has room for, and none without an inode; no line of `maps` becomes two, whatever a path in it says.
 
 use bolero::TypeGenerator;
+use horus_sys::memory::{MAX_REGIONS, Region};
 use horus_sys::sample::{Descriptor, MAX_INTEREST, Usage};
 use horus_sys::{elf, proc_text};
 
@@ -14,7 +15,9 @@ use crate::{mutate, seeds};
 /// The smallest message of a dump that tells a socket, in bytes.
 const SOCKET_BYTES_MIN: usize = 16 + 72;
 
-const WORDS: [&str; 24] = [
+const WORDS: [&str; 26] = [
+    "7f00-7f10 r-xp 00000000 fe:01 4711    /",
+    "-",
     "\u{7f}ELF\u{2}\u{1}",
     ".go.buildinfo\0",
     "running",
@@ -49,6 +52,58 @@ pub struct Place {
     registers: (u64, u64),
 }
 
+/// A line of `maps`, as the kernel writes one.
+#[derive(Clone, Debug, TypeGenerator)]
+pub struct Mapping {
+    start: u64,
+    bytes: u64,
+    offset: u64,
+    executable: bool,
+    identity: (u32, u32, u64),
+    /// Characters of its path, the first of which may be said again very often.
+    path: Option<(u16, Vec<u8>)>,
+}
+
+/// The mappings of a process: any bytes.
+fn check_maps(bytes: &[u8]) -> Vec<Region> {
+    let regions = proc_text::maps(bytes).expect("nothing fails to be read");
+    let lines = bytes.split(|byte| *byte == b'\n').count();
+    assert!(regions.len() <= MAX_REGIONS.min(lines), "{} mappings in {lines} lines", regions.len());
+    for region in &regions {
+        assert!(region.start < region.end, "{region:?}");
+        assert!(region.path.as_ref().is_none_or(|path| path.starts_with("/")), "{region:?}");
+    }
+    regions
+}
+
+/// Well-made lines are read as they are, one by one, but for those that are too long.
+pub fn check_mappings(mappings: &[Mapping]) {
+    let mut text = Vec::new();
+    let mut expected = Vec::new();
+    for mapping in mappings {
+        let (start, end) = (mapping.start, mapping.start.saturating_add(mapping.bytes));
+        let (major, minor, inode) = mapping.identity;
+        let rights = if mapping.executable { "r-xp" } else { "rw-p" };
+        let mut line =
+            format!("{start:x}-{end:x} {rights} {:08x} {major:02x}:{minor:02x} {inode} ", mapping.offset)
+                .into_bytes();
+        let path = mapping.path.as_ref().map(|(again, rest)| {
+            let rest = rest.iter().copied().filter(|byte| (0x20..0x7f).contains(byte));
+            let first = std::iter::repeat_n(b'a', usize::from(*again) % (2 * proc_text::MAX_MAPS_LINE));
+            std::iter::once(b'/').chain(first).chain(rest).collect::<Vec<u8>>()
+        });
+        line.extend_from_slice(path.as_deref().unwrap_or_default());
+        if start < end && line.len() < proc_text::MAX_MAPS_LINE {
+            let path = path.map(|path| String::from_utf8_lossy(&path).into_owned().into());
+            let (offset, executable) = (mapping.offset, mapping.executable);
+            expected.push(Region { start, end, offset, executable, identity: mapping.identity, path });
+        }
+        text.extend_from_slice(&line);
+        text.push(b'\n');
+    }
+    assert_eq!(check_maps(&text), expected);
+}
+
 /// Any bytes, given to every parser.
 pub fn check_bytes(bytes: &[u8]) {
     if let Some(Some(usage)) = proc_text::usage(bytes) {
@@ -78,6 +133,7 @@ pub fn check_bytes(bytes: &[u8]) {
         told += 1;
     });
     assert!(told <= bytes.len() / SOCKET_BYTES_MIN, "{told} sockets in {} bytes", bytes.len());
+    let _ = check_maps(bytes);
     assert_eq!(is_go(bytes), is_go(bytes), "the same file was of two minds");
 }
 

@@ -85,6 +85,14 @@ fn notify_lines() {
 }
 
 #[test]
+fn proc_mappings() {
+    check!()
+        .with_type::<Vec<proc_text::Mapping>>()
+        .with_test_time(TEST_TIME)
+        .for_each(|mappings| proc_text::check_mappings(mappings));
+}
+
+#[test]
 fn proc_place() {
     check!().with_type::<proc_text::Place>().with_test_time(TEST_TIME).for_each(proc_text::check_place);
 }

@@ -4,11 +4,20 @@
 //! may mount something else over /proc, and other kernels write other fields. So nothing here indexes, adds or allocates by
 //! what a text claims, and what is not understood is `None`. Pure: the same on every system, and open to the fuzzer.
 
+use crate::memory::{MAX_REGIONS, Region};
 use crate::sample::{Call, Descriptor, Interest, MAX_INTEREST, Socket, Stand, Status, Usage};
+use std::io::{self, BufRead, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 /// Longest name of a file behind a descriptor that is kept, in bytes.
 pub const MAX_LINK: usize = 4_096;
+
+/// Longest line of `maps` that is understood, in bytes. A path has at most 4,096, and four for each line break in it.
+pub const MAX_MAPS_LINE: usize = 8 * 1_024;
+
+/// Most bytes of `maps` that are read: [`MAX_REGIONS`] of them with long paths.
+pub const MAX_MAPS: u64 = 64 << 20;
 
 fn words(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
@@ -48,6 +57,47 @@ pub fn cpu_ticks(text: &[u8]) -> Option<u64> {
     let mut words = words(text.get(close + 1..)?).skip(11);
     let mut next = || number::<u64>(words.next()?);
     Some(next()?.saturating_add(next()?))
+}
+
+/// The lines of `maps`, in their order, at most [`MAX_REGIONS`]. What is not understood is passed over, and so is a line that is too
+/// long: as a whole, because what stands in its middle was chosen by whoever named a file.
+///
+/// # Errors
+/// Those of the reader.
+pub fn maps(reader: impl BufRead) -> io::Result<Vec<Region>> {
+    let mut reader = reader.take(MAX_MAPS);
+    let mut regions = Vec::new();
+    let mut line = Vec::new();
+    while regions.len() < MAX_REGIONS {
+        line.clear();
+        if reader.by_ref().take(MAX_MAPS_LINE as u64).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        if line.len() == MAX_MAPS_LINE && !line.ends_with(b"\n") {
+            reader.skip_until(b'\n')?;
+        } else {
+            regions.extend(mapping(&String::from_utf8_lossy(&line)));
+        }
+    }
+    Ok(regions)
+}
+
+/// `start-end perms offset major:minor inode   path`
+fn mapping(line: &str) -> Option<Region> {
+    let mut fields = line.trim_end_matches('\n').splitn(6, ' ');
+    let hexadecimal = |text: &str| u64::from_str_radix(text, 16).ok();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let (start, end) = (hexadecimal(start)?, hexadecimal(end)?);
+    let permissions = fields.next()?;
+    let offset = hexadecimal(fields.next()?)?;
+    let (major, minor) = fields.next()?.split_once(':')?;
+    let device = |text| u32::from_str_radix(text, 16).ok();
+    let inode = fields.next()?.parse().ok()?;
+    let path = fields.next().map(str::trim_start).filter(|path| path.starts_with('/'));
+    let identity = (device(major)?, device(minor)?, inode);
+    let executable = permissions.contains('x');
+    let region = Region { start, end, offset, executable, identity, path: path.map(PathBuf::from) };
+    (start < end).then_some(region)
 }
 
 /// What `io` counts of reads and writes, in bytes.
@@ -225,6 +275,35 @@ fn socket(body: &[u8]) -> Option<(u64, Socket)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_maps_is_understood_or_passed_over() {
+        let line = "7f00-7f10 r-xp 00001000 fe:01 4711                       /usr/lib/lib c.so (deleted)\n";
+        let region = mapping(line).unwrap();
+        assert_eq!(
+            (region.start, region.end, region.offset, region.executable),
+            (0x7f00, 0x7f10, 0x1000, true)
+        );
+        assert_eq!(region.identity, (0xfe, 1, 4_711));
+        assert_eq!(region.path.unwrap().to_str().unwrap(), "/usr/lib/lib c.so (deleted)");
+        assert_eq!(mapping("7f00-7f10 rw-p 00000000 00:00 0 \n").unwrap().path, None);
+        assert_eq!(mapping("7f00-7f10 rw-p 00000000 00:00 0    [stack]\n").unwrap().path, None);
+        assert!(mapping("nonsense").is_none());
+        assert!(mapping("7f10-7f10 rw-p 00000000 00:00 0 \n").is_none(), "of no length");
+    }
+
+    #[test]
+    fn the_middle_of_a_long_line_of_maps_is_no_line() {
+        let real = "7f00-7f10 r-xp 00001000 fe:01 4711 /lib\n";
+        let forged = "1-2 r-xp 0 fe:01 5 /etc/shadow";
+        for length in MAX_MAPS_LINE - 100..MAX_MAPS_LINE + 100 {
+            let head = "7f20-7f30 r-xp 0 fe:01 6 /";
+            let text = format!("{head}{}{forged}\n{real}", "a".repeat(length - head.len()));
+            let regions = maps(text.as_bytes()).unwrap();
+            assert!(regions.iter().all(|region| region.start >= 0x7f00), "{length}: {regions:?}");
+            assert_eq!(regions.last().unwrap().start, 0x7f00, "{length}");
+        }
+    }
 
     #[test]
     fn a_kernel_that_does_not_count_is_not_a_thread_at_rest() {
