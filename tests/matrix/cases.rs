@@ -395,6 +395,7 @@ pub(crate) const MODES: &[Mode] = &[
         "sweeps memory of which a quarter fits, the rest is in swap",
         V::Thrashing,
     )
+    .beating(told(&[V::Thrashing, V::Silent]))
     .act(Act::Squeeze),
     Mode::blocks(
         F::Uvloop,
@@ -459,11 +460,10 @@ pub(crate) const MODES: &[Mode] = &[
         .beating(restarted(&[V::Silent]))
         .blind(left(WELL)),
     Mode::well(F::Go, "one", T::Busy, "one goroutine computes for ever").burns().act(Act::Order),
-    Mode::new(F::Go, "all", T::Busy, "as many goroutines as processors compute for ever")
+    Mode::well(F::Go, "all", T::Busy, "as many goroutines as processors compute for ever")
         .burns()
-        .beating(left(WELL))
         // Whoever computes there is made to take turns: others go on, more slowly, and no loop stands still.
-        .blind(left(WELL)),
+        .act(Act::Order),
     Mode::well(F::Go, "healthy", T::Healthy, "20 turns a second"),
     Mode::blocks(
         F::C,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use horus_core::event::{DeathCause, What};
+use horus_core::observation::CaptureStage;
 use horus_sys::process::{ProcessId, identify, is_alive};
 use horus_tests::Rig;
 
@@ -126,5 +127,33 @@ async fn stop_start_and_restart_answer_with_what_is_true() {
     let start = rig.cli(&["start", "bot"]).await;
     assert_eq!(start.code, 0, "{}{}", start.out, start.err);
     assert!(is_alive(&rig.process("bot").await));
+    rig.end().await;
+}
+
+/// A runtime that says where all of it stands when it is asked to: its answer is in the evidence of the end that follows.
+#[tokio::test]
+async fn the_dump_that_sigquit_asks_of_a_go_program_is_in_the_evidence() {
+    let mut rig = rig().await;
+    let program = rig.room.path("server");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/subjects/matrix/server.go");
+    let mut go = tokio::process::Command::new("go");
+    go.args(["build", "-o"]).arg(&program).arg(source).env("GO111MODULE", "off");
+    go.env("GOCACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/go-cache"));
+    if !go.output().await.is_ok_and(|built| built.status.success()) {
+        return horus_tests::skipped("dump of a Go program", "no Go");
+    }
+    let (port, folder) = (rig.room.port(), triggers(&rig, "bot"));
+    let command = [program.display().to_string(), "self".into(), folder.clone(), port.to_string()];
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    let keys = "deadline = \"2s\"\nstop = { signal = \"SIGQUIT\", grace = \"10s\" }\n";
+    rig.run(&service("bot", &command, &format!("{}{keys}", beat(port)))).await;
+    rig.ready("bot").await;
+    std::fs::write(std::path::Path::new(&folder).join("go"), "").unwrap();
+    let exit = rig.first("bot", "exit", is_exit).await;
+    let at_exit = |what: &What| matches!(what, What::EvidenceCaptured { stage: CaptureStage::Exit, .. });
+    let evidence = rig.after(exit.seq, "bot", "last words", at_exit).await;
+    let What::EvidenceCaptured { finding, .. } = &evidence.event.what else { unreachable!() };
+    let has = |word: &str| finding.last_lines.iter().any(|line| line.contains(word));
+    assert!(has("SIGQUIT: quit") && has("main.lockTheLedgerTwice"), "{:#?}", finding.last_lines);
     rig.end().await;
 }

@@ -366,6 +366,10 @@ impl Service {
             DeathCause::Itself => Some(self.open_exit(turn, exit, lifetime)),
         };
         self.record(turn, incident, What::Exited { exit, lifetime, cause });
+        if cause == DeathCause::Kill && self.plan.stop.asks_for_a_dump() {
+            self.dumped = Some(self.generation);
+            self.ask_for_last_words(turn, incident);
+        }
         turn.push(Command::Unwatch { service: self.name.clone() });
         turn.shared.ready.remove(self.name.as_str());
         turn.shared.ready_changed = true;
@@ -433,13 +437,13 @@ impl Service {
         self.incidents.revive(id);
         let last = LastDeath { generation: self.generation, at: turn.now, exit, lifetime, last_line: None };
         self.last_death = Some(last);
-        turn.push(Command::Capture {
-            service: self.name.clone(),
-            generation: self.generation,
-            stage: CaptureStage::Exit,
-            incident: Some(id),
-            thread: None,
-        });
+        self.ask_for_last_words(turn, Some(id));
         id
+    }
+
+    fn ask_for_last_words(&self, turn: &mut Turn<'_>, incident: Option<IncidentId>) {
+        let (service, generation) = (self.name.clone(), self.generation);
+        let stage = CaptureStage::Exit;
+        turn.push(Command::Capture { service, generation, stage, incident, thread: None });
     }
 }

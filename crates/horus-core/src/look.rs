@@ -108,7 +108,7 @@ impl Service {
                 self.work_moved(turn);
             }
             O::Captured { generation, stage, finding } if self.asked_for(generation, stage) => {
-                self.captured(turn, stage, finding);
+                self.captured(turn, generation, stage, finding);
             }
             O::StartLost { .. }
             | O::Blocked { .. }
@@ -139,10 +139,15 @@ impl Service {
         turn.push(Command::KillTree { service, generation, reason });
     }
 
+    /// Was this run the last one that ended by itself?
+    pub(crate) fn has_died(&self, generation: Generation) -> bool {
+        self.last_death.as_ref().is_some_and(|last| last.generation == generation)
+    }
+
     /// Was this capture asked for? The last words of a run come when the next one has begun already.
     fn asked_for(&self, generation: Generation, stage: CaptureStage) -> bool {
         match stage {
-            CaptureStage::Exit => self.last_death.as_ref().is_some_and(|last| last.generation == generation),
+            CaptureStage::Exit => self.has_died(generation) || self.dumped == Some(generation),
             CaptureStage::Early | CaptureStage::Second | CaptureStage::Verdict => {
                 generation == self.generation
             }

@@ -490,6 +490,13 @@ pub struct StopPlan {
     pub grace: Duration,
 }
 
+impl StopPlan {
+    /// Runtimes such as Go's and Java's answer this signal by saying where all of their threads stand.
+    pub fn asks_for_a_dump(&self) -> bool {
+        self.signal == "SIGQUIT"
+    }
+}
+
 /// When an ended program is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

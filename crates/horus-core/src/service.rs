@@ -318,6 +318,8 @@ pub(crate) struct Service {
     pub(crate) recovers_on_tick: bool,
     /// An alert about an exit that waits for the last line of its output.
     pub(crate) last_words: Option<LastWords>,
+    /// The run that was asked to say where it stands while it was killed.
+    pub(crate) dumped: Option<Generation>,
     /// People who wait: ticket, for what, until when at most.
     pub(crate) tickets: Vec<(u64, Goal, Mono)>,
     pub(crate) verdict: Verdict,
@@ -400,6 +402,7 @@ impl Service {
             recovers_at: None,
             recovers_on_tick: false,
             last_words: None,
+            dumped: None,
             tickets: Vec::new(),
             verdict: Verdict::Down,
             remembered_instance: None,
@@ -506,13 +509,21 @@ impl Service {
 
     // --- evidence ---
 
-    pub(crate) fn captured(&mut self, turn: &mut Turn<'_>, stage: CaptureStage, finding: Finding) {
+    pub(crate) fn captured(
+        &mut self,
+        turn: &mut Turn<'_>,
+        generation: Generation,
+        stage: CaptureStage,
+        finding: Finding,
+    ) {
         if stage == CaptureStage::Exit {
-            let line = finding.last_lines.iter().rev().find(|line| !line.trim().is_empty()).cloned();
-            if let Some(last) = &mut self.last_death {
-                last.last_line.clone_from(&line);
+            if self.has_died(generation) {
+                let line = finding.last_lines.iter().rev().find(|line| !line.trim().is_empty()).cloned();
+                if let Some(last) = &mut self.last_death {
+                    last.last_line.clone_from(&line);
+                }
+                self.tell_last_words(turn, Some(line));
             }
-            self.tell_last_words(turn, Some(line));
             self.record(turn, self.fault_incident(), What::EvidenceCaptured { stage, finding });
             return;
         }

@@ -8,8 +8,11 @@ use crate::file::open_regular;
 use crate::limits::{CAPTURE_LINE_CHARACTERS_MAX, CAPTURE_LINES_MAX, CAPTURE_TAIL_BYTES};
 use crate::text::harmless;
 
+/// How a runtime begins to say where all of it stands: Go and Java when they are asked to by SIGQUIT, Go when it ends by a fault of its own.
+const DUMPS: [&str; 4] = ["SIGQUIT: quit", "Full thread dump ", "panic: ", "fatal error: "];
+
 /// At most [`CAPTURE_LINES_MAX`] lines, without secrets, of what stands before `end` (bytes; `None`: all). When the file was
-/// rotated a moment ago, the rest comes from the one before.
+/// rotated a moment ago, the rest comes from the one before. Of a dump that is longer its beginning is taken: at its end there are registers.
 pub(crate) fn last_lines(path: &Path, end: Option<u64>, redactor: &Redactor) -> io::Result<Vec<String>> {
     let mut lines = tail(path, end, CAPTURE_LINES_MAX)?;
     if lines.len() < CAPTURE_LINES_MAX {
@@ -42,7 +45,9 @@ fn tail(path: &Path, end: Option<u64>, count: usize) -> io::Result<Vec<String>> 
         return Ok(vec![format!("(one line of more than {} KiB)", CAPTURE_TAIL_BYTES >> 10)]);
     }
     let excess = lines.len().saturating_sub(count);
-    Ok(lines.drain(excess..).map(str::to_owned).collect())
+    let dump = lines.iter().rposition(|line| DUMPS.iter().any(|begins| line.starts_with(begins)));
+    let from = dump.map_or(excess, |at| at.min(excess));
+    Ok(lines.drain(from..).take(count).map(str::to_owned).collect())
 }
 
 fn shorten(line: &str) -> String {
@@ -76,6 +81,24 @@ mod tests {
         assert_eq!(lines[47..], ["line 199", "token=***", " [31mred"]);
         std::fs::write(&path, "x".repeat(200_000)).unwrap();
         assert_eq!(last_lines(&path, None, &none).unwrap()[49], "(one line of more than 64 KiB)");
+    }
+
+    #[test]
+    fn of_a_long_dump_the_beginning_is_taken_and_of_a_short_one_what_follows_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bot.log");
+        let none = Redactor::new(&[]);
+        let dump = |frames: usize| {
+            let frames: String = (0..frames).map(|n| format!("main.wait({n})\n")).collect();
+            format!("before\nSIGQUIT: quit\ngoroutine 1 [semacquire]:\n{frames}rip 0x1\n")
+        };
+        std::fs::write(&path, dump(500)).unwrap();
+        let lines = last_lines(&path, None, &none).unwrap();
+        assert_eq!((lines.len(), lines[0].as_str()), (50, "SIGQUIT: quit"));
+        assert_eq!(lines[1], "goroutine 1 [semacquire]:");
+        std::fs::write(&path, dump(5)).unwrap();
+        let lines = last_lines(&path, None, &none).unwrap();
+        assert_eq!((lines[0].as_str(), lines.last().unwrap().as_str()), ("before", "rip 0x1"));
     }
 
     #[test]

@@ -30,7 +30,7 @@ use horus_sys::sample::{Call, Usage};
 use super::home::{Home, Key, Wait, wait_of};
 use super::queues::Queues;
 use super::take::{Closely, Look, Sample, ThreadSample};
-use super::view::{Place, View, Whose, Word};
+use super::view::{Paging, Place, View, Whose, Word};
 
 /// So many sightings make a hook a home.
 const VOTES: u32 = 3;
@@ -87,8 +87,7 @@ struct Thread {
     /// Time since the last close look.
     unseen: Duration,
     /// For how long it has done little but wait for pages, and for how many.
-    paged: Duration,
-    pages: u64,
+    paging: Option<Paging>,
     /// How much it wanted a processor in the last interval.
     wanted_thousandths: u64,
     /// How long it queued for one in the last interval.
@@ -113,17 +112,23 @@ impl Seen {
 }
 
 impl Thread {
+    fn paged(&self) -> Duration {
+        self.paging.map_or(Duration::ZERO, |paging| paging.lasted)
+    }
+
     /// It waits for pages, goes on, and waits for the next one. One that takes long is waited for without running.
     fn take_pages(&mut self, look: &Look, ran: bool, charged: Duration) {
         let unseen = std::mem::take(&mut self.unseen);
         let before = std::mem::replace(&mut self.major_faults, look.major_faults);
         let pages = look.major_faults.zip(before).map_or(0, |(now, then)| now.saturating_sub(then));
-        if pages > 0 && u128::from(pages) * 1_000 >= u128::from(PAGES_PER_SECOND) * unseen.as_millis() {
+        let enough = u128::from(pages) * 1_000 >= u128::from(PAGES_PER_SECOND) * unseen.as_millis();
+        if enough && pages >= PAGES_PER_SECOND {
+            let before = self.paging.unwrap_or(Paging { pages: 0, lasted: Duration::ZERO });
             // What came before the last pulse may have been something else.
-            self.paged += charged;
-            self.pages = self.pages.saturating_add(pages);
+            let lasted = before.lasted + charged;
+            self.paging = Some(Paging { pages: before.pages.saturating_add(pages), lasted });
         } else if ran || look.state != b'D' {
-            (self.paged, self.pages) = (Duration::ZERO, 0);
+            self.paging = None;
         }
     }
 }
@@ -312,6 +317,7 @@ impl Machine {
         self.queues.take(&sample.queues, counts);
         let mut view = self.judge(sample.at, close);
         view.tracer = self.tracer;
+        view.paging = self.paging(view.word);
         let home_at = self.loops.values().filter(|group| group.is_learned()).map(|group| group.home_at).max();
         view.home_seen = home_at.map(|home_at| sample.at.saturating_sub(home_at));
         view
@@ -332,8 +338,7 @@ impl Machine {
                     switches: None,
                     major_faults: sample.look.as_ref().and_then(|look| look.major_faults),
                     unseen: Duration::ZERO,
-                    paged: Duration::ZERO,
-                    pages: 0,
+                    paging: None,
                     wanted_thousandths: 0,
                     queued: Duration::ZERO,
                 };
@@ -410,7 +415,7 @@ impl Machine {
         self.held_since = self.held.map(|_| self.held_since.unwrap_or(sample.at));
         if self.held.is_some() {
             for thread in self.threads.values_mut() {
-                (thread.still, thread.spun, thread.paged) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+                (thread.still, thread.spun, thread.paging) = (Duration::ZERO, Duration::ZERO, None);
             }
         }
     }
@@ -501,10 +506,6 @@ impl Machine {
                 View { lasted: thread.still, ..self.at_place(Word::Uninterruptible, self.main, thread) }
             }
             _ if self.looks < LEARNING_LOOKS => View::plain(Word::Learning),
-            // It may read a large file that it has mapped: no opinion, but whoever misses a beat of it should know.
-            Some(thread) if thread.paged >= self.rules.deadline / 2 => {
-                View { word: Word::NoLoop, ..self.at_pages(self.main, thread) }
-            }
             _ => View::plain(Word::NoLoop),
         }
     }
@@ -531,7 +532,7 @@ impl Machine {
             return (close && over >= deadline).then(|| view(Word::Frozen, over));
         }
         // It is spared for that, and not accused: half of the time is enough.
-        if close && thread.paged.min(group.away) >= deadline / 2 {
+        if close && thread.paged().min(group.away) >= deadline / 2 {
             return Some(self.at_pages(group.last, thread));
         }
         if !close || group.away < deadline {
@@ -603,13 +604,26 @@ impl Machine {
 
     /// The thread that has waited for pages for longest, if one of them does little else.
     fn thrashing(&self) -> Option<View> {
-        let (id, thread) = self.threads.iter().max_by_key(|(_, thread)| thread.paged)?;
-        (thread.paged >= self.rules.deadline / 2).then(|| self.at_pages(*id, thread))
+        let (id, thread) = self.threads.iter().max_by_key(|(_, thread)| thread.paged())?;
+        (thread.paged() >= self.rules.deadline / 2).then(|| self.at_pages(*id, thread))
     }
 
     fn at_pages(&self, id: u64, thread: &Thread) -> View {
-        let (lasted, pages) = (thread.paged, thread.pages);
-        View { lasted, pages, ..self.at_place(Word::Thrashing, id, thread) }
+        View { lasted: thread.paged(), ..self.at_place(Word::Thrashing, id, thread) }
+    }
+
+    /// Whether a loop that is not at home waits for pages now, or the main thread of a program without a loop (it may read a large file
+    /// that it has mapped). What is said of it elsewhere stands; but whoever misses a beat of it should know.
+    fn paging(&self, word: Word) -> Option<Paging> {
+        let away = self.loops.values().filter(|group| group.is_learned() && group.away > Duration::ZERO);
+        let main = (word == Word::NoLoop).then_some(self.main);
+        let threads = away.map(|group| group.last).chain(main).filter_map(|id| self.threads.get(&id));
+        let paging = threads.filter_map(|thread| thread.paging).max_by_key(|paging| paging.lasted);
+        paging.or_else(|| (word == Word::Thrashing).then(|| self.longest_paging()).flatten())
+    }
+
+    fn longest_paging(&self) -> Option<Paging> {
+        self.threads.values().filter_map(|thread| thread.paging).max_by_key(|paging| paging.lasted)
     }
 
     fn at_place(&self, word: Word, id: u64, thread: &Thread) -> View {

@@ -251,7 +251,13 @@ fn whoever_waits_for_its_memory_page_by_page_is_thrashing_and_not_dead() {
     // A pulse does not tell it from work. Once it is known to be late, half of the deadline does.
     let mut world = World::learned();
     world.machine.suspect(true);
-    let mut words: Vec<Word> = (0..5).map(|_| world.act(Act::Pages(400))).collect();
+    let mut words = vec![world.act(Act::Pages(400))];
+    let held = world.view.told().unwrap().held;
+    assert!(
+        held.is_some_and(|held| held.starts_with("it waits for its memory")),
+        "whoever asks is told at once"
+    );
+    words.extend((0..4).map(|_| world.act(Act::Pages(400))));
     assert_eq!(words.last(), Some(&Word::Thrashing), "{words:?}");
     // The disk stalls for longer than a look: it is the same wait.
     words.extend([world.act(Act::Page), world.act(Act::Page)]);

@@ -93,6 +93,22 @@ pub struct Place {
     pub subject: Option<String>,
 }
 
+/// A wait for pages of memory, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paging {
+    /// How many were read from a disk.
+    pub pages: u64,
+    /// For how long, as far as it was looked at closely.
+    pub lasted: Duration,
+}
+
+impl fmt::Display for Paging {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "waits for its memory: {} pages were read from disk", self.pages)?;
+        if self.lasted > Duration::ZERO { write!(f, " in {}", Human(self.lasted)) } else { Ok(()) }
+    }
+}
+
 /// What is known of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
@@ -107,8 +123,8 @@ pub struct View {
     pub lasted: Duration,
     /// Processor time that it used meanwhile.
     pub cpu: Duration,
-    /// How many pages of its memory it has waited for meanwhile.
-    pub pages: u64,
+    /// It waits for pages of its memory now.
+    pub paging: Option<Paging>,
     /// How long ago a loop of the process was seen at home, if ever.
     pub home_seen: Option<Duration>,
     /// Who traces it. A traced process may be held at any moment, so nothing is proven of it.
@@ -130,7 +146,7 @@ impl View {
             place: None,
             lasted: Duration::ZERO,
             cpu: Duration::ZERO,
-            pages: 0,
+            paging: None,
             home_seen: None,
             tracer: None,
             queue: None,
@@ -158,8 +174,8 @@ impl View {
             Word::Gone => return None,
         };
         let traced = self.tracer.map(|tracer| format!("it is traced by pid {tracer}"));
-        let paged = (self.word == Word::NoLoop && self.pages > 0).then(|| format!("it {}", self.paged()));
-        let held = if self.word.is_held() { Some(self.to_string()) } else { traced.or(paged) };
+        let paging = self.paging.map(|paging| format!("it {paging}"));
+        let held = if self.word.is_held() { Some(self.to_string()) } else { traced.or(paging) };
         // Another loop that came home meanwhile says that the process as a whole does something.
         let alone = self.home_seen.is_none_or(|ago| ago >= self.lasted);
         let thread = self.whose.filter(|whose| !whose.main).map(|whose| whose.thread);
@@ -174,10 +190,6 @@ impl View {
     /// It says that the loop does not do its work, and nobody may be holding it.
     pub fn is_proof(&self) -> bool {
         self.word.is_death() && self.tracer.is_none()
-    }
-
-    fn paged(&self) -> String {
-        format!("waits for its memory: {} pages were read from disk in {}", self.pages, Human(self.lasted))
     }
 
     fn write_place(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -230,7 +242,10 @@ impl fmt::Display for View {
                 write!(f, ", for {lasted}")
             }
             Word::Thrashing => {
-                f.write_str(&self.paged())?;
+                match self.paging {
+                    Some(paging) => write!(f, "{paging}")?,
+                    None => write!(f, "waits for its memory for {lasted}")?,
+                }
                 self.write_whose(f)
             }
             Word::Spinning => {
