@@ -136,6 +136,7 @@ async fn the_dump_that_sigquit_asks_of_a_go_program_is_in_the_evidence() {
     let mut rig = rig().await;
     let program = rig.room.path("server");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/subjects/matrix/server.go");
+    #[expect(clippy::disallowed_methods, reason = "a compiler, which ends by itself")]
     let mut go = tokio::process::Command::new("go");
     go.args(["build", "-o"]).arg(&program).arg(source).env("GO111MODULE", "off");
     go.env("GOCACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/go-cache"));
@@ -148,7 +149,7 @@ async fn the_dump_that_sigquit_asks_of_a_go_program_is_in_the_evidence() {
     let keys = "deadline = \"2s\"\nstop = { signal = \"SIGQUIT\", grace = \"10s\" }\n";
     rig.run(&service("bot", &command, &format!("{}{keys}", beat(port)))).await;
     rig.ready("bot").await;
-    std::fs::write(std::path::Path::new(&folder).join("go"), "").unwrap();
+    std::fs::File::create(std::path::Path::new(&folder).join("go")).unwrap();
     let exit = rig.first("bot", "exit", is_exit).await;
     let at_exit = |what: &What| matches!(what, What::EvidenceCaptured { stage: CaptureStage::Exit, .. });
     let evidence = rig.after(exit.seq, "bot", "last words", at_exit).await;
