@@ -81,10 +81,16 @@ class Notifier {
     socket.on('error', () => {
       this.dropped += 1;
     });
+    // Whoever waits waits no longer: somebody listens, or nobody can.
+    const settle = () => {
+      socket.unref();
+      this.onConnect.splice(0).forEach((done) => done());
+    };
     socket.on('close', () => {
       if (this.socket === socket) this.socket = null;
+      settle();
     });
-    socket.on('connect', () => this.onConnect.splice(0).forEach((done) => done()));
+    socket.on('connect', settle);
     const greeting = this.greeting();
     if (greeting) socket.write(`${greeting}\n`);
   }
@@ -275,10 +281,12 @@ class Heartbeat {
     return work === undefined ? handle(end) : during(work, end);
   }
 
-  /** Resolves when somebody listens; at once where nobody is spoken to. Wait for it before a step that blocks the loop at the start. */
+  /** Resolves when somebody listens, or nobody can; at once where nobody is spoken to. Wait for it before a step that blocks the loop at the start. */
   connected() {
     const notifier = this.#notifier;
-    if (!notifier.isOpen || (notifier.socket !== null && !notifier.socket.connecting)) return Promise.resolve();
+    if (!notifier.isOpen || notifier.socket === null || !notifier.socket.connecting) return Promise.resolve();
+    // Whoever waits for it does not end before it is known.
+    notifier.socket.ref();
     return new Promise((done) => notifier.onConnect.push(done));
   }
 

@@ -184,6 +184,8 @@ test('it keeps no program alive, and does nothing where nobody listens', () => {
   const client = JSON.stringify(CLIENT);
   assert.strictEqual(run(`const b = require(${client}).heartbeat(); console.log(b.isActive)`, { HORUS_NOTIFY_STREAM: '' }), 'false');
   const gone = { HORUS_NOTIFY_STREAM: path.join(folder, 'nobody'), HORUS_HEARTBEAT_PID: '' };
+  const waits = `const b = require(${client}).heartbeat(); b.connected().then(() => console.log('goes on'))`;
+  assert.strictEqual(run(waits, gone), 'goes on', 'nobody can listen there, and it waits no longer');
   assert.strictEqual(run(`const b = require(${client}).heartbeat(); b.connected(); console.log(b.isActive)`, gone), 'true');
 });
 

@@ -12,8 +12,8 @@ use super::datagram::Datagram;
 #[derive(Debug, Default)]
 pub(super) struct Voices {
     run: Option<Generation>,
-    /// The program has beaten by itself.
-    own: bool,
+    /// The process that has beaten by itself: the main one for good, another one for as long as it lives.
+    own: Option<i32>,
     /// The process whose agent is listened to.
     agent: Option<i32>,
 }
@@ -29,23 +29,30 @@ impl Voices {
     /// What of a datagram counts.
     pub(super) fn weigh(&mut self, sender: Option<i32>, main_pid: i32, said: Datagram) -> Datagram {
         if !said.agent {
-            self.own |= said.beat;
+            if said.beat && self.own != Some(main_pid) {
+                self.own = sender.or(self.own);
+            }
             return said;
         }
-        if !self.own && self.is_the_agent(sender, main_pid) {
+        // A helper that beat once and ended does not silence the agent of the program for ever.
+        let beats_itself = self.own.is_some_and(|pid| pid == main_pid || lives(pid));
+        if !beats_itself && self.is_the_agent(sender, main_pid) {
             return said;
         }
         Datagram { lag_ms: said.lag_ms.filter(|_| self.agent == sender), ..Datagram::default() }
     }
 
     fn is_the_agent(&mut self, sender: Option<i32>, main_pid: i32) -> bool {
-        let lives = |pid: i32| horus_sys::process::row(pid).ok().flatten().is_some_and(|row| !row.is_gone());
         let settled = self.agent.filter(|pid| *pid == main_pid || lives(*pid));
         if settled.is_none() || sender == Some(main_pid) {
             self.agent = sender;
         }
         self.agent == sender
     }
+}
+
+fn lives(pid: i32) -> bool {
+    horus_sys::process::row(pid).ok().flatten().is_some_and(|row| !row.is_gone())
 }
 
 #[cfg(test)]
@@ -81,6 +88,19 @@ mod tests {
         );
         voices.of_run(Generation(2));
         assert!(voices.weigh(Some(MAIN), MAIN, agent(1)).beat);
+    }
+
+    #[test]
+    fn a_helper_that_beat_and_ended_does_not_silence_the_agent() {
+        let us = i32::try_from(std::process::id()).unwrap();
+        let mut voices = Voices::default();
+        voices.weigh(Some(us), MAIN, own(1));
+        assert!(!voices.weigh(Some(MAIN), MAIN, agent(1)).beat, "it lives, and may go on");
+        voices.weigh(Some(GONE), MAIN, own(1));
+        assert!(voices.weigh(Some(MAIN), MAIN, agent(2)).beat);
+        voices.weigh(Some(MAIN), MAIN, own(2));
+        voices.weigh(Some(GONE), MAIN, own(3));
+        assert!(!voices.weigh(Some(MAIN), MAIN, agent(3)).beat, "the main process beats by itself");
     }
 
     #[test]

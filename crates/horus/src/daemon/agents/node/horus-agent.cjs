@@ -17,7 +17,10 @@ const FASTEST = 100;
 const MAX_UNSENT_BYTES = 16384;
 
 // What starts the real program as a child. A beat of theirs would vouch for nothing.
-const LAUNCHERS = /^(npm|npx|npm-cli|npx-cli|yarn|yarnpkg|pnpm|pnpx|corepack|nodemon|tsx|forever|pm2)$/;
+const LAUNCHERS =
+  /^(npm|npx|npm-cli|npx-cli|yarn|yarn-\d[\w.-]*|yarnpkg|pnpm|pnpx|corepack|nodemon|tsx|forever|pm2|pm2-runtime|cross-env|cross-env-shell|dotenv|env-cmd|concurrently|npm-run-all|run-s|run-p|ts-node-dev|tsnd|nest)$/;
+const LAUNCHER_PACKAGES =
+  /\/node_modules\/(npm|yarn|pnpm|corepack|nodemon|tsx|forever|pm2|cross-env|dotenv-cli|env-cmd|concurrently|npm-run-all|ts-node-dev|@nestjs\/cli)\//;
 const OURS = /(?:^| )--require="(?:[^"\\]|\\.)*horus-agent\.cjs"(?= |$)/;
 
 const address = process.env.HORUS_NOTIFY_STREAM;
@@ -28,8 +31,9 @@ let planned = 0;
 let timer = null;
 
 function isLauncher() {
-  const name = String(process.argv[1] || '').split('/').pop().replace(/\.[cm]?js$/, '');
-  return LAUNCHERS.test(name);
+  const path = String(process.argv[1] || '');
+  const name = path.split('/').pop().replace(/\.[cm]?js$/, '');
+  return LAUNCHERS.test(name) || LAUNCHER_PACKAGES.test(path);
 }
 
 /** As if it had never been there, for every program that this one starts. */
