@@ -220,6 +220,13 @@ impl Sandbox {
         }
     }
 
+    /// `WATCHDOG=trigger`.
+    pub(crate) fn says_that_it_hangs(&mut self, service: &ServiceName) {
+        if let Some(generation) = self.living.get(service).map(|living| living.instance.generation) {
+            self.step(Input::Service(service.clone(), Observation::SaidStuck { generation }));
+        }
+    }
+
     /// Whether a monitor sees what it should.
     pub(crate) fn set_monitor(&mut self, name: &MonitorName, up: bool) {
         self.monitors.insert(name.clone(), (up, self.now));

@@ -37,6 +37,7 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     ("it hangs in observe mode", hangs_observed),
     ("it is stuck in one call", || stuck_with(LoopSeen::Blocked)),
     ("its loop burns CPU", || stuck_with(LoopSeen::Spinning)),
+    ("it says itself that it hangs", says_that_it_hangs),
     ("nobody can reach it", unreachable),
     ("it says that it is busy, then idle", busy_then_idle),
     ("it crashes once", crashes_once),
@@ -220,6 +221,14 @@ fn is_seen_stuck() -> Option<Sandbox> {
     for word in [KernelWord::Spinning, KernelWord::Alive] {
         sandbox.see(&bot, word, 2 * MINUTE);
     }
+    Some(sandbox)
+}
+
+fn says_that_it_hangs() -> Option<Sandbox> {
+    let mut sandbox = one(bot(), Program::ill_from(MINUTE, hangs()))?;
+    sandbox.run(MINUTE + SECOND);
+    sandbox.says_that_it_hangs(&the_bot()?);
+    sandbox.run(MINUTE);
     Some(sandbox)
 }
 
