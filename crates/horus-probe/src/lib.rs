@@ -52,7 +52,7 @@ mod task;
 mod tcp;
 mod text;
 
-pub use capture::{CaptureRequest, EvidenceRoom};
+pub use capture::{CaptureRequest, Change, EvidenceRoom};
 pub use host::{ClockWatch, HostWatch};
 pub use notify::NotifyError;
 pub use outlet::Counts;

@@ -53,7 +53,21 @@ pub(crate) struct Bundle {
     pub(crate) moved: Option<String>,
     /// Threads and sockets that were left out to keep the file small.
     pub(crate) left_out: usize,
+    /// What changed in the last minutes, of the service and of what it may feel: the oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) changed: Vec<Change>,
     pub(crate) last_lines: Vec<String>,
+}
+
+/// Something that changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// When.
+    pub at: Timestamp,
+    /// The service, or `horus` for Horus and the machine.
+    pub subject: String,
+    /// What, as a sentence.
+    pub what: String,
 }
 
 impl Bundle {

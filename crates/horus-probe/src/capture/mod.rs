@@ -29,7 +29,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::limits::{CAPTURE_SOCKETS_MAX, CAPTURE_THREADS_MAX, CAPTURE_TIMEOUT, CAPTURES_MAX};
+use crate::text::one_line;
 use bundle::Bundle;
+pub use bundle::Change;
 use phrase::View;
 use redact::Redactor;
 use witness::Testimony;
@@ -39,6 +41,9 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 /// How many runs are remembered for comparison with the next capture.
 const RUNS_REMEMBERED_MAX: usize = 4_096;
+
+/// The longest line about a change.
+const CHANGE_CHARACTERS_MAX: usize = 300;
 
 /// What to capture, and for whom.
 #[derive(Clone, Debug)]
@@ -53,6 +58,8 @@ pub struct CaptureRequest {
     pub incident: Option<IncidentId>,
     /// The thread that is known to be stuck, if it is not the main one.
     pub thread: Option<i32>,
+    /// What changed in the last minutes, the oldest first.
+    pub changed: Vec<Change>,
     /// The service's current log file.
     pub log_path: PathBuf,
     /// Bytes of it that this run can have written, if another one may write behind them.
@@ -182,8 +189,17 @@ impl EvidenceRoom {
         mut seen: Seen,
         told: Option<Result<Testimony, String>>,
     ) -> Finding {
-        let CaptureRequest { service, generation, stage, incident, thread, log_path, log_end, redact } =
-            request;
+        let CaptureRequest {
+            service,
+            generation,
+            stage,
+            incident,
+            thread,
+            mut changed,
+            log_path,
+            log_end,
+            redact,
+        } = request;
         let thread = thread.filter(|thread| seen.threads.iter().any(|found| found.tid == *thread));
         let place = seen.threads.first().and_then(phrase::place);
         let cpu_ns = total_cpu_ns(&seen.threads);
@@ -215,11 +231,14 @@ impl EvidenceRoom {
         };
         let phrase = phrase::phrase(&view);
         let stopped = phrase::stopped(&view);
-        let last_lines =
-            tail::last_lines(&log_path, log_end, &Redactor::new(&redact)).unwrap_or_else(|error| {
-                seen.missing.push(format!("log lines: {}", Missing::from(&error)));
-                Vec::new()
-            });
+        let redactor = Redactor::new(&redact);
+        for change in &mut changed {
+            change.what = one_line(&redactor.line(&change.what), CHANGE_CHARACTERS_MAX);
+        }
+        let last_lines = tail::last_lines(&log_path, log_end, &redactor).unwrap_or_else(|error| {
+            seen.missing.push(format!("log lines: {}", Missing::from(&error)));
+            Vec::new()
+        });
         let mut bundle = Bundle {
             schema: bundle::SCHEMA,
             service,
@@ -242,6 +261,7 @@ impl EvidenceRoom {
             unmoved_ms: unmoved.function.and_then(|unmoved| u64::try_from(unmoved.as_millis()).ok()),
             moved: unmoved.moved,
             left_out: seen.left_out,
+            changed,
             last_lines,
         };
         let written = bundle.write(&self.directory);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use horus_core::ids::{IncidentId, ProcessId};
 use horus_core::observation::CaptureStage;
 use horus_core::plan::Secret;
-use horus_probe::{CaptureRequest, EvidenceRoom};
+use horus_probe::{CaptureRequest, Change, EvidenceRoom};
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::bench::{GENERATION, name};
@@ -20,6 +21,11 @@ pub(crate) fn request(dir: &Path, stage: CaptureStage) -> CaptureRequest {
         stage,
         incident: Some(IncidentId::nth(3)),
         thread: None,
+        changed: vec![Change {
+            at: Timestamp::UNIX_EPOCH,
+            subject: "bot".into(),
+            what: "says hunter2\nand more".into(),
+        }],
         log_path: dir.join("bot.log"),
         log_end: None,
         redact: vec![Secret::new("hunter2".into())],
@@ -48,6 +54,7 @@ async fn a_bundle_is_private_whole_and_without_secrets() {
     assert_eq!(finding.last_lines, ["login with ***", "POST https://discord.com/***", "last"]);
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(json["schema"], 1);
+    assert_eq!(json["changed"][0]["what"], "says ***", "one line, without secrets");
     assert_eq!(json["incident"], IncidentId::nth(3).to_string());
     assert_eq!(json["phrase"], finding.phrase);
     assert_eq!(json["main"]["pid"], subject.id().pid);

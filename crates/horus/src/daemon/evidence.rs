@@ -6,9 +6,10 @@ use std::sync::Arc;
 use horus_core::ids::{Generation, IncidentId, ProcessId, ServiceName};
 use horus_core::observation::{CaptureStage, Finding, Input, Observation};
 use horus_core::plan::{Plan, Secret};
-use horus_probe::{CaptureRequest, EvidenceRoom};
+use horus_probe::{CaptureRequest, Change, EvidenceRoom};
 use tokio::sync::mpsc;
 
+use super::changes;
 use super::executable::own_path;
 use super::owner::log_path;
 
@@ -37,11 +38,13 @@ pub(super) struct Asked {
     /// The thread that is known to be stuck.
     pub(super) thread: Option<u64>,
     pub(super) process: Option<ProcessId>,
+    /// What has changed lately.
+    pub(super) changed: Vec<Change>,
 }
 
 /// Looks at a process and reports to the loop.
 pub(super) fn capture(asked: Asked, plan: &Plan, room: &Arc<EvidenceRoom>, inputs: mpsc::Sender<Input>) {
-    let Asked { service, generation, stage, incident, thread, process } = asked;
+    let Asked { service, generation, stage, incident, thread, process, changed } = asked;
     let environment = plan.services.get(&service).map(|plan| &plan.launch.environment);
     let redact: Vec<Secret> = environment.into_iter().flat_map(|map| map.values().cloned()).collect();
     let log_path = log_path(plan, &service);
@@ -49,18 +52,25 @@ pub(super) fn capture(asked: Asked, plan: &Plan, room: &Arc<EvidenceRoom>, input
     let log_end = (stage == CaptureStage::Exit).then(|| std::fs::metadata(&log_path).map(|log| log.len()));
     let log_end = log_end.and_then(Result::ok);
     let thread = thread.and_then(|thread| i32::try_from(thread).ok());
-    let request = CaptureRequest {
+    let launch = plan.services.get(&service).map(|plan| plan.launch.clone());
+    let mut request = CaptureRequest {
         service: service.clone(),
         generation,
         stage,
         incident,
         thread,
+        changed,
         log_path,
         log_end,
         redact,
     };
     let room = Arc::clone(room);
     drop(tokio::spawn(async move {
+        let subject = service.to_string();
+        let files =
+            tokio::task::spawn_blocking(move || launch.map(|launch| changes::of_files(&launch, &subject)));
+        request.changed.extend(files.await.ok().flatten().unwrap_or_default());
+        request.changed.sort_by_key(|change| change.at);
         let finding = match process {
             Some(process) => room.capture(process, request).await,
             None => {

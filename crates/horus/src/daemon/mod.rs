@@ -3,6 +3,7 @@
 mod agents;
 mod backend;
 mod boot_clock;
+mod changes;
 mod config;
 mod dead_man;
 mod digest;

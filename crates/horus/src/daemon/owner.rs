@@ -29,6 +29,7 @@ use horus_sys::signal::Signal;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
+use super::changes::Changes;
 use super::config::{Applied, Config};
 use super::dead_man::DeadMan;
 use super::digest::Diary;
@@ -143,6 +144,7 @@ pub(super) struct Owner {
     started: Duration,
     clocks: Clocks,
     diary: Diary,
+    changes: Changes,
     pulse: Arc<Pulse>,
     duties: Duties,
     dead_man: DeadMan,
@@ -208,6 +210,7 @@ impl Owner {
             started,
             clocks: Clocks::default(),
             diary: Diary::default(),
+            changes: Changes::default(),
             pulse,
             duties: Duties::new(Manager::of_process(), started),
             dead_man,
@@ -373,6 +376,7 @@ impl Owner {
                 Command::Record(event) => {
                     self.tell_askers(&event);
                     log_event(&event);
+                    self.changes.take(transaction.at, &event);
                     transaction.events.push(*event);
                 }
                 Command::Tell(notice) => self.route(*notice, &mut transaction),
@@ -439,7 +443,9 @@ impl Owner {
             }
             Command::Capture { service, generation, stage, incident, thread } => {
                 let process = self.processes.get(&service).map(|instance| instance.process);
-                let asked = evidence::Asked { service, generation, stage, incident, thread, process };
+                let changed = self.changes.about(&service, Timestamp::now());
+                let asked =
+                    evidence::Asked { service, generation, stage, incident, thread, process, changed };
                 evidence::capture(asked, &self.plan, &self.evidence, self.inputs.clone());
             }
             Command::Answer { ticket, answer } => {

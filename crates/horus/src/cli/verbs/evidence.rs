@@ -51,7 +51,17 @@ struct Bundle {
     #[serde(default)]
     left_out: usize,
     #[serde(default)]
+    changed: Vec<Change>,
+    #[serde(default)]
     last_lines: Vec<String>,
+}
+
+/// What changed shortly before.
+#[derive(Clone, Debug, Deserialize)]
+struct Change {
+    at: Timestamp,
+    subject: String,
+    what: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,10 +125,19 @@ fn shown(path: &str, bytes: &[u8], style: Style) -> String {
     let title = format!("{} {}", bundle.stage, bundle.at.strftime("%Y-%m-%d %H:%M:%S UTC"));
     let mut text = format!("{}\n{}\n", style.paint(Paint::Head, &clean(&title)), clean(path));
     let (unmoved, lines) = (bundle.unmoved_ms, bundle.last_lines.clone());
+    let (at, changed) = (bundle.at, bundle.changed.clone());
     text += &document(bundle).render(false);
     if let Some(unmoved) = unmoved {
         let since = horus_core::time::Human(std::time::Duration::from_millis(unmoved));
         text += &format!("the same function, place in the kernel and CPU time for {since}\n");
+    }
+    if !changed.is_empty() {
+        text += "changed in the five minutes before:\n";
+    }
+    for Change { at: then, subject, what } in &changed {
+        let ago = std::time::Duration::try_from(at.duration_since(*then)).unwrap_or_default();
+        let ago = horus_core::time::Human(ago);
+        text += &format!("  {ago} before: {}: {}\n", clean(subject), clean(what));
     }
     for line in &lines {
         text += &format!("  | {}\n", clean(line));
@@ -166,7 +185,8 @@ mod tests {
         "stacks":{"schema":1,"start_time":9,"phrase":"x","place":null,"took_ms":31.5,"native":null,"limits":null,
           "python":{"version":"3.11.7","threads":[],"loops":[],"tasks_counted":1,
             "tasks":[{"name":"execute-signal","state":"running","on_loop":0,"chain":[{"function":"place_order","file":"/b/bot.py","line":98}],"waits_on":null}]}},
-        "unmoved_ms":12000,"left_out":0,"last_lines":["asking\u001b[31m the exchange"]}"#;
+        "unmoved_ms":12000,"left_out":0,
+        "changed":[{"at":"2026-11-22T09:59:18Z","subject":"horus","what":"plan in force: bot: its command"}],"last_lines":["asking\u001b[31m the exchange"]}"#;
 
     #[test]
     fn a_bundle_is_readable() {
@@ -177,6 +197,7 @@ mod tests {
             "task execute-signal runs on the loop now\n      place_order (bot.py:98)\n",
             "missing: wait channels: permission\n",
             "CPU time for 12 s\n",
+            "changed in the five minutes before:\n  42 s before: horus: plan in force: bot: its command\n",
             "  | asking",
         ] {
             assert!(text.contains(part), "{part:?} in {text}");
