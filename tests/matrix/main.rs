@@ -113,7 +113,6 @@ async fn play_all(rig: Arc<Rig>, players: Vec<Player>, programs: Arc<Programs>) 
                     play::play(&rig, &board, &player.case, &programs, &player.place, turn).await
                 }
             });
-            measured(&player.case.name(), &format!("{:?}", player.outcome));
             player
         });
     }
@@ -132,14 +131,15 @@ fn judge(players: Vec<Player>) -> (page::Outcomes, Vec<String>) {
     let (mut outcomes, mut faults) = (page::Outcomes::new(), Vec::new());
     for player in players {
         let name = player.case.name();
+        let whole = format!("{:?}", player.outcome);
         match player.outcome {
             Some(Ok(outcome)) => {
                 let wrong = play::faults(&player.case, &outcome);
-                faults.extend(wrong.into_iter().map(|fault| format!("{name}: {fault}")));
+                faults.extend(wrong.into_iter().map(|fault| format!("{name}: {fault}; {whole}")));
                 outcomes.insert(name, (player.case, outcome));
             }
             Some(Err(why)) if player.case.mode.act.may_be_missing() => skipped(&name, &why),
-            other => faults.push(format!("{name}: {other:?}")),
+            _ => faults.push(format!("{name}: {whole}")),
         }
     }
     (outcomes, faults)
