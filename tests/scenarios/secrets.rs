@@ -105,6 +105,7 @@ async fn said_by_everything(rig: &Rig) {
     for id in &ids {
         commands.push(vec!["incident", id]);
         commands.push(vec!["incident", id, "--json"]);
+        commands.push(vec!["incident", id, "--report"]);
     }
     for command in commands {
         let output = rig.cli(&command).await;

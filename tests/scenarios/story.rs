@@ -40,6 +40,27 @@ async fn kill_9_is_healed_at_once_and_the_incident_tells_the_story() {
     let text: String =
         story.out.lines().filter(|line| !is_luck(line)).flat_map(|line| [line, "\n"]).collect();
     insta::with_settings!({ filters => filters() }, { insta::assert_snapshot!("kill_9_story", text) });
+    let report = rig.cli(&["incident", &id, "--report"]).await;
+    assert_eq!(report.code, 0, "{}", report.err);
+    let (timeline, rest) = report.out.split_once("## Evidence").expect("the report has evidence");
+    // What is not of the incident is the machine's affair and differs; when the capture is written is a matter of luck.
+    let is_other = |line: &str| line.contains(" | *");
+    assert!(
+        timeline.lines().any(|line| is_other(line) && line.contains("start asked: the plan wants it up"))
+    );
+    let is_luck = |line: &str| line.contains("evidence (at the exit): the last line");
+    assert_eq!(timeline.lines().filter(|line| is_luck(line)).count(), 1, "{timeline}");
+    let kept = timeline.lines().filter(|line| !is_luck(line) && !is_other(line));
+    let timeline: String = kept.flat_map(|line| [line, "\n"]).collect();
+    let (evidence, rest) = rest.split_once("## What else it could have been").expect("the report has doubts");
+    assert!(evidence.contains("- at the exit, ") && evidence.contains("hello from "), "{evidence}");
+    assert!(evidence.contains("\n### Capture: exit, "), "{evidence}");
+    let (doubts, rest) = rest.split_once("## What was done").expect("the report has deeds");
+    assert!(doubts.contains("- no sign of it: ended by Horus."), "{doubts}");
+    assert!(doubts.contains(" plan in force: "), "{doubts}");
+    insta::with_settings!({ filters => filters() }, {
+        insta::assert_snapshot!("kill_9_report", format!("{timeline}[evidence, doubts]\n\n## What was done{rest}"));
+    });
     let json = rig.cli(&["incident", &id, "--json"]).await;
     let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(json["schema"], 1);
@@ -57,7 +78,7 @@ fn filters() -> Vec<(&'static str, &'static str)> {
         (r"\d\d:\d\d:\d\d(\.\d+)?", "[time]"),
         (r"\+ +\d+(\.\d+)? m?s +", "+ [length]  "),
         (r"\d+(\.\d+)? m?s\b", "[length]"),
-        (r"from \d{4}-\d\d-\d\d", "from [day]"),
+        (r"([Ff])rom \d{4}-\d\d-\d\d", "${1}rom [day]"),
         (r"/tmp/h-\w+", "[room]"),
         (r"\w+-\d+-exit-\d+T\d+Z", "[bundle]"),
         (r"tick moved to \d+", "tick moved to N"),

@@ -261,6 +261,9 @@ pub(crate) struct IncidentArgs {
     /// Show what was captured instead: the content of each bundle that is still kept
     #[arg(long)]
     pub(crate) evidence: bool,
+    /// Write the post-mortem instead, as Markdown: timeline, evidence, what was ruled out, deeds, who was told
+    #[arg(long, conflicts_with_all = ["evidence", "json"])]
+    pub(crate) report: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

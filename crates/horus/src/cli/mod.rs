@@ -10,6 +10,7 @@
 //! [`ExitStatus`] knows the numbers, and everything in `render` can be tested without a terminal.
 
 pub(crate) mod args;
+mod bundle;
 mod exit;
 mod fault;
 mod locate;

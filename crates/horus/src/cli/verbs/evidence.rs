@@ -1,105 +1,28 @@
-//! `incident ID --evidence`: the bundles of an incident, for people.
-//!
-//! The daemon says where they are; they are read here, by whoever asks, with that person's rights. A bundle holds what was
-//! read from a program that went wrong, so it is read like anything else from outside: bounded, and shown without control
-//! characters.
-
-use std::fs::File;
-use std::io::{self, Read as _};
+//! `incident ID --evidence`: the bundles of an incident, for people, without control characters.
 
 use horus_api::IncidentReport;
-use horus_capture::Document;
-use horus_capture::document::{NativeThread, Python};
-use horus_sys::fact::{Fact, Missing};
-use horus_sys::facts::{HostPressure, LimitFacts, Load, ProcessFacts, SocketFacts, ThreadFacts};
-use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::Value;
 
+use crate::cli::bundle::{self, Bundle};
 use crate::cli::exit::ExitStatus;
 use crate::cli::fault::Fault;
 use crate::cli::output::Output;
 use crate::cli::render::style::{Paint, Style};
 use crate::cli::render::text::clean;
 
-/// Most bundles of one incident that are shown: the newest.
-const BUNDLES_MAX: usize = 16;
-
-/// The longest bundle that is read, in bytes; Horus writes none of more than half of it.
-const BUNDLE_BYTES_MAX: u64 = 2 << 20;
-
-/// What is read of a bundle. Fields that an older Horus did not write are missing.
-#[derive(Debug, Deserialize)]
-struct Bundle {
-    phrase: String,
-    at: Timestamp,
-    stage: String,
-    #[serde(default)]
-    missing: Vec<String>,
-    place: Option<String>,
-    thread: Option<i32>,
-    main: Main,
-    process: Fact<ProcessFacts>,
-    pressure: HostPressure,
-    load: Fact<Load>,
-    #[serde(default)]
-    threads: Vec<ThreadFacts>,
-    #[serde(default)]
-    sockets: Vec<SocketFacts>,
-    stacks: Option<Stacks>,
-    unmoved_ms: Option<u64>,
-    #[serde(default)]
-    left_out: usize,
-    #[serde(default)]
-    changed: Vec<Change>,
-    #[serde(default)]
-    last_lines: Vec<String>,
-}
-
-/// What changed shortly before.
-#[derive(Clone, Debug, Deserialize)]
-struct Change {
-    at: Timestamp,
-    subject: String,
-    what: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Main {
-    pid: i32,
-}
-
-/// What a witness said.
-#[derive(Debug, Deserialize)]
-struct Stacks {
-    #[serde(default)]
-    took_ms: f64,
-    python: Option<Python>,
-    native: Option<Vec<NativeThread>>,
-    limits: Option<Fact<Vec<LimitFacts>>>,
-}
-
 pub(super) fn evidence(report: &IncidentReport, as_json: bool, output: &Output) -> Result<ExitStatus, Fault> {
     if report.evidence.is_empty() {
         output.note("nothing was captured for this incident\n")?;
         return Ok(ExitStatus::Done);
     }
-    let skip = report.evidence.len().saturating_sub(BUNDLES_MAX);
     let mut status = ExitStatus::Done;
     let mut all = Vec::new();
-    for path in report.evidence.iter().skip(skip) {
-        match read(path) {
+    for path in bundle::newest(report) {
+        match bundle::read(path) {
             Ok(bytes) if as_json => all.extend(serde_json::from_slice::<Value>(&bytes).ok()),
             Ok(bytes) => output.data(shown(path, &bytes, output.style))?,
-            Err(error) => {
+            Err(why) => {
                 status = ExitStatus::Failed;
-                let why = match error.kind() {
-                    io::ErrorKind::NotFound => "not kept any more".to_owned(),
-                    io::ErrorKind::PermissionDenied => {
-                        "only the user of horus, or root, may read it".to_owned()
-                    }
-                    _ => error.to_string(),
-                };
                 output.note(&format!("{}: {}\n", clean(path), clean(&why)))?;
             }
         }
@@ -110,67 +33,27 @@ pub(super) fn evidence(report: &IncidentReport, as_json: bool, output: &Output) 
     Ok(status)
 }
 
-fn read(path: &str) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(BUNDLE_BYTES_MAX).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 /// One bundle as text; what cannot be understood is said, and the file can still be looked at.
 fn shown(path: &str, bytes: &[u8], style: Style) -> String {
-    let bundle: Bundle = match serde_json::from_slice(bytes) {
+    let bundle = match Bundle::parse(bytes) {
         Ok(bundle) => bundle,
-        Err(error) => return format!("{}: not understood ({})\n\n", clean(path), clean(&error.to_string())),
+        Err(why) => return format!("{}: {}\n\n", clean(path), clean(&why)),
     };
     let title = format!("{} {}", bundle.stage, bundle.at.strftime("%Y-%m-%d %H:%M:%S UTC"));
     let mut text = format!("{}\n{}\n", style.paint(Paint::Head, &clean(&title)), clean(path));
-    let (unmoved, lines) = (bundle.unmoved_ms, bundle.last_lines.clone());
-    let (at, changed) = (bundle.at, bundle.changed.clone());
-    text += &document(bundle).render(false);
-    if let Some(unmoved) = unmoved {
-        let since = horus_core::time::Human(std::time::Duration::from_millis(unmoved));
-        text += &format!("the same function, place in the kernel and CPU time for {since}\n");
-    }
+    let (lines, at, changed) = (bundle.last_lines.clone(), bundle.at, bundle.changed.clone());
+    text += &bundle.seen();
     if !changed.is_empty() {
         text += "changed in the five minutes before:\n";
     }
-    for Change { at: then, subject, what } in &changed {
-        let ago = std::time::Duration::try_from(at.duration_since(*then)).unwrap_or_default();
-        let ago = horus_core::time::Human(ago);
-        text += &format!("  {ago} before: {}: {}\n", clean(subject), clean(what));
+    for change in &changed {
+        let (ago, subject, what) = (change.before(at), clean(&change.subject), clean(&change.what));
+        text += &format!("  {ago} before: {subject}: {what}\n");
     }
     for line in &lines {
         text += &format!("  | {}\n", clean(line));
     }
     text + "\n"
-}
-
-fn document(bundle: Bundle) -> Document {
-    let stacks = bundle.stacks;
-    let took_ms = stacks.as_ref().map_or(0.0, |stacks| stacks.took_ms);
-    let (python, native, limits) =
-        stacks.map_or((None, None, None), |stacks| (stacks.python, stacks.native, stacks.limits));
-    Document {
-        schema: horus_capture::document::SCHEMA,
-        pid: bundle.main.pid,
-        start_time: None,
-        at: bundle.at,
-        took_ms,
-        peak_bytes: 0,
-        phrase: bundle.phrase,
-        thread: bundle.thread,
-        place: bundle.place,
-        missing: bundle.missing,
-        python,
-        native: native.unwrap_or_default(),
-        process: bundle.process,
-        threads: bundle.threads,
-        sockets: bundle.sockets,
-        limits: limits.unwrap_or(Fact::Missing(Missing::Gone)),
-        pressure: bundle.pressure,
-        load: bundle.load,
-        left_out: bundle.left_out,
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod care;
 mod doctor;
 mod evidence;
 mod install;
+mod postmortem;
 mod show;
 mod unit;
 mod upgrade;

@@ -173,6 +173,9 @@ pub(super) async fn incident(
     if args.evidence {
         return super::evidence::evidence(&report, args.json, output);
     }
+    if args.report {
+        return super::postmortem::postmortem(client, &report, output).await;
+    }
     let text = if args.json {
         json(&report, true)?
     } else {
