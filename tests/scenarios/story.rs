@@ -64,6 +64,23 @@ async fn kill_9_is_healed_at_once_and_the_incident_tells_the_story() {
     let json = rig.cli(&["incident", &id, "--json"]).await;
     let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(json["schema"], 1);
+    let owed = rig.cli(&["incidents", "--debt"]).await;
+    assert!(
+        owed.out.contains(&id) && report.out.contains("**Still owed, for "),
+        "{}{}",
+        owed.out,
+        report.out
+    );
+    let noted = rig.cli(&["incident", &id, "--rule", "the kernel is told to spare it"]).await;
+    assert_eq!((noted.code, noted.out), (0, format!("noted for {id}\n")), "{}", noted.err);
+    let owed = rig.cli(&["incidents", "--debt"]).await;
+    assert_eq!((owed.code, owed.out.as_str()), (0, ""), "{}", owed.err);
+    rig.kill_horus().await;
+    rig.start().await;
+    let owed = rig.cli(&["incidents", "--debt", "--json"]).await;
+    assert!(owed.out.contains("\"debts\": []"), "it was on disk: {}", owed.out);
+    let report = rig.cli(&["incident", &id, "--report"]).await;
+    assert!(report.out.contains(": the kernel is told to spare it\n"), "{}", report.out);
     let list = rig.cli(&["incidents"]).await;
     assert!(list.out.contains(&id), "{}", list.out);
     rig.end().await;

@@ -14,8 +14,8 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::problem::Problem;
 use crate::wire::{
-    AlertsReport, AskStep, EventQuery, EventsReport, HealthReport, IncidentReport, IncidentsReport,
-    ReloadReport, UpgradeReport, VersionReport,
+    AlertsReport, AskStep, DebtsReport, EventQuery, EventsReport, HealthReport, IncidentReport,
+    IncidentsReport, ReloadReport, RuleReport, UpgradeReport, VersionReport,
 };
 
 /// The daemon, as the API sees it.
@@ -62,6 +62,16 @@ pub trait Backend: Send + Sync + 'static {
 
     /// One incident's whole story.
     fn incident(&self, id: IncidentId) -> impl Future<Output = Result<IncidentReport, Problem>> + Send;
+
+    /// Surprises without a rule.
+    fn debts(&self) -> impl Future<Output = Result<DebtsReport, Problem>> + Send;
+
+    /// Notes what was done against an incident, and answers when that is on disk.
+    fn note_rule(
+        &self,
+        id: IncidentId,
+        text: String,
+    ) -> impl Future<Output = Result<RuleReport, Problem>> + Send;
 
     /// The last `lines` lines of a service's output, each ended by a newline; fewer if they are very long.
     fn logs(&self, service: ServiceName, lines: usize)

@@ -25,8 +25,8 @@ use tokio::time::timeout;
 
 use crate::problem::Problem;
 use crate::wire::{
-    AlertsReport, AskLine, AskStep, EventLine, EventQuery, EventsReport, HealthReport, IncidentReport,
-    IncidentsReport, ReloadReport, ServiceReport, UpgradeReport, VersionReport,
+    AlertsReport, AskLine, AskStep, DebtsReport, EventLine, EventQuery, EventsReport, HealthReport,
+    IncidentReport, IncidentsReport, ReloadReport, RuleReport, ServiceReport, UpgradeReport, VersionReport,
 };
 
 /// Longest answer that is taken, bytes.
@@ -196,6 +196,23 @@ impl Client {
     /// [`ClientError`]
     pub async fn incident(&self, id: IncidentId) -> Result<IncidentReport, ClientError> {
         self.get(format!("/api/v1/incidents/{id}")).await
+    }
+
+    /// Surprises without a rule, the oldest first.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn debts(&self) -> Result<DebtsReport, ClientError> {
+        self.get("/api/v1/debts".to_owned()).await
+    }
+
+    /// Notes what was done against an incident.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn note_rule(&self, id: IncidentId, text: &str) -> Result<RuleReport, ClientError> {
+        let response = self.post(format!("/api/v1/incidents/{id}/rule"), &json!({ "text": text })).await?;
+        whole(response).await
     }
 
     /// The last `lines` lines of a service's output, and with `follow` whatever comes then.

@@ -38,9 +38,9 @@ pub use problem::{Problem, ProblemKind};
 pub use routes::router;
 pub use server::{BindError, Limits, Listener, Spot, bind, serve};
 pub use wire::{
-    API_SCHEMA, AlertsReport, AskLine, AskStep, End, EndWhy, EventLine, EventQuery, EventsReport,
-    HealthReport, IncidentReport, IncidentsReport, Progress, ReloadFault, ReloadReport, ServiceReport,
-    SinkTest, UpgradeOutcome, UpgradeReport, VersionReport,
+    API_SCHEMA, AlertsReport, AskLine, AskStep, Debt, DebtsReport, End, EndWhy, EventLine, EventQuery,
+    EventsReport, HealthReport, IncidentReport, IncidentsReport, Progress, ReloadFault, ReloadReport,
+    RuleReport, ServiceReport, SinkTest, UpgradeOutcome, UpgradeReport, VersionReport,
 };
 
 /// File name of the socket in the run directory.

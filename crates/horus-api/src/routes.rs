@@ -1,5 +1,8 @@
 //! The paths. Each handler reads its request strictly, asks the daemon within a time limit, and answers.
 
+mod debts;
+mod said;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +28,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::time::timeout;
 
+use self::said::checked_line;
 use crate::backend::Backend;
 use crate::problem::{Problem, ProblemKind};
 use crate::server::Limits;
@@ -36,9 +40,6 @@ use crate::{EVENTS_MAX, INCIDENTS_MAX, LOG_LINES_MAX};
 
 /// How many events, incidents or log lines are answered when nobody says.
 const DEFAULT_COUNT: usize = 100;
-
-/// Longest text of a reason, in bytes.
-const REASON_BYTES_MAX: usize = 1_000;
 
 /// What every handler has.
 struct Shared<B> {
@@ -71,6 +72,8 @@ pub fn router<B: Backend>(backend: Arc<B>, limits: Limits) -> Router {
         .route("/api/v1/events", get(events))
         .route("/api/v1/incidents", get(incidents))
         .route("/api/v1/incidents/{id}", get(incident))
+        .route("/api/v1/incidents/{id}/rule", post(debts::note_rule))
+        .route("/api/v1/debts", get(debts::debts))
         .route("/api/v1/alerts/test", post(alerts_test))
         .route("/api/v1/reload", post(reload))
         .route("/api/v1/upgrade", get(upgrade_report).post(upgrade))
@@ -295,22 +298,7 @@ fn hold(service: ServiceName, said: HoldSaid) -> Result<OperatorRequest, Problem
 }
 
 fn checked_reason(reason: &str) -> Result<String, Problem> {
-    let reason = reason.trim();
-    if reason.is_empty() {
-        return Err(Problem::bad_request(
-            "`reason` is missing: say why, whoever finds this tomorrow will ask",
-        ));
-    }
-    if reason.len() > REASON_BYTES_MAX {
-        let detail = format!("`reason` is {} bytes long, more than {REASON_BYTES_MAX}", reason.len());
-        return Err(Problem::bad_request(detail));
-    }
-    if reason.chars().any(char::is_control) {
-        return Err(Problem::bad_request(
-            "`reason` holds a control character: it has to be one line of text",
-        ));
-    }
-    Ok(reason.to_owned())
+    checked_line("reason", reason, "say why, whoever finds this tomorrow will ask")
 }
 
 #[derive(Default, Deserialize)]

@@ -104,6 +104,57 @@ pub struct IncidentReport {
     pub evidence: Vec<String>,
 }
 
+/// `GET /api/v1/debts`: surprises without a rule or a test against the next one, the oldest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DebtsReport {
+    /// Version of this format.
+    pub schema: u32,
+    /// One row for each subject and kind.
+    pub debts: Vec<Debt>,
+}
+
+/// One surprise, however often it came.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Debt {
+    /// How often it came since a rule was last noted for it.
+    pub times: usize,
+    /// The first of them.
+    pub oldest: IncidentRecord,
+    /// The last of them, the same as `oldest` if there is one only.
+    pub newest: IncidentId,
+}
+
+impl Debt {
+    /// One debt for each subject and kind. `unpaid`: the oldest first; so are the debts.
+    pub fn gather(unpaid: Vec<IncidentRecord>) -> Vec<Self> {
+        let mut debts: Vec<Self> = Vec::new();
+        for incident in unpaid {
+            let same = |debt: &&mut Self| {
+                (debt.oldest.subject.as_str(), debt.oldest.kind) == (incident.subject.as_str(), incident.kind)
+            };
+            match debts.iter_mut().find(same) {
+                Some(debt) => {
+                    debt.times += 1;
+                    debt.newest = incident.id;
+                }
+                None => debts.push(Self { times: 1, newest: incident.id, oldest: incident }),
+            }
+        }
+        debts
+    }
+}
+
+/// `POST /api/v1/incidents/{id}/rule`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleReport {
+    /// Version of this format.
+    pub schema: u32,
+    /// The incidents that the note was written to: the one that was named, and older ones of the same subject and kind.
+    pub incidents: Vec<IncidentId>,
+    /// Why it is not on disk yet, and may be lost with this Horus. `None`: it is.
+    pub unsaved: Option<String>,
+}
+
 /// `POST /api/v1/alerts/test`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertsReport {

@@ -300,6 +300,11 @@ pub enum What {
         /// Its name.
         name: String,
     },
+    /// A person noted what was done so that it does not happen again: a rule, a test, a changed threshold.
+    RuleNoted {
+        /// What.
+        text: String,
+    },
     /// Horus began or ended.
     Horus {
         /// "started 0.1.0", "stopped", "store degraded: ...".

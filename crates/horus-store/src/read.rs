@@ -144,6 +144,14 @@ impl Reader {
         Ok(self.sql.query_row(&select, [id.to_string()], rows::incident).optional()?)
     }
 
+    /// Incidents that owe a rule and have none noted, the oldest first; at most [`QUERY_ROWS_MAX`].
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub fn debts(&self) -> Result<Vec<IncidentRecord>, ReadError> {
+        Ok(debts(&self.sql)?)
+    }
+
     /// Where the messages about one incident stand, by sink.
     ///
     /// # Errors
@@ -192,6 +200,30 @@ impl Reader {
             oldest_event_at: oldest.and_then(|millis| Timestamp::from_millisecond(millis).ok()),
         })
     }
+}
+
+/// How the content of the event that pays a debt begins.
+const RULE_NOTED: &str = r#"{"rule_noted":%"#;
+
+fn debts(sql: &Connection) -> rusqlite::Result<Vec<IncidentRecord>> {
+    let mut select = sql.prepare(&format!(
+        "SELECT {INCIDENT_COLUMNS} FROM incident WHERE closed_ms IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM event WHERE event.incident = incident.id AND event.what LIKE ?1)
+         ORDER BY opened_ms, id"
+    ))?;
+    let mut rows = select.query([RULE_NOTED])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        match rows::incident(row) {
+            Ok(incident) if incident.owes_a_rule() => found.push(incident),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "an incident cannot be read; it is left out"),
+        }
+        if found.len() >= usize::try_from(QUERY_ROWS_MAX).unwrap_or(usize::MAX) {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// Incidents, the newest first. One that this Horus cannot read is left out with a warning in the log.

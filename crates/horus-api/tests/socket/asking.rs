@@ -145,3 +145,22 @@ async fn an_upgrade_is_asked_for_with_or_without_a_program_and_its_outcome_is_as
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_rule_is_noted_in_one_line_or_refused() {
+    let stage = Stage::plain().await;
+    in_time(async {
+        let noted = stage.client.note_rule(IncidentId::nth(0), "  a test in ci ").await.unwrap();
+        assert_eq!((noted.incidents, noted.unsaved), (vec![IncidentId::nth(0)], None));
+        for (id, text, why) in [
+            (0, " ", "`text` is missing"),
+            (0, "two\nlines", "`text` holds a control character"),
+            (0, &*"x".repeat(1_001), "`text` is 1001 bytes long"),
+            (9, "a test in ci", "there is no incident"),
+        ] {
+            let refused = stage.client.note_rule(IncidentId::nth(id), text).await.unwrap_err();
+            assert!(refused.to_string().contains(why), "{refused}");
+        }
+    })
+    .await;
+}

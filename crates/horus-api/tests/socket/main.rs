@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use horus_api::{
-    API_SCHEMA, AlertsReport, AskStep, Backend, BindError, Client, ClientError, EndWhy, EventLine,
-    EventQuery, EventsReport, HealthReport, IncidentReport, IncidentsReport, LIVE_EVENTS_MAX, Limits,
-    Listener, Problem, ProblemKind, Progress, ReloadFault, ReloadReport, SinkTest, UpgradeReport,
-    VersionReport, bind, serve,
+    API_SCHEMA, AlertsReport, AskStep, Backend, BindError, Client, ClientError, Debt, DebtsReport, EndWhy,
+    EventLine, EventQuery, EventsReport, HealthReport, IncidentReport, IncidentsReport, LIVE_EVENTS_MAX,
+    Limits, Listener, Problem, ProblemKind, Progress, ReloadFault, ReloadReport, RuleReport, SinkTest,
+    UpgradeReport, VersionReport, bind, serve,
 };
 use horus_core::command::Answer;
 use horus_core::event::{Event, What};
@@ -232,6 +232,19 @@ impl Backend for Script {
             }],
             evidence: vec!["evidence/H-1/verdict.txt".into()],
         })
+    }
+
+    async fn debts(&self) -> Result<DebtsReport, Problem> {
+        let debts = Debt::gather(vec![incident(0, true), incident(2, true)]);
+        Ok(DebtsReport { schema: API_SCHEMA, debts })
+    }
+
+    async fn note_rule(&self, id: IncidentId, text: String) -> Result<RuleReport, Problem> {
+        if id != IncidentId::nth(0) {
+            return Err(Problem::no_such_incident(&id.to_string()));
+        }
+        assert_eq!(text, "a test in ci");
+        Ok(RuleReport { schema: API_SCHEMA, incidents: vec![id], unsaved: None })
     }
 
     async fn logs(&self, service: ServiceName, lines: usize) -> Result<Bytes, Problem> {

@@ -17,6 +17,8 @@ async fn every_reading_path_answers() {
         let mut logs = stage.client.logs(&name("trading"), 5, false).await.unwrap();
         assert_eq!(logs.next().await.unwrap().unwrap(), "trading 5\n\u{fffd}\n");
         assert_eq!(logs.next().await.unwrap(), None);
+        let debts = stage.client.debts().await.unwrap().debts;
+        assert_eq!((debts.len(), debts[0].times, debts[0].newest), (1, 2, IncidentId::nth(2)), "{debts:?}");
         let tests = stage.client.alerts_test(None).await.unwrap();
         assert_eq!(tests.sinks[0].sink.as_str(), "ops");
         let reload = stage.client.reload(true).await.unwrap();

@@ -198,6 +198,7 @@ fn named_rule(what: &What) -> Option<(Rule, String)> {
         | What::RunFinished { .. }
         | What::DetectorDemoted { .. }
         | What::MaintenanceEnded { .. }
+        | What::RuleNoted { .. }
         | What::Horus { .. } => None,
     }
 }

@@ -425,3 +425,28 @@ fn measure() {
     println!("reopen with quick_check: {:.3} s", seconds(started));
     drop(bench);
 }
+
+#[test]
+fn a_surprise_owes_a_rule_until_one_is_noted_and_again_when_it_comes_again() {
+    let bench = Bench::new();
+    let store = &bench.store;
+    let [first, second, third] = [0, 1, 2].map(IncidentId::nth);
+    let note = |incident| Event {
+        subject: "trading".into(),
+        generation: None,
+        incident: Some(incident),
+        what: What::RuleNoted { text: "a test in ci".into() },
+    };
+    let owed = || -> Vec<IncidentId> {
+        bench.flushed();
+        store.reader().unwrap().debts().unwrap().iter().map(|row| row.id).collect()
+    };
+    store.commit(transaction(0, vec![opened(first)]));
+    assert!(owed().is_empty(), "it is not over");
+    store.commit(transaction(9, vec![closed(first), opened(second), closed(second)]));
+    assert_eq!(owed(), [first, second]);
+    store.commit(transaction(20, vec![note(first), note(second)]));
+    assert!(owed().is_empty());
+    store.commit(transaction(30, vec![opened(third), closed(third)]));
+    assert_eq!(owed(), [third], "the rule did not hold");
+}

@@ -244,6 +244,9 @@ pub(crate) struct IncidentsArgs {
     /// Only those that are not over
     #[arg(long)]
     pub(crate) open: bool,
+    /// Those for which no rule and no test was noted yet, oldest first; one row for the same surprise
+    #[arg(long, conflicts_with_all = ["open", "number"])]
+    pub(crate) debt: bool,
     /// How many
     #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
     pub(crate) number: usize,
@@ -264,6 +267,9 @@ pub(crate) struct IncidentArgs {
     /// Write the post-mortem instead, as Markdown: timeline, evidence, what was ruled out, deeds, who was told
     #[arg(long, conflicts_with_all = ["evidence", "json"])]
     pub(crate) report: bool,
+    /// Note what was done so that it does not happen again: a rule, a test, a threshold. It owes nothing from then on
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["evidence", "report"])]
+    pub(crate) rule: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -88,6 +88,7 @@ pub(crate) fn sentence(what: &What) -> String {
         }
         What::Stalled { reason, .. } => format!("stalled and came back: {reason}"),
         What::MaintenanceEnded { name } => format!("maintenance {name} ended"),
+        What::RuleNoted { text } => format!("done so that it does not happen again: {text}"),
         What::Horus { text } => format!("horus {text}"),
     }
 }
@@ -381,7 +382,8 @@ mod tests {
             },
             Some(What::StepBegun { .. }) => What::SaidStatus { text: "replaying bar 812".into() },
             Some(What::SaidStatus { .. }) => What::OwnLateness { late: SECONDS_12 },
-            Some(What::OwnLateness { .. }) => What::Horus { text: "started 0.1.0".into() },
+            Some(What::OwnLateness { .. }) => What::RuleNoted { text: "a test in ci".into() },
+            Some(What::RuleNoted { .. }) => What::Horus { text: "started 0.1.0".into() },
             Some(What::Horus { .. }) => What::GuardClosed {
                 reason: why("5 of 8 services turned red within 40 s"),
                 services: ["pipeline", "trading"].map(|name| ServiceName::parse(name).unwrap()).into(),

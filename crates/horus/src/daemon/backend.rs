@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use horus_api::{
-    API_SCHEMA, AlertsReport, AskStep, Backend, EVENTS_MAX, EventQuery, EventsReport, HealthReport,
-    IncidentReport, IncidentsReport, Problem, ProblemKind, ReloadReport, UpgradeReport, VersionReport,
+    API_SCHEMA, AlertsReport, AskStep, Backend, Debt, DebtsReport, EVENTS_MAX, EventQuery, EventsReport,
+    HealthReport, IncidentReport, IncidentsReport, Problem, ProblemKind, ReloadReport, RuleReport,
+    UpgradeReport, VersionReport,
 };
-use horus_core::event::What;
+use horus_core::event::{Event, What};
 use horus_core::explain::Explanation;
 use horus_core::ids::{IncidentId, ServiceName, SinkName};
 use horus_core::observation::OperatorRequest;
 use horus_core::plan::Plan;
-use horus_core::record::Recorded;
+use horus_core::record::{IncidentRecord, Recorded};
 use horus_core::status::StatusReport;
 use horus_keeper::logs::{self, Follower};
-use horus_store::Store;
+use horus_store::{Store, Transaction};
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -28,6 +29,9 @@ use super::{journal, reload, sinks};
 
 /// Bytes of a log that are looked through for its last lines.
 const LOG_TAIL_BYTES_MAX: usize = 4 << 20;
+
+/// How long the answer to a noted rule waits for the disk.
+const RULE_STORED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How often a followed log is looked at.
 const LOG_LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -152,6 +156,41 @@ impl Backend for Daemon {
         });
         let evidence = journal::evidence_paths(&self.evidence_directory, bundles);
         Ok(IncidentReport { schema: API_SCHEMA, incident, events, deliveries, evidence })
+    }
+
+    async fn debts(&self) -> Result<DebtsReport, Problem> {
+        let unpaid = journal::read(&self.store, |reader| reader.debts()).await?;
+        Ok(DebtsReport { schema: API_SCHEMA, debts: Debt::gather(unpaid) })
+    }
+
+    async fn note_rule(&self, id: IncidentId, text: String) -> Result<RuleReport, Problem> {
+        let found = journal::read(&self.store, move |reader| Ok((reader.incident(id)?, reader.debts()?)));
+        let (incident, unpaid) = found.await?;
+        let incident = incident.ok_or_else(|| Problem::no_such_incident(&id.to_string()))?;
+        // What came before it and is the same surprise is paid with it; what comes again owes anew.
+        let same = |row: &&IncidentRecord| {
+            row.id != id
+                && (row.subject.as_str(), row.kind) == (incident.subject.as_str(), incident.kind)
+                && row.opened_at <= incident.opened_at
+        };
+        let mut incidents = vec![id];
+        incidents.extend(unpaid.iter().filter(same).map(|row| row.id));
+        let event = |incident_id: &IncidentId| Event {
+            subject: incident.subject.clone(),
+            generation: None,
+            incident: Some(*incident_id),
+            what: What::RuleNoted { text: text.clone() },
+        };
+        let events = incidents.iter().map(event).collect();
+        let store = self.store.clone();
+        let writing = tokio::task::spawn_blocking(move || {
+            store.commit(Transaction { at: Timestamp::now(), events, ..Transaction::default() });
+            store
+                .fault()
+                .or_else(|| (!store.flush(RULE_STORED_WITHIN)).then(|| "the disk is slow".to_owned()))
+        });
+        let unsaved = writing.await.map_err(|error| internal(error.to_string()))?;
+        Ok(RuleReport { schema: API_SCHEMA, incidents, unsaved })
     }
 
     async fn logs(&self, service: ServiceName, lines: usize) -> Result<Bytes, Problem> {

@@ -1,11 +1,12 @@
 //! `horus events` and `horus incidents`: one line each.
 
+use horus_api::Debt;
 use horus_core::record::{IncidentRecord, Recorded};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::style::{Paint, Style};
-use super::text::{Cell, Table, clean, fit};
+use super::text::{Cell, Table, brief, clean, fit};
 use crate::cli::words;
 
 /// Columns of the name.
@@ -48,6 +49,27 @@ pub(crate) fn render_incidents(
             Cell::new(words::severity_word(row.severity), Paint::Plain),
             Cell::new(format!("{}: {}", row.subject, words::about(row.kind)), Paint::Head),
             Cell::new(state(row, now), paint),
+        ];
+        table.row(cells, String::new());
+    }
+    table.render(2, style)
+}
+
+/// A table of surprises without a rule, oldest first.
+pub(crate) fn render_debts(debts: &[Debt], now: Timestamp, style: Style) -> String {
+    let mut table = Table::default();
+    let heads = ["ID", "AGE", "TIMES", "ABOUT", "LAST"];
+    table.row(heads.iter().map(|head| Cell::new(head, Paint::Dim)).collect(), String::new());
+    for debt in debts {
+        let row = &debt.oldest;
+        let age = now.duration_since(row.opened_at).as_millis();
+        let last = if debt.newest == row.id { String::new() } else { debt.newest.to_string() };
+        let cells = vec![
+            Cell::new(row.id.to_string(), Paint::Bad),
+            Cell::new(brief(u64::try_from(age).unwrap_or(0)), Paint::Plain),
+            Cell::new(debt.times.to_string(), Paint::Plain),
+            Cell::new(format!("{}: {}", row.subject, words::about(row.kind)), Paint::Head),
+            Cell::new(last, Paint::Plain),
         ];
         table.row(cells, String::new());
     }

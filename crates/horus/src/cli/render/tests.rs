@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 
 use super::check::{render_findings, render_findings_plain, render_proofs, render_timing, render_verdict};
-use super::events::{render_event, render_incidents};
+use super::events::{render_debts, render_event, render_incidents};
 use super::incident::render_incident;
 use super::service::render_service;
 use super::status::render_status;
@@ -484,6 +484,16 @@ fn incidents_are_a_table() {
         ..closed.clone()
     };
     insta::assert_snapshot!(render_incidents(&[open, closed], at(19_700), &zone(), PLAIN));
+}
+
+#[test]
+fn debts_are_a_table_the_oldest_first() {
+    let oldest = healed().incident;
+    let again = IncidentRecord { id: IncidentId::nth(9), opened_at: at(40_000_000), ..oldest.clone() };
+    let other = IncidentRecord { id: IncidentId::nth(8), kind: IncidentKind::Valueless, ..oldest.clone() };
+    let debts = horus_api::Debt::gather(vec![oldest, other, again]);
+    assert_eq!(debts.len(), 2);
+    insta::assert_snapshot!(render_debts(&debts, at(400_000_000), PLAIN));
 }
 
 /// A machine on which everything is where it should be.

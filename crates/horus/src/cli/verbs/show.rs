@@ -15,7 +15,7 @@ use crate::cli::args::{EventsArgs, ExplainArgs, IncidentArgs, IncidentsArgs, Log
 use crate::cli::exit::ExitStatus;
 use crate::cli::fault::Fault;
 use crate::cli::output::Output;
-use crate::cli::render::events::{render_event, render_incidents};
+use crate::cli::render::events::{render_debts, render_event, render_incidents};
 use crate::cli::render::explain::render_explanation;
 use crate::cli::render::incident::render_incident;
 use crate::cli::render::service::render_service;
@@ -151,6 +151,9 @@ pub(super) async fn incidents(
     args: &IncidentsArgs,
     output: &Output,
 ) -> Result<ExitStatus, Fault> {
+    if args.debt {
+        return debts(client, args.json, output).await;
+    }
     at_most("-n", args.number, INCIDENTS_MAX)?;
     let report = client.incidents(args.open, args.number).await?;
     if args.json {
@@ -164,11 +167,27 @@ pub(super) async fn incidents(
     Ok(ExitStatus::Done)
 }
 
+async fn debts(client: &Client, as_json: bool, output: &Output) -> Result<ExitStatus, Fault> {
+    let report = client.debts().await?;
+    if as_json {
+        output.data(json(&report, true)?)?;
+    } else if report.debts.is_empty() {
+        output.note("nothing is owed: every surprise has its rule\n")?;
+    } else {
+        output.data(render_debts(&report.debts, Timestamp::now(), output.style))?;
+        output.note("hint: horus incident ID --rule TEXT, when there is a rule or a test against it\n")?;
+    }
+    Ok(ExitStatus::Done)
+}
+
 pub(super) async fn incident(
     client: &Client,
     args: &IncidentArgs,
     output: &Output,
 ) -> Result<ExitStatus, Fault> {
+    if let Some(text) = &args.rule {
+        return note_rule(client, args, text, output).await;
+    }
     let report = client.incident(args.id).await?;
     if args.evidence {
         return super::evidence::evidence(&report, args.json, output);
@@ -183,6 +202,29 @@ pub(super) async fn incident(
     };
     output.data(text)?;
     Ok(ExitStatus::Done)
+}
+
+async fn note_rule(
+    client: &Client,
+    args: &IncidentArgs,
+    text: &str,
+    output: &Output,
+) -> Result<ExitStatus, Fault> {
+    let report = client.note_rule(args.id, text).await?;
+    if args.json {
+        output.data(json(&report, true)?)?;
+    } else {
+        let ids: Vec<String> = report.incidents.iter().map(ToString::to_string).collect();
+        output.data(format!("noted for {}\n", ids.join(", ")))?;
+    }
+    match report.unsaved {
+        None => Ok(ExitStatus::Done),
+        Some(why) => Err(Fault::new(
+            ExitStatus::Failed,
+            format!("the note is not on disk ({why}) and may end with this horus"),
+            "horus doctor",
+        )),
+    }
 }
 
 /// A number that would be cut in silence is refused instead.

@@ -5,7 +5,7 @@
 //! to be added by hand (why, and what changes) starts from facts.
 //!
 //! ```text
-//!   sentence -> figures -> timeline -> evidence -> ruled out -> actions -> told
+//!   sentence -> figures -> timeline -> evidence -> ruled out -> actions -> told -> owed
 //! ```
 
 mod doubts;
@@ -94,6 +94,7 @@ pub(crate) fn render_postmortem(postmortem: &Postmortem<'_>) -> String {
         postmortem.ruled_out(&rows),
         postmortem.actions(&rows),
         postmortem.told(),
+        postmortem.owed(),
     ];
     sections.join("\n")
 }
@@ -478,6 +479,43 @@ impl Postmortem<'_> {
             delivery.wanted_version,
             delivery.attempts,
         )
+    }
+}
+
+impl Postmortem<'_> {
+    /// What was done so that it does not happen again, or that this is still to be done.
+    fn owed(&self) -> String {
+        let mut out = "## So that it does not happen again\n\n".to_owned();
+        let noted: Vec<String> = self
+            .report
+            .events
+            .iter()
+            .filter_map(|row| match &row.event.what {
+                What::RuleNoted { text } => {
+                    Some(format!("- {}: {}\n", self.day_and_time(row.at), inline(text)))
+                }
+                _ => None,
+            })
+            .collect();
+        let row = &self.report.incident;
+        if !noted.is_empty() {
+            return out + &noted.concat();
+        }
+        out += &match (row.closed_at, row.owes_a_rule()) {
+            (None, _) => "It is not over; the question comes afterwards.\n".to_owned(),
+            (Some(_), false) => {
+                "Nothing is owed: an incident of this kind and end is no surprise.\n".to_owned()
+            }
+            (Some(end), true) => {
+                let age = Human(Duration::try_from(self.now.duration_since(end)).unwrap_or_default());
+                format!(
+                    "**Still owed, for {age}**: a rule or a test that catches it the next time. When there is one: \
+                     `horus incident {} --rule TEXT`\n",
+                    row.id
+                )
+            }
+        };
+        out
     }
 }
 

@@ -218,6 +218,18 @@ fn the_report_of_what_is_not_over_and_not_known_says_so() {
     insta::assert_snapshot!(rendered(&report, &[], &[torn]));
 }
 
+#[test]
+fn a_noted_rule_is_in_the_report_and_what_is_no_surprise_owes_none() {
+    let (mut report, _) = healed();
+    let noted = What::RuleNoted { text: "a test with `sleep`".into() };
+    report.events.push(row(900, 390_000, "trading", Some(id()), noted));
+    let text = rendered(&report, &[], &[]);
+    assert!(text.ends_with("- 2026-11-22 16:24:38: a test with \\`sleep\\`\n"), "{text}");
+    report.events.pop();
+    report.incident.outcome = Some(Outcome::CameBackAlone);
+    assert!(rendered(&report, &[], &[]).contains("Nothing is owed"), "{text}");
+}
+
 /// Rows that speak for another explanation are never called ruled out, whatever was decided.
 #[test]
 fn a_sign_of_another_cause_is_not_ruled_out() {
