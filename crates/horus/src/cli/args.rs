@@ -280,6 +280,8 @@ pub(crate) struct IncidentArgs {
 pub(crate) enum AlertsVerb {
     /// Send a test message and show what each sink says
     Test(AlertsTestArgs),
+    /// Show what would be sent for each story, word for word. Nothing is sent, and no secret is read
+    Preview(AlertsPreviewArgs),
 }
 
 /// `horus alerts test`
@@ -288,6 +290,23 @@ pub(crate) struct AlertsTestArgs {
     /// Only this sink
     #[arg(value_parser = sink_name)]
     pub(crate) sink: Option<SinkName>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horus alerts preview`
+#[derive(Debug, Args)]
+pub(crate) struct AlertsPreviewArgs {
+    /// Only this story, such as breaker_open, or the stories of this kind of incident, such as stuck
+    #[arg(value_name = "KIND")]
+    pub(crate) kind: Option<String>,
+    /// As this sink of the configuration would get it, or any sink of this kind: discord, slack, webhook [default: each kind]
+    #[arg(long, value_parser = sink_name)]
+    pub(crate) sink: Option<SinkName>,
+    /// Write a page that shows the messages as a phone would, light and dark. It loads nothing from anywhere
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub(crate) html: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -6,6 +6,7 @@ pub(crate) mod explain;
 pub(crate) mod incident;
 pub(crate) mod live;
 pub(crate) mod postmortem;
+pub(crate) mod preview;
 pub(crate) mod selftest;
 pub(crate) mod service;
 pub(crate) mod status;

@@ -7,6 +7,7 @@ mod doctor;
 mod evidence;
 mod install;
 mod postmortem;
+pub(super) mod preview;
 mod show;
 mod unit;
 mod upgrade;
@@ -48,6 +49,9 @@ pub(crate) fn dispatch(line: CommandLine, output: &Output) -> Result<Invocation,
         Verb::Uninstall(args) => install::uninstall(&args, output).map(Invocation::Over),
         Verb::Manual(args) => unit::manual(&args, output).map(Invocation::Over),
         Verb::StopPost(args) => unit::stop_post(&args, output).map(Invocation::Over),
+        Verb::Alerts(AlertsVerb::Preview(args)) => {
+            preview::preview(&place, &args, output).map(Invocation::Over)
+        }
         Verb::Status(args) if args.service => unit::status(&args, output).map(Invocation::Over),
         verb => in_runtime(over_the_socket(&place, verb, output)).map(Invocation::Over),
     }
@@ -94,6 +98,7 @@ async fn over_the_socket(place: &Place, verb: Verb, output: &Output) -> Result<E
         | Verb::Selftest(_)
         | Verb::Install(_)
         | Verb::Uninstall(_)
+        | Verb::Alerts(AlertsVerb::Preview(_))
         | Verb::Manual(_)
         | Verb::StopPost(_)
         | Verb::Doctor(_)
