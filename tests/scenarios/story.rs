@@ -102,3 +102,44 @@ fn filters() -> Vec<(&'static str, &'static str)> {
         (r"hello from \d+", "hello from N"),
     ]
 }
+
+/// A Horus of its own is drilled, and nothing of it is left; a sample of the Horus that runs is drilled where it stands.
+#[tokio::test]
+async fn a_drill_passes_and_leaves_nothing_and_owes_nothing() {
+    let mut rig = rig().await;
+    let program = rig.program("horus");
+    let keys = "heartbeat.notify = true\ndeadline = \"1s\"\nkills = { prove = \"2s\" }\n";
+    rig.run(&service("bot", &[&program, "sample"], keys)).await;
+    rig.ready("bot").await;
+    let refused = rig.cli(&["drill", "kill", "--service", "bot"]).await;
+    assert_eq!(refused.code, 64, "without --yes: {}", refused.out);
+    for fault in ["kill", "exit", "hang"] {
+        let old = rig.process("bot").await;
+        let drill = rig.cli(&["drill", fault, "--service", "bot", "--yes", "--json"]).await;
+        let report: serde_json::Value = serde_json::from_str(&drill.out).unwrap_or_default();
+        assert_eq!(drill.code, 0, "{fault}: {}{}", drill.out, drill.err);
+        assert!(report["steps"].as_array().is_some_and(|steps| steps.len() >= 4), "{report}");
+        assert_ne!(rig.process("bot").await, old, "{fault}");
+        rig.gone(&old).await;
+        let incident = report["incident"].as_str().expect("a drill has an incident").to_owned();
+        let story = rig.cli(&["incident", &incident, "--report"]).await;
+        assert!(story.out.contains(&format!(": a drill: {fault}\n")), "{}", story.out);
+    }
+    let owed = rig.cli(&["incidents", "--debt"]).await;
+    assert_eq!((owed.code, owed.out.as_str()), (0, ""), "a drill is no surprise: {}", owed.err);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_drill_in_a_horus_of_its_own_leaves_nothing() {
+    let rig = rig().await;
+    let drill = rig.cli(&["drill", "kill"]).await;
+    assert_eq!(drill.code, 0, "{}{}", drill.out, drill.err);
+    assert!(
+        drill.out.contains("the private horus of the drill is gone\nthe drill passed\n"),
+        "{}",
+        drill.out
+    );
+    let left = rig.room.processes();
+    assert!(left.is_empty(), "{left:?}");
+}

@@ -66,11 +66,13 @@ pub trait Backend: Send + Sync + 'static {
     /// Surprises without a rule.
     fn debts(&self) -> impl Future<Output = Result<DebtsReport, Problem>> + Send;
 
-    /// Notes what was done against an incident, and answers when that is on disk.
+    /// Notes what was done against an incident, and answers when that is on disk. `drill`: it was one, so nothing is
+    /// paid for but itself.
     fn note_rule(
         &self,
         id: IncidentId,
         text: String,
+        drill: bool,
     ) -> impl Future<Output = Result<RuleReport, Problem>> + Send;
 
     /// The last `lines` lines of a service's output, each ended by a newline; fewer if they are very long.

@@ -206,13 +206,22 @@ impl Client {
         self.get("/api/v1/debts".to_owned()).await
     }
 
-    /// Notes what was done against an incident.
+    /// Notes what was done against an incident, and against older ones of the same kind.
     ///
     /// # Errors
     /// [`ClientError`]
     pub async fn note_rule(&self, id: IncidentId, text: &str) -> Result<RuleReport, ClientError> {
-        let response = self.post(format!("/api/v1/incidents/{id}/rule"), &json!({ "text": text })).await?;
-        whole(response).await
+        let path = format!("/api/v1/incidents/{id}/rule");
+        whole(self.post(path, &json!({ "text": text })).await?).await
+    }
+
+    /// Notes that an incident was a drill: it owes nothing, and pays for no other.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn note_drill(&self, id: IncidentId, text: &str) -> Result<RuleReport, ClientError> {
+        let path = format!("/api/v1/incidents/{id}/rule");
+        whole(self.post(path, &json!({ "text": text, "drill": true })).await?).await
     }
 
     /// The last `lines` lines of a service's output, and with `follow` whatever comes then.

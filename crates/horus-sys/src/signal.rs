@@ -84,6 +84,8 @@ impl Signal {
     pub const QUIT: Self = Self(libc::SIGQUIT);
     /// The terminal is gone.
     pub const HUP: Self = Self(libc::SIGHUP);
+    /// `SIGUSR1`.
+    pub const USR1: Self = Self(libc::SIGUSR1);
     /// For programs to agree on; Horus takes it as "become the new program".
     pub const USR2: Self = Self(libc::SIGUSR2);
     /// Ctrl-C.

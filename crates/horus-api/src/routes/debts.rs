@@ -21,6 +21,8 @@ pub(super) async fn debts<B: Backend>(State(shared): State<Shared<B>>) -> Result
 struct RuleSaid {
     #[serde(default)]
     text: String,
+    #[serde(default)]
+    drill: bool,
 }
 
 pub(super) async fn note_rule<B: Backend>(
@@ -30,7 +32,8 @@ pub(super) async fn note_rule<B: Backend>(
 ) -> Result<Response, Problem> {
     let name = part(path)?;
     let id = IncidentId::parse(&name).ok_or_else(|| Problem::no_such_incident(&name))?;
-    let RuleSaid { text } = said(request, shared.limits).await?;
+    let RuleSaid { text, drill } = said(request, shared.limits).await?;
     let text = checked_line("text", &text, "say what was done, so that it does not happen again")?;
-    Ok(Json(within(shared.limits.work_patience, shared.backend.note_rule(id, text)).await?).into_response())
+    Ok(Json(within(shared.limits.work_patience, shared.backend.note_rule(id, text, drill)).await?)
+        .into_response())
 }

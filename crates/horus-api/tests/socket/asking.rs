@@ -152,6 +152,7 @@ async fn a_rule_is_noted_in_one_line_or_refused() {
     in_time(async {
         let noted = stage.client.note_rule(IncidentId::nth(0), "  a test in ci ").await.unwrap();
         assert_eq!((noted.incidents, noted.unsaved), (vec![IncidentId::nth(0)], None));
+        stage.client.note_drill(IncidentId::nth(0), "a drill").await.unwrap();
         for (id, text, why) in [
             (0, " ", "`text` is missing"),
             (0, "two\nlines", "`text` holds a control character"),

@@ -239,11 +239,11 @@ impl Backend for Script {
         Ok(DebtsReport { schema: API_SCHEMA, debts })
     }
 
-    async fn note_rule(&self, id: IncidentId, text: String) -> Result<RuleReport, Problem> {
+    async fn note_rule(&self, id: IncidentId, text: String, drill: bool) -> Result<RuleReport, Problem> {
         if id != IncidentId::nth(0) {
             return Err(Problem::no_such_incident(&id.to_string()));
         }
-        assert_eq!(text, "a test in ci");
+        assert_eq!(text, if drill { "a drill" } else { "a test in ci" });
         Ok(RuleReport { schema: API_SCHEMA, incidents: vec![id], unsaved: None })
     }
 

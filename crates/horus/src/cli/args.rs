@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use horus_core::ids::{IncidentId, ServiceName, SinkName};
 use jiff::SignedDuration;
+use serde::Serialize;
 
 /// Most names on one command line: each gets a line of progress on the terminal.
 pub(crate) const NAMES_MAX: usize = 64;
@@ -86,6 +87,8 @@ pub(crate) enum Verb {
     Tune(TuneArgs),
     /// Fire every rule, detector and sink once, in a sandbox, and name those that cannot fire
     Selftest(SelftestArgs),
+    /// Make a program hang, end or die, and say what Horus did about it, when, and against which bound
+    Drill(DrillArgs),
     /// Make Horus a service of this machine or of yourself, that comes back by itself
     Install(InstallArgs),
     /// Take the service away again, and say what stays
@@ -105,6 +108,9 @@ pub(crate) enum Verb {
     /// Say whether this program could take over from the Horus that runs. Asked by that Horus, not by people
     #[command(hide = true)]
     Rehearse(RehearseArgs),
+    /// Beat, and hang or end when told to: a program to be drilled on
+    #[command(hide = true)]
+    Sample(SampleArgs),
     /// Be the parent of all children. Started by `horus run`, not by people
     #[command(hide = true)]
     Keep(KeepArgs),
@@ -428,6 +434,61 @@ pub(crate) struct SelftestArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What a drill does to a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DrillFault {
+    /// Its loop stops; the process lives
+    Hang,
+    /// It ends with exit code 1
+    Exit,
+    /// It is killed
+    Kill,
+}
+
+impl DrillFault {
+    /// Its word.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Hang => "hang",
+            Self::Exit => "exit",
+            Self::Kill => "kill",
+        }
+    }
+}
+
+/// `horus drill`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without --service, a Horus of its own with a sample program is started in a private folder, drilled and \
+                  ended. Exit code 1: a step did not happen, or not within its bound."
+)]
+pub(crate) struct DrillArgs {
+    /// What happens to the program
+    #[arg(value_enum, default_value = "hang")]
+    pub(crate) fault: DrillFault,
+    /// Drill this service of the Horus that runs. One whose command is `horus sample` takes every fault, any other only kill
+    #[arg(long, value_name = "NAME", value_parser = service_name, requires = "yes")]
+    pub(crate) service: Option<ServiceName>,
+    /// Yes, harm it
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horus sample`
+#[derive(Debug, Args)]
+pub(crate) struct SampleArgs {
+    /// The process whose drill it is for: it ends well when that is gone
+    #[arg(long, value_name = "PID", requires = "drill_start")]
+    pub(crate) drill_pid: Option<i32>,
+    /// When the kernel started that process
+    #[arg(long, value_name = "TIME")]
+    pub(crate) drill_start: Option<u64>,
 }
 
 /// `horus doctor`

@@ -11,6 +11,7 @@
 
 pub(crate) mod args;
 mod bundle;
+mod drill;
 mod exit;
 mod fault;
 mod locate;

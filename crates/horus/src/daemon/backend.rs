@@ -163,7 +163,7 @@ impl Backend for Daemon {
         Ok(DebtsReport { schema: API_SCHEMA, debts: Debt::gather(unpaid) })
     }
 
-    async fn note_rule(&self, id: IncidentId, text: String) -> Result<RuleReport, Problem> {
+    async fn note_rule(&self, id: IncidentId, text: String, drill: bool) -> Result<RuleReport, Problem> {
         let found = journal::read(&self.store, move |reader| Ok((reader.incident(id)?, reader.debts()?)));
         let (incident, unpaid) = found.await?;
         let incident = incident.ok_or_else(|| Problem::no_such_incident(&id.to_string()))?;
@@ -174,7 +174,7 @@ impl Backend for Daemon {
                 && row.opened_at <= incident.opened_at
         };
         let mut incidents = vec![id];
-        incidents.extend(unpaid.iter().filter(same).map(|row| row.id));
+        incidents.extend(unpaid.iter().filter(same).filter(|_| !drill).map(|row| row.id));
         let event = |incident_id: &IncidentId| Event {
             subject: incident.subject.clone(),
             generation: None,

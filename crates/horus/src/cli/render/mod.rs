@@ -1,6 +1,7 @@
 //! What people see. Pure: data in, text out; nothing here prints, asks the time or knows the terminal.
 
 pub(crate) mod check;
+pub(crate) mod drill;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod incident;

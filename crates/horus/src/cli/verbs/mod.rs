@@ -21,7 +21,7 @@ use super::fault::Fault;
 use super::locate;
 use super::output::Output;
 use super::{Invocation, Place};
-use super::{replay, selftest, simulate, tune};
+use super::{drill, replay, selftest, simulate, tune};
 
 /// Does it, or finds out what the daemon's part of the program has to do.
 ///
@@ -42,6 +42,8 @@ pub(crate) fn dispatch(line: CommandLine, output: &Output) -> Result<Invocation,
         Verb::Simulate(args) => simulate::simulate(&place, &args, output).map(Invocation::Over),
         Verb::Tune(args) => tune::tune(&place, &args, output).map(Invocation::Over),
         Verb::Selftest(args) => in_runtime(selftest::selftest(&place, &args, output)).map(Invocation::Over),
+        Verb::Drill(args) => in_runtime(drill::drill(&place, &args, output)).map(Invocation::Over),
+        Verb::Sample(args) => in_runtime(drill::sample(&args, output)).map(Invocation::Over),
         Verb::Doctor(args) => doctor::doctor(&place, &args, output).map(Invocation::Over),
         Verb::Capture(args) => capture::capture(&args, output).map(Invocation::Over),
         Verb::Completions(args) => care::completions(&args, output).map(Invocation::Over),
@@ -102,6 +104,8 @@ async fn over_the_socket(place: &Place, verb: Verb, output: &Output) -> Result<E
         | Verb::Manual(_)
         | Verb::StopPost(_)
         | Verb::Doctor(_)
+        | Verb::Drill(_)
+        | Verb::Sample(_)
         | Verb::Capture(_)
         | Verb::Completions(_) => {
             Err(Fault::new(ExitStatus::Bug, "this verb needs no daemon", "please report this"))
