@@ -143,3 +143,33 @@ async fn a_drill_in_a_horus_of_its_own_leaves_nothing() {
     let left = rig.room.processes();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[tokio::test]
+async fn a_group_is_held_together_and_each_is_verified_by_pid() {
+    let mut rig = rig().await;
+    let program = rig.program("horus");
+    let keys = "heartbeat.notify = true\ngroups = [\"money\"]\n";
+    let services: String = ["one", "two"].map(|name| service(name, &[&program, "sample"], keys)).concat();
+    let services = services + &service("apart", &[&program, "sample"], "heartbeat.notify = true\n");
+    rig.run(&services).await;
+    for name in ["one", "two", "apart"] {
+        rig.ready(name).await;
+    }
+    let nobody = rig.cli(&["hold", "--group", "monkey", "--reason", "x"]).await;
+    assert!(nobody.code == 1 && nobody.err.contains("one of money"), "{}", nobody.err);
+    let drill = rig.cli(&["drill", "--hold", "--group", "money", "--yes"]).await;
+    assert_eq!(drill.code, 0, "{}{}", drill.out, drill.err);
+    let gone = drill.out.lines().filter(|line| line.contains(": held, pid ") && line.ends_with(" is gone"));
+    assert_eq!(gone.count(), 2, "{}", drill.out);
+    assert_eq!(drill.out.matches(": runs again as pid ").count(), 2, "{}", drill.out);
+    let (one, two, apart) = (rig.process("one").await, rig.process("two").await, rig.process("apart").await);
+    let held = rig.cli(&["hold", "--group", "money", "--reason", "odd orders", "--stop"]).await;
+    assert_eq!(held.code, 0, "{}{}", held.out, held.err);
+    rig.gone(&one).await;
+    rig.gone(&two).await;
+    assert_eq!(rig.process("apart").await, apart);
+    let again = rig.cli(&["drill", "--hold", "--group", "money", "--yes"]).await;
+    assert!(again.code == 1 && again.err.contains("is held already"), "{}{}", again.out, again.err);
+    assert_eq!(rig.cli(&["resume", "--group", "money"]).await.code, 0);
+    rig.end().await;
+}

@@ -225,6 +225,7 @@ impl Check<'_> {
         let counters = self.counters(&subject, &named);
         let steps = self.steps(&subject, &beats, ready, job);
         let after = self.after(raw);
+        let groups = self.groups(raw);
         let place = |span: &Option<Span>| span.clone().unwrap_or_else(|| subject.span.clone());
         let places =
             TimingPlaces { startup: place(&policy.startup.span), deadline: place(&policy.deadline.span) };
@@ -234,6 +235,7 @@ impl Check<'_> {
             launch,
             tree,
             after,
+            groups,
             ready,
             beats: beats.into_iter().map(|beat| beat.plan).collect(),
             deadline: policy.deadline.value,

@@ -121,6 +121,7 @@ fn policy_changes(before: &ServicePlan, after: &ServicePlan) -> Vec<&'static str
     changed(&[
         ("limits.tree", before.tree == after.tree),
         ("after", before.after == after.after),
+        ("groups", before.groups == after.groups),
         ("ready", before.ready == after.ready),
         ("heartbeat", polled(before) == polled(after)),
         ("deadline", before.deadline == after.deadline),

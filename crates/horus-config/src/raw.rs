@@ -143,6 +143,8 @@ pub(crate) struct RawService {
     pub(crate) log: Option<RawLog>,
     /// Services that must be ready before this one is started. Default: none; independent ones start side by side.
     pub(crate) after: Option<At<Vec<At<Text>>>>,
+    /// Names under which it can be held and resumed together with others: `horus hold --group trading`. Default: none.
+    pub(crate) groups: Option<At<Vec<At<Text>>>>,
     /// What makes it ready for those `after` it: its first fresh tick (`"tick"`), `READY=1` on its notify socket
     /// (`"notify"`), or that its process was started (`"process"`). `"notify"` is what systemd calls `Type=notify`: the program is
     /// given a socket, and promises no beats with it (that is `heartbeat.notify`). Default: `"tick"` if there is a heartbeat,

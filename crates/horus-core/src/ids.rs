@@ -90,6 +90,11 @@ macro_rules! name {
 }
 
 name! {
+    /// A name under which several services are ordered about together: `groups = ["..."]`.
+    GroupName
+}
+
+name! {
     /// The name of a `[service.NAME]`. Also names its slot directory, so it is a safe file name.
     ServiceName
 }

@@ -13,7 +13,7 @@ use crate::agent::Agent;
 use crate::calendar::Calendar;
 use crate::exclusive::Exclusive;
 use crate::foreign::Owner;
-use crate::ids::{MonitorName, ServiceName, SinkName};
+use crate::ids::{GroupName, MonitorName, ServiceName, SinkName};
 use crate::metric::CounterPlan;
 use crate::tree::TreeLimits;
 
@@ -104,6 +104,9 @@ pub struct ServicePlan {
     pub tree: TreeLimits,
     /// Services that must be ready before this one is started.
     pub after: Vec<ServiceName>,
+    /// By which names it can be ordered about together with others. Says nothing about its health.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupName>,
     /// What "ready" means.
     pub ready: Ready,
     /// Ways in which the program shows that its loop turns. Empty: judged by its process alone.
@@ -175,6 +178,7 @@ impl ServicePlan {
             },
             tree: TreeLimits::default(),
             after: Vec::new(),
+            groups: Vec::new(),
             ready: Ready::Process,
             beats: Vec::new(),
             deadline: seconds(30),

@@ -297,6 +297,7 @@ impl Service {
             beats: self.beat_status(now),
             kernel: self.view_status(now),
             tree_limits: self.plan.tree.told().map(LimitStatus::unknown).collect(),
+            groups: self.plan.groups.clone(),
             said: self.said.clone(),
             incidents: self.incidents.ids(),
         }

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{IncidentId, MonitorName, ServiceName};
+use crate::ids::{GroupName, IncidentId, MonitorName, ServiceName};
 use crate::observation::KernelWord;
 use crate::plan::{BeatKind, Mode};
 use crate::tree::TreeLimit;
@@ -96,6 +96,9 @@ pub struct ServiceStatus {
     /// What its whole tree may use, as far as that is limited.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tree_limits: Vec<LimitStatus>,
+    /// Its groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupName>,
     /// Its own status line.
     pub said: Option<String>,
     /// Open incidents.

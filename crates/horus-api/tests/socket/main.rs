@@ -73,6 +73,7 @@ fn service(text: &str) -> ServiceStatus {
         beats: Vec::new(),
         kernel: None,
         tree_limits: Vec::new(),
+        groups: Vec::new(),
         said: None,
         incidents: Vec::new(),
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use horus_core::ids::ServiceName;
+use horus_core::ids::{GroupName, ServiceName};
 use url::Url;
 
 use super::Check;
@@ -10,6 +10,9 @@ use crate::at::{At, Span};
 use crate::fault::Code;
 use crate::raw::{RawFile, RawHeartbeat, RawService};
 use crate::words::nearest;
+
+/// Most groups of one service.
+const GROUPS_MAX: usize = 16;
 
 impl Check<'_> {
     /// The names in `after` that are names; whether they exist is judged in [`Check::graph`].
@@ -21,6 +24,31 @@ impl Check<'_> {
         for name in list.value.iter().filter_map(|at| ServiceName::parse(&at.value.0).ok()) {
             if !names.contains(&name) {
                 names.push(name);
+            }
+        }
+        names
+    }
+
+    /// The names in `groups`.
+    pub(super) fn groups(&mut self, raw: &RawService) -> Vec<GroupName> {
+        let Some(list) = &raw.groups else {
+            return Vec::new();
+        };
+        if list.value.len() > GROUPS_MAX {
+            let message = format!("`groups` has at most {GROUPS_MAX} names");
+            self.findings.report(Code::BadNumber, &list.span, message).label("too many");
+        }
+        let mut names: Vec<GroupName> = Vec::new();
+        for at in &list.value {
+            match GroupName::parse(&at.value.0) {
+                Ok(name) if names.contains(&name) => {}
+                Ok(name) => names.push(name),
+                Err(why) => {
+                    self.findings
+                        .report(Code::BadName, &at.span, format!("a name of `groups` is none: {why}"))
+                        .label("not a name")
+                        .help("lower-case letters, digits, `-` and `_`, such as \"trading\"");
+                }
             }
         }
         names

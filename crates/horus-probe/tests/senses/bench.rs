@@ -136,6 +136,7 @@ pub(crate) fn service_plan(directory: &Path, beats: Vec<BeatPlan>) -> ServicePla
         },
         tree: TreeLimits::default(),
         after: vec![],
+        groups: Vec::new(),
         ready: Ready::Tick,
         beats,
         deadline: Duration::from_secs(10),

@@ -346,6 +346,7 @@ pub(crate) fn service(
         launch: launch(name),
         tree: TreeLimits::default(),
         after,
+        groups: Vec::new(),
         ready: match random.below(5) {
             0 => Ready::Process,
             1 if notifies => Ready::Notify,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use horus_core::ids::{IncidentId, ServiceName, SinkName};
+use horus_core::ids::{GroupName, IncidentId, ServiceName, SinkName};
 use jiff::SignedDuration;
 use serde::Serialize;
 
@@ -171,12 +171,23 @@ pub(crate) struct NamesArgs {
     pub(crate) names: Vec<ServiceName>,
 }
 
+/// One service, or all of a group.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct WhomArgs {
+    /// The service
+    #[arg(value_parser = service_name)]
+    pub(crate) name: Option<ServiceName>,
+    /// All services that have this name in their `groups`; what became of each is verified by pid
+    #[arg(long, value_name = "GROUP", value_parser = group_name)]
+    pub(crate) group: Option<GroupName>,
+}
+
 /// `horus hold`
 #[derive(Debug, Args)]
 pub(crate) struct HoldArgs {
-    /// The service
-    #[arg(value_parser = service_name)]
-    pub(crate) name: ServiceName,
+    #[command(flatten)]
+    pub(crate) whom: WhomArgs,
     /// Why. Whoever finds it held tomorrow reads this
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: String,
@@ -191,9 +202,8 @@ pub(crate) struct HoldArgs {
 /// `horus resume`
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
-    /// The service
-    #[arg(value_parser = service_name)]
-    pub(crate) name: ServiceName,
+    #[command(flatten)]
+    pub(crate) whom: WhomArgs,
     /// Why
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
@@ -472,6 +482,12 @@ pub(crate) struct DrillArgs {
     /// Drill this service of the Horus that runs. One whose command is `horus sample` takes every fault, any other only kill
     #[arg(long, value_name = "NAME", value_parser = service_name, requires = "yes")]
     pub(crate) service: Option<ServiceName>,
+    /// Drill the kill-switch instead: hold and stop a group, verify by pid that all are gone, let them run again
+    #[arg(long, requires = "group", requires = "yes", conflicts_with_all = ["service", "fault", "json"])]
+    pub(crate) hold: bool,
+    /// The group of --hold
+    #[arg(long, value_name = "GROUP", value_parser = group_name, requires = "hold")]
+    pub(crate) group: Option<GroupName>,
     /// Yes, harm it
     #[arg(long)]
     pub(crate) yes: bool,
@@ -601,6 +617,10 @@ pub(crate) struct KeepArgs {
 
 fn service_name(text: &str) -> Result<ServiceName, String> {
     ServiceName::parse(text).map_err(|fault| fault.to_string())
+}
+
+fn group_name(text: &str) -> Result<GroupName, String> {
+    GroupName::parse(text).map_err(|fault| fault.to_string())
 }
 
 fn sink_name(text: &str) -> Result<SinkName, String> {

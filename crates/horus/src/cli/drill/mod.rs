@@ -8,6 +8,7 @@
 //! twice is touched.
 
 mod conduct;
+mod kill_switch;
 mod sample;
 mod sandbox;
 
@@ -32,6 +33,10 @@ pub(crate) use sample::sample;
 /// # Errors
 /// [`Fault`]
 pub(crate) async fn drill(place: &Place, args: &DrillArgs, output: &Output) -> Result<ExitStatus, Fault> {
+    if let Some(group) = &args.group {
+        let client = locate::client(place, &SystemEnvironment)?;
+        return kill_switch::drill(&client, group, output).await;
+    }
     let drill = match &args.service {
         Some(service) => on_a_service(place, service, args, output).await?,
         None => in_a_sandbox(args, output).await?,

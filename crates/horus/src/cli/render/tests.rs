@@ -70,6 +70,7 @@ fn healthy(name: &str) -> ServiceStatus {
         }],
         kernel: None,
         tree_limits: Vec::new(),
+        groups: Vec::new(),
         said: Some("replaying bar 812".into()),
         incidents: Vec::new(),
     }

@@ -5,6 +5,7 @@ mod capture;
 mod care;
 mod doctor;
 mod evidence;
+pub(crate) mod groups;
 mod install;
 mod postmortem;
 pub(super) mod preview;
@@ -69,19 +70,8 @@ async fn over_the_socket(place: &Place, verb: Verb, output: &Output) -> Result<E
         Verb::Start(args) => ask::ask(&client, each(args.names, OperatorRequest::Start), output).await,
         Verb::Stop(args) => ask::ask(&client, each(args.names, OperatorRequest::Stop), output).await,
         Verb::Restart(args) => ask::ask(&client, each(args.names, OperatorRequest::Restart), output).await,
-        Verb::Hold(args) => {
-            let hold = OperatorRequest::Hold {
-                service: args.name,
-                reason: args.reason,
-                expires_in: args.expires_in,
-                stop: args.stop,
-            };
-            ask::ask(&client, vec![hold], output).await
-        }
-        Verb::Resume(args) => {
-            let resume = OperatorRequest::Resume { service: args.name, reason: args.reason };
-            ask::ask(&client, vec![resume], output).await
-        }
+        Verb::Hold(args) => groups::hold(&client, &args, output).await,
+        Verb::Resume(args) => groups::resume(&client, &args, output).await,
         Verb::Logs(args) => show::logs(&client, &args, output).await,
         Verb::Events(args) => show::events(&client, &args, output).await,
         Verb::Incidents(args) => show::incidents(&client, &args, output).await,
