@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use horus_core::ids::IncidentId;
-use horus_core::notice::{IncidentKind, Notice, Story};
+use horus_core::notice::{IncidentKind, Notice, StormMember, Story};
 use horus_core::plan::Severity;
 use horus_core::verdict::Verdict;
 
@@ -34,6 +34,7 @@ pub fn key(story: &Story) -> &'static str {
         Story::Test => "test",
         Story::NothingToWorkOn { .. } => "nothing_to_work_on",
         Story::CommonCause { .. } => "common_cause",
+        Story::Storm { .. } => "storm",
         Story::RunOverdue { .. } => "run_overdue",
         Story::RunMissed { .. } => "run_missed",
         Story::Recurs { .. } => "recurs",
@@ -42,7 +43,7 @@ pub fn key(story: &Story) -> &'static str {
 }
 
 /// How many stories there are: as many as [`key`] has arms.
-pub const STORIES: usize = 28;
+pub const STORIES: usize = 29;
 
 /// One notice of every story.
 pub fn notices() -> Vec<Notice> {
@@ -72,6 +73,7 @@ pub fn notices() -> Vec<Notice> {
         ("horus", Kind::SinkDead, Severity::Info, false),
         ("trading", Kind::Expectation, Severity::Warning, false),
         ("horus", Kind::CommonCause, Severity::Critical, true),
+        ("horus", Kind::Storm, Severity::Critical, true),
         ("svc-backup", Kind::RunOverdue, Severity::Warning, false),
         ("svc-backup", Kind::RunMissed, Severity::Warning, false),
         ("trading", Kind::Recurrence, Severity::Warning, false),
@@ -92,6 +94,7 @@ pub fn notices() -> Vec<Notice> {
             severity,
             needs_you,
             loud: !matches!(severity, Severity::Info),
+            within: None,
             story,
         })
         .collect()
@@ -189,6 +192,10 @@ fn surroundings() -> Vec<Story> {
     ]
 }
 
+fn member(subject: &str, kind: IncidentKind, needs_you: bool, over: bool) -> StormMember {
+    StormMember { subject: subject.into(), kind, needs_you, over }
+}
+
 fn work_and_judgement() -> Vec<Story> {
     vec![
         Story::NothingToWorkOn { gauge: "slots".into(), is: Some(0.0), min: 1.0, since: seconds(120) },
@@ -198,6 +205,14 @@ fn work_and_judgement() -> Vec<Story> {
                 .map(Into::into)
                 .into(),
             of: 8,
+        },
+        Story::Storm {
+            members: vec![
+                member("agent-coder", IncidentKind::CrashLoop, true, false),
+                member("pipeline", IncidentKind::StartFailed, true, false),
+                member("svc-rss", IncidentKind::MonitorDown, false, true),
+            ],
+            more: 0,
         },
         Story::RunOverdue {
             running: seconds(50 * 60),

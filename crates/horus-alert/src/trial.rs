@@ -73,6 +73,7 @@ fn test_item(name: &SinkName, now: Timestamp) -> OutboxItem {
         needs_you: false,
         // A test is to be heard: it shows what a loud alert does to the phone.
         loud: true,
+        within: None,
         story: Story::Test,
     };
     let (happened_at, opened_at) = (now, now);

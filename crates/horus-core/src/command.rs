@@ -422,7 +422,13 @@ pub struct MemoryIncident {
     /// The last thing told of it was an end.
     #[serde(default)]
     pub answered: bool,
-    /// What would have made a noise, were it not for a maintenance window.
+    /// What would have made a noise, and has not yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub muted: Option<crate::notice::Story>,
+    /// It has rung.
+    #[serde(default)]
+    pub rang: bool,
+    /// It has rung for help, and not for the end of that.
+    #[serde(default)]
+    pub rang_for_help: bool,
 }

@@ -84,7 +84,7 @@ impl Service {
         let reason = Reason::new(Rule::Halted, "it said that it stopped itself on purpose, and ended");
         let (generation, severity) = (Some(self.generation), Severity::Critical);
         let id = self.incidents.open(turn, generation, IncidentKind::Halted, "", severity, &reason);
-        if self.incidents.find(IncidentKind::Halted).is_some_and(|incident| incident.version == 0) {
+        if self.incidents.find(IncidentKind::Halted).is_some_and(|incident| !incident.told) {
             self.incidents.tell(turn, id, severity, true, true, Story::Halted);
         }
         self.incidents.close_kind(turn, IncidentKind::Exit, Outcome::Superseded, "halted");
@@ -153,7 +153,7 @@ impl Service {
         let (generation, severity) = (Some(self.generation), Severity::Critical);
         let id = self.incidents.open(turn, generation, IncidentKind::SameAge, "", severity, &reason);
         let story = Story::SameAge { deaths, every, exit: exit.to_string() };
-        let loud = self.incidents.find(IncidentKind::CrashLoop).is_none_or(|incident| incident.version == 0);
+        let loud = self.incidents.find(IncidentKind::CrashLoop).is_none_or(|incident| !incident.told);
         self.incidents.tell(turn, id, severity, true, loud, story);
     }
 
@@ -175,7 +175,7 @@ impl Service {
                 incident.as_ref().map(|incident| incident.id),
                 What::Recovered { after: down_for },
             );
-            if let Some(incident) = incident.filter(|incident| incident.version > 0) {
+            if let Some(incident) = incident.filter(|incident| incident.told) {
                 let (stuck_for, how, place) = (hang.stuck_for, hang.how, hang.place);
                 let story = Story::StuckHealed { stuck_for, down_for, how, place };
                 self.incidents.tell(turn, incident.id, Severity::Warning, false, false, story);
@@ -208,7 +208,7 @@ impl Service {
         let id = incident.id;
         if self.adopted {
             let story = Story::CameBack { away_for: turn.now.since(incident.opened) };
-            let story = (incident.version > 0).then_some(story);
+            let story = (incident.told).then_some(story);
             self.incidents.close(turn, id, Outcome::CameBackAlone, "it came back by itself", story);
         } else {
             let how = "it was restarted, and beats again";

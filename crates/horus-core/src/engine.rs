@@ -146,7 +146,7 @@ impl Engine {
     /// When [`Engine::step`] has to be called at the latest, if nothing happens before.
     pub fn next_deadline(&self) -> Option<Mono> {
         let services = self.services.values().filter_map(|service| service.due);
-        let monitors = self.monitors.values().filter_map(|monitor| monitor.due);
+        let monitors = self.monitors.values().filter_map(Monitor::due);
         services.chain(monitors).chain(self.common_due).min()
     }
 
@@ -288,6 +288,7 @@ impl Engine {
             if monitor.due.is_some_and(|due| due <= turn.now) {
                 monitor.look(turn);
             }
+            monitor.incidents.ring_if_due(turn);
         }
         self.drop_the_left(turn);
     }
@@ -482,7 +483,7 @@ impl Engine {
             Some(text) => {
                 let reason = Reason::new(Rule::Store, text.clone());
                 let id = self.own.open(turn, None, kind, "", Severity::Critical, &reason);
-                if self.own.find(kind).is_some_and(|incident| incident.version == 0) {
+                if self.own.find(kind).is_some_and(|incident| !incident.told) {
                     let story = Story::StoreTrouble { fault: text.clone() };
                     self.own.tell(turn, id, Severity::Critical, true, true, story);
                 }
@@ -501,7 +502,7 @@ impl Engine {
             Some(fault) => {
                 let reason = Reason::new(Rule::Sink, fault.clone());
                 let id = self.own.open(turn, None, kind, sink, Severity::Critical, &reason);
-                if self.own.find_detail(kind, sink).is_some_and(|incident| incident.version == 0) {
+                if self.own.find_detail(kind, sink).is_some_and(|incident| !incident.told) {
                     let story = Story::SinkDead { sink: sink.to_owned(), fault: fault.clone() };
                     self.own.tell(turn, id, Severity::Critical, true, true, story);
                 }

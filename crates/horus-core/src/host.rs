@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::bell::StormNews;
 use crate::detectors::tally;
 use crate::engine::Engine;
 use crate::event::{Outcome, What};
@@ -150,6 +151,8 @@ impl Engine {
         self.end_common_cause(turn);
         self.end_canary(turn);
         self.tend_guard(turn);
+        self.own.ring_if_due(turn);
+        self.tend_storm(turn);
         let again = self.weigh_again_at.is_some_and(|at| at <= turn.now);
         if std::mem::take(&mut turn.shared.record_changed) || again {
             self.weigh_detectors(turn);
@@ -160,7 +163,8 @@ impl Engine {
     /// When something of that is due by itself.
     pub(crate) fn common_due(&self, now: Mono) -> Option<Mono> {
         let guard = self.shared.guard.due(now).into_iter();
-        let due = guard.chain(self.shared.maintenance.due());
+        let due =
+            guard.chain(self.shared.maintenance.due()).chain(self.own.due()).chain(self.shared.bell.due());
         due.chain(self.common_over_at).chain(self.canary_over_at).chain(self.weigh_again_at).min()
     }
 
@@ -171,7 +175,39 @@ impl Engine {
         }
         self.common_over_at = None;
         if let Some(id) = self.own.find_detail(IncidentKind::CommonCause, "").map(|incident| incident.id) {
+            turn.shared.bell.end_common_cause();
             self.own.close(turn, id, Outcome::CameBackAlone, "most services show life again", None);
+        }
+    }
+
+    /// One message for all who are in trouble at once.
+    fn tend_storm(&mut self, turn: &mut Turn<'_>) {
+        if let Some(StormNews { id, members, more, anew }) = turn.shared.bell.news(turn.now) {
+            let count = members.len() + more as usize;
+            let reason = Reason::new(Rule::Storm, format!("{count} are in trouble at once"));
+            let (kind, severity) = (IncidentKind::Storm, Severity::Critical);
+            self.own.open_as(turn, id, kind, severity, &reason);
+            let needs_you = members.iter().any(|member| member.needs_you);
+            let story = Story::Storm { members, more };
+            // That there is trouble in many places was said already.
+            let known = self.own.find_detail(IncidentKind::CommonCause, "").is_some_and(|common| common.told);
+            let rings = if anew && needs_you {
+                self.own.tell_anew(turn, id, severity, needs_you, story)
+            } else {
+                self.own.tell(turn, id, severity, needs_you, !known, story)
+            };
+            if rings {
+                turn.shared.bell.storm_rang(turn.now);
+            }
+        }
+        if let Some((id, services)) = turn.shared.bell.common_news() {
+            let (of, severity) = (turn.shared.guard.watched(), Severity::Critical);
+            let what = format!("{} of {of} services are in trouble", services.len());
+            let story = Story::CommonCause { what, services, of };
+            self.own.tell(turn, id, severity, false, false, story);
+        }
+        if let Some(id) = turn.shared.bell.end_storm() {
+            self.own.close(turn, id, Outcome::CameBackAlone, "all of them are well again", None);
         }
     }
 
@@ -305,13 +341,14 @@ impl Engine {
     /// One message for all who are red. A cause that comes back soon is the same incident, without new noise.
     fn tell_common_cause(&mut self, turn: &mut Turn<'_>, reason: &Reason, services: &[ServiceName]) {
         let Some(incident) = self.own.find_detail(IncidentKind::CommonCause, "") else { return };
-        let (id, untold) = (incident.id, incident.version == 0);
+        let (id, untold) = (incident.id, !incident.told);
         if untold {
             let (what, of) = (reason.text.clone(), turn.shared.guard.watched());
             let names = services.iter().map(ToString::to_string).collect();
             let story = Story::CommonCause { what, services: names, of };
             self.own.tell(turn, id, Severity::Critical, false, true, story);
         }
+        turn.shared.bell.has_common_cause(id, services.iter().map(ToString::to_string).collect());
         for service in services.iter().filter_map(|name| self.services.get(name)) {
             service.fold(turn, id);
         }

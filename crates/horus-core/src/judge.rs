@@ -227,7 +227,7 @@ impl Service {
             && !incident.answered
         {
             let (id, away_for) = (incident.id, turn.now.since(incident.opened));
-            let story = (incident.version > 0).then_some(Story::CameBack { away_for });
+            let story = (incident.told).then_some(Story::CameBack { away_for });
             self.incidents.close(turn, id, Outcome::CameBackAlone, "it came back by itself", story);
         }
         self.close_probe_path(turn);
@@ -473,7 +473,7 @@ impl Service {
         self.spell_of(fault.track).opened = true;
         let (generation, severity) = (Some(self.generation), Severity::Warning);
         let id = self.incidents.open(turn, generation, IncidentKind::Stuck, "", severity, &fault.reason());
-        if self.incidents.find(IncidentKind::Stuck).is_some_and(|incident| incident.version == 0) {
+        if self.incidents.find(IncidentKind::Stuck).is_some_and(|incident| !incident.told) {
             // Nobody was told of this one: what an earlier life has told was about another.
             self.spell_of(fault.track).declined_before.clear();
         }

@@ -23,6 +23,7 @@
 pub mod activity;
 pub mod agent;
 mod beats;
+mod bell;
 pub mod calendar;
 pub mod command;
 mod deaths;

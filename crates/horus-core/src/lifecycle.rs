@@ -130,7 +130,7 @@ impl Service {
         let id = self.incidents.open(turn, generation, IncidentKind::StartFailed, "", severity, &reason);
         self.record(turn, Some(id), What::StartFailed { error: error.clone() });
         let next_in = self.is_tried_again(turn).then(|| self.delay_next_start(turn, &reason));
-        if self.incidents.find(IncidentKind::StartFailed).is_some_and(|incident| incident.version == 0) {
+        if self.incidents.find(IncidentKind::StartFailed).is_some_and(|incident| !incident.told) {
             let story = Story::StartFailed { error: error.clone(), next_in };
             self.incidents.tell(turn, id, severity, true, true, story);
         }
@@ -333,7 +333,7 @@ impl Service {
         let reason = Reason::new(Rule::WillNotDie, text);
         let (generation, severity) = (Some(self.generation), Severity::Critical);
         let id = self.incidents.open(turn, generation, IncidentKind::WillNotDie, "", severity, &reason);
-        if self.incidents.find(IncidentKind::WillNotDie).is_some_and(|incident| incident.version == 0) {
+        if self.incidents.find(IncidentKind::WillNotDie).is_some_and(|incident| !incident.told) {
             let story = Story::WillNotDie { waited: UNDEAD_AFTER, detail };
             self.incidents.tell(turn, id, severity, true, true, story);
         }

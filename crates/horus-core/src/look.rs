@@ -293,6 +293,7 @@ impl Service {
         self.tell_last_words(turn, None);
         self.expire_tickets(turn);
         self.note_verdict(turn);
+        self.incidents.ring_if_due(turn);
         self.remember_if_due(turn);
         self.due = self.next_due(turn.now);
     }
@@ -426,7 +427,7 @@ impl Service {
         self.dirty = true;
         let (generation, severity) = (Some(self.generation), Severity::Warning);
         let id = self.incidents.open(turn, generation, IncidentKind::StartOverdue, "", severity, &reason);
-        if self.incidents.find(IncidentKind::StartOverdue).is_some_and(|incident| incident.version == 0) {
+        if self.incidents.find(IncidentKind::StartOverdue).is_some_and(|incident| !incident.told) {
             self.incidents.tell(turn, id, severity, false, true, Story::StartOverdue { waited, heard });
         }
         let failed = format!("{} is not ready after {}: {}", self.name, Human(waited), reason.text);
@@ -451,6 +452,7 @@ impl Service {
         due.extend(self.tickets.iter().map(|(_, _, until)| *until));
         due.extend(self.last_words.as_ref().map(|words| words.until));
         due.extend(self.job_due());
+        due.extend(self.incidents.due());
         due.extend(self.slow_until());
         due.extend(self.next_step_at(now));
         due.extend(self.view_due(now));

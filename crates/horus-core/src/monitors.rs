@@ -42,6 +42,11 @@ impl Monitor {
         Self { name, plan, state: State::NotAsked, incidents, due: None }
     }
 
+    /// When it has to be looked at.
+    pub(crate) fn due(&self) -> Option<Mono> {
+        [self.due, self.incidents.due()].into_iter().flatten().min()
+    }
+
     pub(crate) fn observe(&mut self, turn: &mut Turn<'_>, observation: MonitorObservation) {
         let now = turn.now;
         match observation {

@@ -57,6 +57,8 @@ pub enum IncidentKind {
     Recurrence,
     /// The kernel shows something wrong of which its beats say nothing.
     KernelView,
+    /// Several services are in trouble at once, each in its own way.
+    Storm,
 }
 
 impl IncidentKind {
@@ -84,6 +86,7 @@ impl IncidentKind {
             Self::Demoted => "demoted",
             Self::Recurrence => "recurrence",
             Self::KernelView => "kernel-view",
+            Self::Storm => "storm",
         }
     }
 }
@@ -105,11 +108,32 @@ pub struct Notice {
     pub needs_you: bool,
     /// May it make a noise? (A sink that can be silent is told so.)
     pub loud: bool,
+    /// Another incident tells of this one, too: a sink that has no message about it needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<IncidentId>,
     /// What to say.
     pub story: Story,
 }
 
+/// One of those that are in trouble at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StormMember {
+    /// The service or monitor.
+    pub subject: String,
+    /// What it suffers from.
+    pub kind: IncidentKind,
+    /// A person has to do something about it.
+    pub needs_you: bool,
+    /// It is well again.
+    pub over: bool,
+}
+
 impl Story {
+    /// It is being healed, and nobody has to hear of it unless that fails.
+    pub(crate) fn may_heal(&self) -> bool {
+        matches!(self, Self::StuckRestarting { .. })
+    }
+
     /// Does it end the matter? What was told without such an end is ended by [`Story::Over`].
     pub fn is_end(&self) -> bool {
         matches!(
@@ -351,6 +375,14 @@ pub enum Story {
         services: Vec<String>,
         /// How many services are watched.
         of: u32,
+    },
+    /// Several services are in trouble at once, each in its own way.
+    Storm {
+        /// Those who are, and those who were and are well again; in the order of their incidents' identifiers.
+        members: Vec<StormMember>,
+        /// How many there are beside these.
+        #[serde(default)]
+        more: u32,
     },
     /// A job has not finished in time.
     RunOverdue {

@@ -66,6 +66,8 @@ pub enum Rule {
     Expect,
     /// Several services turned red at once: something that they share is suspected.
     CommonCause,
+    /// Several services are in trouble at once, each in its own way: one message for all.
+    Storm,
     /// The machine was suspended.
     Suspended,
     /// The time of day was set.
@@ -92,7 +94,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::Wanted,
         Self::Operator,
         Self::Held,
@@ -123,6 +125,7 @@ impl Rule {
         Self::Stalled,
         Self::Expect,
         Self::CommonCause,
+        Self::Storm,
         Self::Suspended,
         Self::ClockStepped,
         Self::HostPressure,
@@ -169,6 +172,7 @@ impl Rule {
             Self::Stalled => "stalled",
             Self::Expect => "expect",
             Self::CommonCause => "common-cause",
+            Self::Storm => "storm",
             Self::Suspended => "suspended",
             Self::ClockStepped => "clock-stepped",
             Self::HostPressure => "host-pressure",

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
+use crate::bell::Bell;
 use crate::command::Command;
 use crate::event::{Event, What};
 use crate::guard::Guard;
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     /// `ready` has changed in this turn: those that wait are to be reconsidered.
     pub(crate) ready_changed: bool,
     pub(crate) guard: Guard,
+    /// When a person is disturbed.
+    pub(crate) bell: Bell,
     /// Horus's own echo port does not answer its own prober: what was heard instead.
     pub(crate) canary: Option<String>,
     pub(crate) maintenance: Maintenance,
@@ -64,6 +67,7 @@ impl Shared {
             ready: BTreeSet::new(),
             ready_changed: false,
             guard: Guard::default(),
+            bell: Bell::default(),
             canary: None,
             maintenance: Maintenance::default(),
             demoted: BTreeSet::new(),

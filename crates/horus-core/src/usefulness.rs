@@ -71,7 +71,7 @@ impl Service {
             let reason = Reason::new(Rule::Value, text);
             let severity = if late.dead { Severity::Critical } else { Severity::Warning };
             let known = self.incidents.find_detail(IncidentKind::Valueless, &late.name);
-            if known.is_some_and(|incident| incident.version > 0 && incident.severity >= severity) {
+            if known.is_some_and(|incident| incident.told && incident.severity >= severity) {
                 continue;
             }
             let (generation, kind) = (Some(self.generation), IncidentKind::Valueless);

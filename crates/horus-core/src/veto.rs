@@ -141,7 +141,7 @@ impl Service {
     }
 
     fn was_told_of_it(&self) -> bool {
-        self.incidents.find(IncidentKind::Stuck).is_some_and(|incident| incident.version > 0)
+        self.incidents.find(IncidentKind::Stuck).is_some_and(|incident| incident.told)
     }
 
     /// Nothing is to be signalled by a rule.

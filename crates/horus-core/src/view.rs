@@ -178,7 +178,7 @@ impl Service {
         let Some(view) = self.outlook.view(turn.now).cloned() else { return };
         let (generation, severity) = (Some(self.generation), Severity::Warning);
         let id = self.incidents.open(turn, generation, IncidentKind::KernelView, "", severity, &reason);
-        if self.incidents.find(IncidentKind::KernelView).is_some_and(|incident| incident.version > 0) {
+        if self.incidents.find(IncidentKind::KernelView).is_some_and(|incident| incident.told) {
             return;
         }
         let Some(asked) = self.outlook.asked_at else {
@@ -203,7 +203,7 @@ impl Service {
             self.outlook.asked_at = None;
             return;
         };
-        if incident.version == 0 {
+        if !incident.told {
             // Over before anybody was told.
             self.outlook.asked_at = None;
             self.end_view(turn, Outcome::CameBackAlone, "it was over at once");

@@ -2,6 +2,8 @@
 
 mod rig;
 
+#[path = "judge/bell.rs"]
+mod bell;
 #[path = "judge/captures.rs"]
 mod captures;
 #[path = "judge/clocks.rs"]

@@ -43,7 +43,7 @@ impl Row {
     /// The row after `told`, given what was there before. `None`: it says nothing new.
     ///
     /// Versions only grow: an engine that starts to count anew after a restart is put behind the version that is
-    /// wanted here, else its news would look old.
+    /// wanted here, else its news would look old. What another incident tells of, too, begins no message of its own.
     pub(crate) fn told(before: Option<&Row>, told: &Told) -> Option<Row> {
         let mut notice = told.notice.clone();
         if let Some(before) = before {
@@ -51,6 +51,8 @@ impl Row {
                 return None;
             }
             notice.version = notice.version.max(before.notice.version.saturating_add(1));
+        } else if notice.within.is_some() {
+            return None;
         }
         Some(Row {
             notice,
@@ -371,6 +373,7 @@ mod tests {
             severity: Severity::Warning,
             needs_you: false,
             loud: true,
+            within: None,
             story: Story::Halted,
         };
         Told { at: Timestamp::UNIX_EPOCH, sink: SinkName::parse("ops").unwrap(), notice }
@@ -410,5 +413,19 @@ mod tests {
         let taken = outbox.dirty();
         outbox.wrote(&taken);
         assert_eq!(outbox.states(first.notice.incident).len(), 0);
+    }
+
+    #[test]
+    fn what_a_storm_tells_of_begins_no_message_and_goes_on_with_one_that_is_there() {
+        let within = |version| {
+            let told = told(version);
+            Told { notice: Notice { within: Some(IncidentId::nth(9)), ..told.notice }, ..told }
+        };
+        let mut outbox = Outbox::default();
+        outbox.tell_unwritten(&within(1), Ok(None));
+        assert_eq!(outbox.pending().len(), 0);
+        outbox.tell_unwritten(&told(2), Ok(None));
+        outbox.tell_unwritten(&within(3), Ok(None));
+        assert_eq!(outbox.pending().iter().map(|state| state.wanted_version).collect::<Vec<_>>(), [3]);
     }
 }

@@ -36,6 +36,7 @@ fn numbered(n: u64) -> Transaction {
         severity: Severity::Warning,
         needs_you: false,
         loud: false,
+        within: None,
         story: Story::Halted,
     };
     let memory = Memory { version: 1, generation: Generation(n), ..Memory::default() };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use horus_core::notice::{IncidentKind, Notice, Story};
+use horus_core::notice::{IncidentKind, Notice, StormMember, Story};
 use horus_core::plan::Severity;
 use horus_core::time::Human;
 use horus_core::verdict::Verdict;
@@ -79,6 +79,7 @@ pub(super) fn kind_words(kind: IncidentKind) -> &'static str {
         IncidentKind::Demoted => "restarts switched off",
         IncidentKind::Recurrence => "stalls every day",
         IncidentKind::KernelView => "seen from outside",
+        IncidentKind::Storm => "several at once",
     }
 }
 
@@ -163,6 +164,7 @@ fn told(notice: &Notice, host: &str) -> Telling {
         Story::Test => test(host),
         Story::NothingToWorkOn { gauge, is, min, since } => nothing_to_work_on(gauge, *is, *min, *since),
         Story::CommonCause { what, services, of } => common_cause(what, services, *of),
+        Story::Storm { members, more } => storm(members, *more, notice.needs_you),
         Story::RunOverdue { running, finish, skipped, doing, step } => {
             run_overdue(*running, *finish, *skipped, doing.as_deref(), step.as_deref())
         }
@@ -395,6 +397,34 @@ fn common_cause(what: &str, services: &[String], of: u32) -> Telling {
         red => format!(" restarts nothing for now: {red} of {of} services are in trouble at once."),
     };
     Telling::new("⚠️", fact, LOOK, details)
+}
+
+fn storm(members: &[StormMember], more: u32, needs_you: bool) -> Telling {
+    let ill: Vec<_> = members.iter().filter(|member| !member.over).collect();
+    let count = ill.len() + more as usize;
+    let well = members.len() - ill.len();
+    let mut details: Vec<String> = ill
+        .iter()
+        .take(NAMES_MAX)
+        .map(|member| {
+            let help = if member.needs_you { ", needs you" } else { "" };
+            format!("{}: {}{help}", clean(&member.subject, WORD_MAX), kind_words(member.kind))
+        })
+        .collect();
+    match count.saturating_sub(details.len()) {
+        0 => {}
+        more => details.push(format!("And {more} more: horus incidents")),
+    }
+    if well > 0 {
+        details.push(format!("Well again: {well}."));
+    }
+    details.push("They began at about the same time; this message is for all of them.".into());
+    let fact = match count {
+        0 => ": those that were in trouble are well again.".into(),
+        1 => ": 1 service is in trouble, of several at once.".into(),
+        count => format!(" has {count} services in trouble at once."),
+    };
+    Telling::new(if needs_you { "🛑" } else { "🔴" }, fact, LOOK, details)
 }
 
 fn run_overdue(

@@ -1,5 +1,5 @@
 use horus_core::ids::IncidentId;
-use horus_core::notice::{IncidentKind, Story};
+use horus_core::notice::{IncidentKind, StormMember, Story};
 use horus_core::plan::Severity;
 use proptest::prelude::*;
 
@@ -140,12 +140,14 @@ proptest! {
             4 => Story::CommonCause { what: a.clone(), services: vec![b.clone(); 300], of: u32::MAX },
             5 => Story::NothingToWorkOn { gauge: a.clone(), is: Some(f64::MAX), min: f64::MIN, since: Duration::MAX },
             6 => Story::RunMissed { missed: u32::MAX, because: a.clone(), catches_up: false },
+            8 => Story::Storm { members: vec![StormMember { subject: a.clone(), kind: IncidentKind::Exit, needs_you, over: false }; 300],
+                more: u32::MAX },
             7 => Story::Demoted { detector: a.clone(), right: u32::MAX, wrong: u32::MAX },
             _ => Story::SinkDead { sink: a.clone(), fault: b.clone() },
         };
-        for which in 0..9 {
+        for which in 0..10 {
             let notice = Notice { incident: IncidentId::nth(7), version: 1, subject: subject.clone(),
-                kind: IncidentKind::CrashLoop, severity: Severity::Critical, needs_you, loud: true, story: story(which) };
+                kind: IncidentKind::CrashLoop, severity: Severity::Critical, needs_you, loud: true, within: None, story: story(which) };
             let zone = TimeZone::UTC;
             let told = message(&notice, &Context { host: &host, now: at("2026-03-07T09:00:00Z"), ..context(&zone) });
             prop_assert!(units(&told.first_line) <= FIRST_LINE_MAX, "{}", told.first_line);

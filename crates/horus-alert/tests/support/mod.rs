@@ -50,6 +50,7 @@ pub(crate) fn notice(number: u64, version: u32) -> Notice {
         severity: Severity::Warning,
         needs_you: false,
         loud: true,
+        within: None,
         story: Story::CameBack { away_for: Duration::from_secs(u64::from(version)) },
     }
 }

@@ -54,33 +54,56 @@ impl Ledger {
 /// One change.
 #[derive(Clone, Debug)]
 pub(crate) enum Entry {
-    Opened { id: IncidentId, open: Open },
-    Told { id: IncidentId, version: u32, ended: bool, needs_you: bool },
-    Closed { id: IncidentId },
-    Ledger { place: usize, ledger: Box<Ledger> },
+    /// `open.version`: how far it was told, if it was open before.
+    Opened {
+        id: IncidentId,
+        open: Open,
+    },
+    Told {
+        id: IncidentId,
+        version: u32,
+        ended: bool,
+        needs_you: bool,
+    },
+    Closed {
+        id: IncidentId,
+    },
+    Ledger {
+        place: usize,
+        ledger: Box<Ledger>,
+    },
 }
 
 /// Everything that was told.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Book {
     pub(crate) incidents: BTreeMap<IncidentId, Open>,
+    /// Those that are over, with the version of their last notice: one that comes back goes on from there.
+    pub(crate) closed: BTreeMap<IncidentId, u32>,
     pub(crate) ledgers: Vec<Ledger>,
 }
 
 impl Book {
     pub(crate) fn new(places: usize) -> Self {
-        Self { incidents: BTreeMap::new(), ledgers: vec![Ledger::default(); places] }
+        Self { incidents: BTreeMap::new(), closed: BTreeMap::new(), ledgers: vec![Ledger::default(); places] }
     }
 
     pub(crate) fn apply(&mut self, entry: &Entry) {
         match entry {
-            Entry::Opened { id, open } => drop(self.incidents.insert(*id, open.clone())),
+            Entry::Opened { id, open } => {
+                self.closed.remove(id);
+                self.incidents.insert(*id, open.clone());
+            }
             Entry::Told { id, version, ended, needs_you } => {
                 if let Some(open) = self.incidents.get_mut(id) {
                     (open.version, open.ended, open.needs_you) = (*version, *ended, *needs_you);
                 }
             }
-            Entry::Closed { id } => drop(self.incidents.remove(id)),
+            Entry::Closed { id } => {
+                if let Some(open) = self.incidents.remove(id) {
+                    self.closed.insert(*id, open.version);
+                }
+            }
             Entry::Ledger { place, ledger } => {
                 if let Some(old) = self.ledgers.get_mut(*place) {
                     old.clone_from(ledger);

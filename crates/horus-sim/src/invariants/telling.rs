@@ -51,7 +51,9 @@ impl Witness {
                     self.broken(scene, "invariant_g7_incidents_open_once", &event.subject, text);
                 }
                 let place = scene.place(&event.subject);
-                let open = Open { place, kind: *kind, version: 0, ended: false, needs_you: false };
+                // What came back may have to be told of anew, and need not.
+                let version = self.book.closed.get(&id).copied().unwrap_or_default();
+                let open = Open { place, kind: *kind, version, ended: version > 0, needs_you: false };
                 self.enter(Entry::Opened { id, open });
                 if let Some(place) = place {
                     if *kind == IncidentKind::StartOverdue {

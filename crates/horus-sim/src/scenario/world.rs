@@ -433,6 +433,8 @@ impl<'a> World<'a> {
                     needs_you: false,
                     answered: false,
                     muted: None,
+                    rang: true,
+                    rang_for_help: false,
                 };
                 let open = Open { subject: event.subject.clone(), opened: self.now, memory };
                 self.incidents.insert(id, open);

@@ -63,6 +63,7 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     ("Horus is told to end", shuts_down),
     ("Horus was late", was_late),
     ("everybody turns red at once", common_cause),
+    ("several crash at once, each in its own way", storm),
     ("the machine was suspended", suspended),
     ("the clock is set", clock_is_set),
     ("everybody waits for the processor", starves),
@@ -447,6 +448,17 @@ fn fleet(size: u32, hangs_at: impl Fn(u32) -> Option<Duration>) -> Option<Sandbo
 fn common_cause() -> Option<Sandbox> {
     let mut sandbox = fleet(8, |number| (number < 5).then_some(MINUTE))?;
     sandbox.run(HOUR);
+    Some(sandbox)
+}
+
+fn storm() -> Option<Sandbox> {
+    let bots = [named("first")?, named("second")?];
+    let plan = plan_of(bots.iter().map(|name| (name.clone(), bot())));
+    let sandbox = bots.iter().fold(Sandbox::new(plan), |sandbox, name| {
+        sandbox.program(name, ends_from(100 * Duration::from_millis(1), Exit::Code(1)))
+    });
+    let mut sandbox = sandbox.begin();
+    sandbox.run(10 * MINUTE);
     Some(sandbox)
 }
 

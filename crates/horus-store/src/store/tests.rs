@@ -103,6 +103,7 @@ fn notice(incident: IncidentId, version: u32) -> Notice {
         severity: Severity::Warning,
         needs_you: false,
         loud: true,
+        within: None,
         story: Story::Halted,
     }
 }

@@ -207,6 +207,7 @@ pub(crate) fn about(kind: IncidentKind) -> &'static str {
         IncidentKind::Recurrence => "it stalls every day at the same time",
         IncidentKind::Demoted => "a detector was wrong too often",
         IncidentKind::KernelView => "the kernel shows something wrong",
+        IncidentKind::Storm => "several are in trouble at once, each in its own way",
     }
 }
 
@@ -266,6 +267,10 @@ pub(crate) fn gist(story: &Story) -> String {
             format!("{gauge} was not heard for {}", Human(*since))
         }
         Story::CommonCause { what, .. } => format!("no restarts for now: {what}"),
+        Story::Storm { members, more } => {
+            let ill = members.iter().filter(|member| !member.over).count() + *more as usize;
+            format!("in trouble at once: {ill}; well again: {}", members.len() + *more as usize - ill)
+        }
         Story::RunOverdue { running, finish, step: Some(step), .. } => {
             format!("is in the step `{step}` for {}, {} are allowed", Human(*running), Human(*finish))
         }
@@ -288,6 +293,7 @@ mod tests {
 
     use horus_core::event::StepTaken;
     use horus_core::ids::{IncidentId, ProcessId};
+    use horus_core::notice::StormMember;
     use horus_core::reason::Rule;
     use horus_core::verdict::Verdict;
 
@@ -494,7 +500,16 @@ mod tests {
                 services: vec!["pipeline".into(), "trading".into()],
                 of: 8,
             },
-            Some(Story::CommonCause { .. }) => Story::RunOverdue {
+            Some(Story::CommonCause { .. }) => Story::Storm {
+                members: vec![StormMember {
+                    subject: "pipeline".into(),
+                    kind: IncidentKind::CrashLoop,
+                    needs_you: true,
+                    over: false,
+                }],
+                more: 4,
+            },
+            Some(Story::Storm { .. }) => Story::RunOverdue {
                 running: Duration::from_secs(3_000),
                 finish: Duration::from_secs(1_800),
                 skipped: 2,

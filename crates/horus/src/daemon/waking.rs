@@ -75,6 +75,8 @@ fn remembered_incident(record: &IncidentRecord, age: Duration) -> MemoryIncident
         needs_you: false,
         answered: false,
         muted: None,
+        rang: true,
+        rang_for_help: false,
     }
 }
 
@@ -122,6 +124,7 @@ fn tell_of_past(incident: IncidentId, past: &Past, plan: &Plan, transaction: &mu
             severity,
             needs_you: true,
             loud: true,
+            within: None,
             story: story.clone(),
         };
         transaction.notices.push((sink.clone(), notice));
@@ -145,6 +148,7 @@ fn end_orphan(record: &IncidentRecord, lasted: Duration, plan: &Plan, transactio
             severity: record.severity,
             needs_you: false,
             loud: false,
+            within: None,
             story: story.clone(),
         };
         transaction.notices.push((sink.clone(), notice));
