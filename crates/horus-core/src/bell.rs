@@ -257,6 +257,10 @@ impl Bell {
             return None;
         }
         let storm = self.storm.as_mut()?;
+        if storm.is_over() {
+            // Its end says that.
+            return None;
+        }
         let anew = std::mem::take(&mut storm.needed_anew);
         storm.changed = false;
         storm.told_at = Some(now);
@@ -273,8 +277,7 @@ impl Bell {
 
     /// The storm, if nobody in it is in trouble any more. It is forgotten by that.
     pub(crate) fn end_storm(&mut self) -> Option<IncidentId> {
-        let calm = |storm: &mut Storm| storm.members.values().all(|member| member.over);
-        self.storm.take_if(calm).map(|storm| storm.id)
+        self.storm.take_if(|storm| storm.is_over()).map(|storm| storm.id)
     }
 }
 
@@ -290,6 +293,10 @@ impl Storm {
             needed_anew: false,
             changed: true,
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.members.values().all(|member| member.over)
     }
 
     fn take(&mut self, caller: Caller) {

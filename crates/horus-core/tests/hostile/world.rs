@@ -261,6 +261,10 @@ impl World {
         if let (What::IncidentClosed { .. }, Some(id)) = (&event.what, event.incident) {
             assert!(self.closed.insert(id), "{id} is closed twice");
         }
+        if let (What::IncidentOpened { .. }, Some(id)) = (&event.what, event.incident) {
+            // What comes back soon is the same incident.
+            self.closed.remove(&id);
+        }
         let Some(truth) = self.truths.get_mut(event.subject.as_str()) else { return };
         match &event.what {
             What::KillDecided { .. } => truth.decided = event.generation,

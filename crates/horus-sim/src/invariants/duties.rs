@@ -35,8 +35,11 @@ impl Witness {
                 let service = status.services.iter().find(|service| service.name.as_str() == name);
                 service.is_some_and(|service| self.is_excused(scene, place, service, status))
             });
+            // A storm lasts as long as somebody in it is in trouble.
+            let storms = open.kind == IncidentKind::Storm
+                && self.book.incidents.values().any(|other| other.place.is_some());
             // What came back every day is over when it has not come for days.
-            !open.needs_you && !waits && open.kind != IncidentKind::Recurrence
+            !open.needs_you && !waits && !storms && open.kind != IncidentKind::Recurrence
         };
         let open = self.book.incidents.iter().find(|(_, open)| lasts(open));
         if let Some((id, open)) = open.map(|(id, open)| (*id, open.clone())) {

@@ -96,8 +96,8 @@ impl Witness {
 
     /// A common cause never takes down the fleet: beyond the guard's share, no second kill until the first is proven or failed.
     ///
-    /// Red is who was judged to be at fault, in a way that asks for a restart, after it had shown that its tick moves. To the
-    /// share count all that are red, and whoever was restarted for a silence that began together with the newest of theirs; both
+    /// Red is who was judged to be at fault, in a way that asks for a restart, after it had shown that its tick moves: of a start
+    /// that is never done nobody knows when it went wrong. To the share count all that are red, and whoever was restarted for a silence that began together with the newest of theirs; both
     /// kinds have to be waited for, and so has anybody who was restarted while as many were red.
     pub(super) fn invariant_g3_one_at_a_time(&mut self, scene: &Scene<'_>, place: usize) {
         let (common, waits) = self.waits_for_another(scene, place);
@@ -121,7 +121,10 @@ impl Witness {
         let watched = |seen: &&Seen| seen.alive && seen.ready && !seen.sources.is_empty();
         let watched = self.seen.iter().filter(watched).count();
         let red: Vec<usize> = (0..self.seen.len())
-            .filter(|other| *other == place || self.seen[*other].asks_for_a_restart())
+            .filter(|other| {
+                let is_it = *other == place && self.seen[place].ready;
+                is_it || self.seen[*other].asks_for_a_restart()
+            })
             .collect();
         let onset = |seen: &Seen| seen.onset.unwrap_or_else(|| seen.faulty_since());
         let newest = red.iter().map(|other| onset(&self.seen[*other])).max().unwrap_or_default();

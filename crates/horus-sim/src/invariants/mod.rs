@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use horus_core::command::Command;
 use horus_core::event::{Event, What};
-use horus_core::ids::ServiceName;
+use horus_core::ids::{IncidentId, ServiceName};
 use horus_core::notice::Story;
 use horus_core::observation::{Declared, HostObservation, Input, Observation};
 use horus_core::plan::{MaintenancePlan, Plan, ServicePlan};
@@ -130,6 +130,8 @@ pub(crate) struct Counts {
 pub(crate) struct Witness {
     pub(crate) seen: Vec<Seen>,
     pub(crate) book: Book,
+    /// What was told of restarts, by incident: it may be told again, to make the noise that was not made.
+    pub(crate) restarts_told: BTreeMap<IncidentId, Vec<Story>>,
     /// Changes of this step, for the store.
     pub(crate) entries: Vec<Entry>,
     pub(crate) register: Register,
@@ -154,6 +156,7 @@ impl Witness {
         Self {
             seen,
             book: Book::new(places),
+            restarts_told: BTreeMap::new(),
             entries: Vec::new(),
             register: Register::default(),
             overdue: vec![0; places],

@@ -125,6 +125,8 @@ pub(super) struct World<'a> {
     pub(super) memories: BTreeMap<ServiceName, (Memory, Mono)>,
     pub(super) held: BTreeSet<ServiceName>,
     pub(super) incidents: BTreeMap<IncidentId, Open>,
+    /// Those about which people have a message.
+    shown: BTreeSet<IncidentId>,
     pub(super) incidents_opened: u64,
     pub(super) pressures: BTreeMap<u8, (Pressure, f64, Mono)>,
     pub(super) canary_until: Option<Mono>,
@@ -175,6 +177,7 @@ impl<'a> World<'a> {
             memories: BTreeMap::new(),
             held: BTreeSet::new(),
             incidents: BTreeMap::new(),
+            shown: BTreeSet::new(),
             incidents_opened: 0,
             pressures: BTreeMap::new(),
             canary_until: None,
@@ -455,6 +458,11 @@ impl<'a> World<'a> {
             open.memory.needs_you = notice.needs_you;
             open.memory.answered = notice.story.is_end();
         }
+        // What another incident tells of begins no message.
+        if notice.within.is_some() && !self.shown.contains(&notice.incident) {
+            return;
+        }
+        self.shown.insert(notice.incident);
         self.run.messages += 1;
         let kind = notice.kind.word().to_owned();
         if !self.run.told.contains(&kind) {
