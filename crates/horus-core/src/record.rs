@@ -52,7 +52,8 @@ impl IncidentRecord {
             return false;
         }
         match self.kind {
-            IncidentKind::Halted | IncidentKind::MonitorDown => false,
+            // What is in a storm owes for itself.
+            IncidentKind::Halted | IncidentKind::MonitorDown | IncidentKind::Storm => false,
             IncidentKind::Stuck | IncidentKind::KernelView | IncidentKind::StartOverdue => {
                 self.outcome != Some(Outcome::CameBackAlone)
             }
