@@ -47,11 +47,14 @@ async fn commands_that_cannot_run_are_named_and_tried_ever_more_slowly() {
         let failed = rig.first(name, "failed start", |what| matches!(what, What::StartFailed { .. })).await;
         let What::StartFailed { error } = &failed.event.what else { unreachable!() };
         assert!(error.contains(says), "{name}: {error}");
-        let said = rig.told(&format!("{name} could not be started")).await;
+        // The first one has a message of its own, the others are named together.
+        let said = rig.sinks.mention(&[name, says]).await.expect(name);
         assert!(said.first_line().contains("Needs you."), "{}", said.first_line());
-        assert!(said.full_text().contains(says), "{}", said.full_text());
-        assert!(said.full_text().contains("The program itself did not run."), "{}", said.full_text());
     }
+    let said = rig.told("horus has ").await;
+    assert!(said.first_line().contains("services in trouble at once. Needs you."), "{}", said.first_line());
+    let said = rig.told("could not be started").await;
+    assert!(said.full_text().contains("The program itself did not run."), "{}", said.full_text());
     // Ever slower, never given up.
     rig.status_until("gone", "fifth try", |now| now.generation >= 5).await;
     let events = rig.journal.all();

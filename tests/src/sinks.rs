@@ -32,6 +32,11 @@ impl Sinks {
         Some(discord)
     }
 
+    /// Waits for a message at Discord that holds all of `parts`, anywhere.
+    pub async fn mention(&self, parts: &[&str]) -> Option<Said> {
+        find(&self.discord, |said| parts.iter().all(|part| plain(&said.full_text()).contains(part))).await
+    }
+
     /// First lines at Discord so far.
     pub fn first_lines(&self) -> Vec<String> {
         self.discord.accepted().iter().map(|said| said.first_line().to_owned()).collect()
@@ -52,9 +57,14 @@ impl Sinks {
 
 /// Waits for a message whose first line holds `text`.
 pub(crate) async fn said(fake: &Fake, text: &str) -> Option<Said> {
+    find(fake, |said| plain(said.first_line()).contains(text)).await
+}
+
+/// Waits for a message.
+async fn find(fake: &Fake, fits: impl Fn(&Said) -> bool) -> Option<Said> {
     let looking = async {
         loop {
-            let found = fake.accepted().into_iter().find(|said| plain(said.first_line()).contains(text));
+            let found = fake.accepted().into_iter().find(&fits);
             if let Some(found) = found {
                 return found;
             }

@@ -192,8 +192,8 @@ fn surroundings() -> Vec<Story> {
     ]
 }
 
-fn member(subject: &str, kind: IncidentKind, needs_you: bool, over: bool) -> StormMember {
-    StormMember { subject: subject.into(), kind, needs_you, over }
+fn member(subject: &str, kind: IncidentKind, because: &str, over: bool) -> StormMember {
+    StormMember { subject: subject.into(), kind, because: because.into(), needs_you: !over, over }
 }
 
 fn work_and_judgement() -> Vec<Story> {
@@ -208,9 +208,9 @@ fn work_and_judgement() -> Vec<Story> {
         },
         Story::Storm {
             members: vec![
-                member("agent-coder", IncidentKind::CrashLoop, true, false),
-                member("pipeline", IncidentKind::StartFailed, true, false),
-                member("svc-rss", IncidentKind::MonitorDown, false, true),
+                member("agent-coder", IncidentKind::CrashLoop, "5 exits within 10 min", false),
+                member("pipeline", IncidentKind::StartFailed, "/opt/pipeline/run: permission denied", false),
+                member("svc-rss", IncidentKind::MonitorDown, "", true),
             ],
             more: 0,
         },

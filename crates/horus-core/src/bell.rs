@@ -324,6 +324,7 @@ mod tests {
         let member = StormMember {
             subject: subject.to_owned(),
             kind: IncidentKind::CrashLoop,
+            because: String::new(),
             needs_you: true,
             over: false,
         };

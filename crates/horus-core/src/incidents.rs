@@ -34,6 +34,8 @@ pub(crate) struct Incident {
     pub(crate) opened: Mono,
     /// Version of the last notice; 0: nobody was ever told.
     pub(crate) version: u32,
+    /// Why it was opened, for people.
+    because: String,
     /// A person was told since it was opened, or opened again.
     pub(crate) told: bool,
     /// How often it has come back.
@@ -75,6 +77,7 @@ impl Incidents {
                 detail: memory.detail.clone(),
                 opened: now.before(memory.age),
                 version: memory.version,
+                because: String::new(),
                 told: memory.version > 0,
                 returns: 0,
                 severity: memory.severity,
@@ -173,7 +176,7 @@ impl Incidents {
     ) -> IncidentId {
         let (id, kind, severity) = (incident.id, incident.kind, incident.severity);
         self.changed = true;
-        self.open.push(Incident { opened: turn.now, ..incident });
+        self.open.push(Incident { opened: turn.now, because: reason.text.clone(), ..incident });
         let what = What::IncidentOpened { kind, severity, reason: reason.clone() };
         turn.record(&self.subject, generation, Some(id), what);
         id
@@ -271,6 +274,7 @@ impl Incidents {
             member: StormMember {
                 subject: self.subject.clone(),
                 kind: incident.kind,
+                because: incident.because.clone(),
                 needs_you,
                 over: story.is_end(),
             },
@@ -445,6 +449,7 @@ impl Incident {
             detail: detail.to_owned(),
             opened: Mono::default(),
             version: 0,
+            because: String::new(),
             told: false,
             returns: 0,
             severity,

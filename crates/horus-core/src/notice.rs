@@ -122,6 +122,9 @@ pub struct StormMember {
     pub subject: String,
     /// What it suffers from.
     pub kind: IncidentKind,
+    /// By what that was seen, for people; empty: that is not known any more.
+    #[serde(default)]
+    pub because: String,
     /// A person has to do something about it.
     pub needs_you: bool,
     /// It is well again.

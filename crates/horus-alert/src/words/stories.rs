@@ -407,8 +407,9 @@ fn storm(members: &[StormMember], more: u32, needs_you: bool) -> Telling {
         .iter()
         .take(NAMES_MAX)
         .map(|member| {
-            let help = if member.needs_you { ", needs you" } else { "" };
-            format!("{}: {}{help}", clean(&member.subject, WORD_MAX), kind_words(member.kind))
+            let help = if member.needs_you { "; needs you" } else { "" };
+            let what = format!("{}: {}{help}", clean(&member.subject, WORD_MAX), kind_words(member.kind));
+            if member.because.is_empty() { what } else { quote(&what, Some(&member.because)) }
         })
         .collect();
     match count.saturating_sub(details.len()) {

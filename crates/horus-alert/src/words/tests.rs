@@ -140,7 +140,7 @@ proptest! {
             4 => Story::CommonCause { what: a.clone(), services: vec![b.clone(); 300], of: u32::MAX },
             5 => Story::NothingToWorkOn { gauge: a.clone(), is: Some(f64::MAX), min: f64::MIN, since: Duration::MAX },
             6 => Story::RunMissed { missed: u32::MAX, because: a.clone(), catches_up: false },
-            8 => Story::Storm { members: vec![StormMember { subject: a.clone(), kind: IncidentKind::Exit, needs_you, over: false }; 300],
+            8 => Story::Storm { members: vec![StormMember { subject: a.clone(), kind: IncidentKind::Exit, because: b.clone(), needs_you, over: false }; 300],
                 more: u32::MAX },
             7 => Story::Demoted { detector: a.clone(), right: u32::MAX, wrong: u32::MAX },
             _ => Story::SinkDead { sink: a.clone(), fault: b.clone() },

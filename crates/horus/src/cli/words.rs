@@ -504,6 +504,7 @@ mod tests {
                 members: vec![StormMember {
                     subject: "pipeline".into(),
                     kind: IncidentKind::CrashLoop,
+                    because: "5 exits within 10 min".into(),
                     needs_you: true,
                     over: false,
                 }],
