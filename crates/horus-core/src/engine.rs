@@ -261,6 +261,10 @@ impl Engine {
         }
         if late >= LATENESS_MIN {
             turn.shared.guard.close(turn.now, SETTLE);
+            for service in self.services.values_mut() {
+                // What it was condemned for was seen before: it may have come back, and nobody listened.
+                service.spare(turn, "Horus itself was late between the decision and the signal");
+            }
         }
     }
 

@@ -177,6 +177,7 @@ impl Engine {
         if let Some(id) = self.own.find_detail(IncidentKind::CommonCause, "").map(|incident| incident.id) {
             turn.shared.bell.end_common_cause();
             self.own.close(turn, id, Outcome::CameBackAlone, "most services show life again", None);
+            self.unmute_all(turn);
         }
     }
 
@@ -208,6 +209,7 @@ impl Engine {
         }
         if let Some(id) = turn.shared.bell.end_storm() {
             self.own.close(turn, id, Outcome::CameBackAlone, "all of them are well again", None);
+            self.unmute_all(turn);
         }
     }
 
@@ -220,6 +222,13 @@ impl Engine {
         self.note_windows(turn, turned);
     }
 
+    /// What kept noises back is over: what is still so makes them now.
+    fn unmute_all(&mut self, turn: &mut Turn<'_>) {
+        self.services.values_mut().for_each(|service| service.incidents.unmute(turn));
+        self.monitors.values_mut().for_each(|monitor| monitor.incidents.unmute(turn));
+        self.own.unmute(turn);
+    }
+
     pub(crate) fn note_windows(&mut self, turn: &mut Turn<'_>, turned: Vec<Turned>) {
         for change in turned {
             let what = match change {
@@ -228,12 +237,8 @@ impl Engine {
                     // What is still wrong is judged, and told, as if nobody had been there.
                     for service in self.services.values_mut() {
                         service.due = Some(turn.now);
-                        service.incidents.unmute(turn);
                     }
-                    for monitor in self.monitors.values_mut() {
-                        monitor.incidents.unmute(turn);
-                    }
-                    self.own.unmute(turn);
+                    self.unmute_all(turn);
                     What::MaintenanceEnded { name }
                 }
             };

@@ -56,7 +56,7 @@ pub(crate) struct Incident {
 #[derive(Clone, Debug)]
 struct Muted {
     story: Story,
-    /// It is made then, if it still is so; `None`: when a maintenance window ends.
+    /// It is made then, if it still is so; `None`: when a maintenance window ends, or what rings for it.
     until: Option<Mono>,
 }
 
@@ -382,7 +382,7 @@ impl Incidents {
         }
     }
 
-    /// A maintenance window is over: what was told in silence and is still so is told again.
+    /// A maintenance window, a storm or a common cause is over: what was told in silence and is still so is told again.
     pub(crate) fn unmute(&mut self, turn: &mut Turn<'_>) {
         if turn.shared.maintenance.covers(&self.subject).is_some() {
             return;

@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p horus-probe --bench sampler`. Figures are processor time of this process, the mean of several rounds, and
 //! each also as a multiple of one bare reading of `/proc/PID/stat` in the same run: that multiple is the same on a fast and on a
-//! slow machine, and so can be compared with another day. Without a harness: it measures processes, not functions.
+//! slow machine, and so can be compared with another day. Memory is what the process keeps resident
+//! more than before the sampler knew them. Without a harness: it measures processes, not functions.
 #![expect(clippy::unwrap_used, reason = "a measurement fails by a panic")]
 #![expect(clippy::print_stdout, reason = "a measurement is printed")]
 
@@ -76,6 +77,13 @@ fn cpu() -> Duration {
     Duration::from_nanos(threads.ids.iter().map(used).sum())
 }
 
+/// Resident memory of this process, in kB.
+fn resident_kb() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 /// One bare reading of `/proc/PID/stat`.
 fn bare(processes: &[ProcessId]) -> Duration {
     let before = cpu();
@@ -91,6 +99,7 @@ fn measure(name: &str, count: usize, every: &str) {
         return;
     };
     let bare = bare(&fleet.processes);
+    let before_kb = resident_kb();
     // As often as in life: a fleet that runs now and then has run between two ticks.
     let mut sampler = Sampler::new(TICK);
     for (at, process) in fleet.processes.iter().enumerate() {
@@ -111,6 +120,7 @@ fn measure(name: &str, count: usize, every: &str) {
             pulses += sampler.cost().pulses;
         }
     }
+    let more_kb = resident_kb().saturating_sub(before_kb);
     let number = u32::try_from(fleet.processes.len()).unwrap().max(1);
     let learning = learning / u32::try_from(LEARNING).unwrap() / number;
     let typical = learned / u32::try_from(ROUNDS).unwrap();
@@ -118,7 +128,7 @@ fn measure(name: &str, count: usize, every: &str) {
     let times = |cost: Duration| cost.as_secs_f64() / bare.as_secs_f64();
     println!(
         "{name}: {number} processes at 1 Hz use {:.1} ms of processor time a second ({:.2} % of one); per look {:.1} us ({:.1} x a bare \
-         read of stat, {:.1} us), close look {:.1} us ({:.1} x); {} % of the looks were a pulse",
+         read of stat, {:.1} us), close look {:.1} us ({:.1} x); {} % of the looks were a pulse; {more_kb} kB of memory more",
         typical.as_secs_f64() * 1e3,
         typical.as_secs_f64() * 100.0,
         each.as_secs_f64() * 1e6,

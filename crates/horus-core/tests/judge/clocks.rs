@@ -8,7 +8,7 @@ use horus_core::plan::{MaintenancePlan, When};
 
 use super::hangs_after_100;
 use super::work::{finishes, job, one};
-use crate::rig::{Rig, SECOND, service};
+use crate::rig::{Doing, Rig, SECOND, service};
 
 #[expect(clippy::unwrap_used, reason = "the text is right")]
 fn wall(rig: &mut Rig, text: &str) {
@@ -73,4 +73,28 @@ fn a_clock_that_is_set_back_by_hours_serves_no_time_of_the_day_twice() {
     wall(&mut rig, "2026-11-22T03:00:00Z");
     rig.run(4 * 3600);
     assert_eq!(rig.starts.len(), 1);
+}
+
+/// Late again and again: nobody is given time to settle for that any more, and a restart that was decided before is not carried out all the
+/// same.
+#[test]
+fn who_was_condemned_before_horus_was_late_is_judged_anew() {
+    let mut rig = one(service(), |age| if age < 1500 { Doing::Ticks } else { Doing::Hangs });
+    for _ in 0..30 {
+        rig.run(30);
+        rig.now = rig.now + 10 * SECOND;
+        rig.step(Input::Wake);
+    }
+    // The store does not answer: the signal waits for it.
+    rig.confirms = false;
+    while rig.kills() == 0 {
+        rig.run(1);
+    }
+    assert_eq!(rig.signals, []);
+    rig.now = rig.now + 60 * SECOND;
+    rig.step(Input::Wake);
+    assert_eq!(rig.signals, [], "it may have come back while nobody listened");
+    rig.run(60);
+    assert_eq!(rig.kills(), 2, "it has not");
+    assert!(!rig.signals.is_empty());
 }
