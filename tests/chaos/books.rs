@@ -215,10 +215,14 @@ impl Tally {
     }
 }
 
-/// The incidents of which a message was put into the outbox.
+/// The incidents of which a message was put into the outbox: what another tells of, too, begins none.
 pub(crate) fn told(events: &[Recorded]) -> BTreeSet<IncidentId> {
-    let told = events.iter().filter(|event| matches!(event.event.what, What::Told { .. }));
-    told.filter_map(|event| event.event.incident).collect()
+    let told = events.iter().filter(|event| matches!(event.event.what, What::Told { within: None, .. }));
+    let within = events.iter().filter_map(|event| match event.event.what {
+        What::Told { within, .. } => within,
+        _ => None,
+    });
+    told.filter_map(|event| event.event.incident).chain(within).collect()
 }
 
 /// The output of a service, the oldest file first.

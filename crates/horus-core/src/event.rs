@@ -130,6 +130,9 @@ pub enum What {
         version: u32,
         /// What it says.
         story: Story,
+        /// This incident tells of it, too, so that no message was begun for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        within: Option<IncidentId>,
     },
     /// The judge decided on a restart.
     KillDecided {

@@ -349,7 +349,7 @@ impl Incidents {
         };
         let (id, version) = (incident.id, notice.version);
         turn.push(Command::Tell(Box::new(notice)));
-        turn.record(&self.subject, None, Some(id), What::Told { version, story });
+        turn.record(&self.subject, None, Some(id), What::Told { version, story, within });
     }
 
     /// When a noise is due by itself.

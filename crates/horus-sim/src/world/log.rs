@@ -63,7 +63,7 @@ impl Log {
             What::Judged { from, to, reason } => {
                 (':', format!("{:<12} -> {:<12} {reason}", from.word(), to.word()))
             }
-            What::Told { version, story } => ('!', format!("told v{version} {story:?}")),
+            What::Told { version, story, .. } => ('!', format!("told v{version} {story:?}")),
             other => (' ', format!("{other:?}")),
         };
         self.line(now, &event.subject, sign, &text);

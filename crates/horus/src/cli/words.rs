@@ -33,7 +33,10 @@ pub(crate) fn sentence(what: &What) -> String {
             format!("incident opened ({}): {}: {reason}", severity_word(*severity), about(*kind))
         }
         What::EvidenceCaptured { stage, finding } => evidence(*stage, finding),
-        What::Told { version, story } => format!("message {version} in the outbox: {}", gist(story)),
+        What::Told { story, within: Some(within), .. } => format!("told within {within}: {}", gist(story)),
+        What::Told { version, story, within: None } => {
+            format!("message {version} in the outbox: {}", gist(story))
+        }
         What::KillDecided { reason, kill, limit } => format!("restart decided ({kill} of {limit}): {reason}"),
         What::WouldHave { what, reason } => format!("not done: {what}: {reason}"),
         What::Signalled { signal, tree: false, reason } => format!("{signal} sent: {reason}"),
@@ -351,7 +354,9 @@ mod tests {
             Some(What::IncidentOpened { .. }) => {
                 What::EvidenceCaptured { stage: CaptureStage::Verdict, finding: finding() }
             }
-            Some(What::EvidenceCaptured { .. }) => What::Told { version: 2, story: Story::Halted },
+            Some(What::EvidenceCaptured { .. }) => {
+                What::Told { version: 2, story: Story::Halted, within: None }
+            }
             Some(What::Told { .. }) => What::KillDecided { reason: silent(), kill: 1, limit: 3 },
             Some(What::KillDecided { .. }) => What::WouldHave { what: "restart".into(), reason: silent() },
             Some(What::WouldHave { .. }) => {

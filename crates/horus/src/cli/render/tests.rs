@@ -354,6 +354,7 @@ fn healed() -> IncidentReport {
                     kill: 1,
                     limit: 3,
                 },
+                within: None,
             },
         ),
         (7_850, What::Signalled { signal: "SIGTERM".into(), tree: false, reason: silent() }),

@@ -439,7 +439,7 @@ impl Postmortem<'_> {
             .events
             .iter()
             .filter_map(|row| match &row.event.what {
-                What::Told { version, story } => Some((*version, row, inline(&words::gist(story)))),
+                What::Told { version, story, .. } => Some((*version, row, inline(&words::gist(story)))),
                 _ => None,
             })
             .collect();

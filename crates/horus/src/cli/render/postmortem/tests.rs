@@ -64,7 +64,7 @@ fn delivery(sink: &str) -> DeliveryState {
 }
 
 fn told(version: u32, story: Story) -> What {
-    What::Told { version, story }
+    What::Told { version, story, within: None }
 }
 
 /// A hang that a restart cured, with a program that writes Markdown into its log.
