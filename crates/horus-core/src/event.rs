@@ -315,6 +315,55 @@ pub enum What {
     },
 }
 
+impl What {
+    /// The reason of a decision, with its rule and its numbers. `None`: it is none.
+    pub fn reason(&self) -> Option<&Reason> {
+        match self {
+            Self::StartAsked { reason }
+            | Self::Judged { reason, .. }
+            | Self::Delayed { reason, .. }
+            | Self::IncidentOpened { reason, .. }
+            | Self::KillDecided { reason, .. }
+            | Self::WouldHave { reason, .. }
+            | Self::Signalled { reason, .. }
+            | Self::BreakerOpened { reason }
+            | Self::BreakerClosed { reason }
+            | Self::Stalled { reason, .. }
+            | Self::GuardClosed { reason, .. }
+            | Self::GuardOpened { reason }
+            | Self::RunSkipped { reason }
+            | Self::DetectorTrusted { reason, .. }
+            | Self::Host { reason } => Some(reason),
+            Self::PlanLoaded { .. }
+            | Self::Started { .. }
+            | Self::Adopted { .. }
+            | Self::StartFailed { .. }
+            | Self::BecameReady { .. }
+            | Self::Exited { .. }
+            | Self::StraysKilled { .. }
+            | Self::EvidenceCaptured { .. }
+            | Self::Told { .. }
+            | Self::VerifiedGone { .. }
+            | Self::Recovered { .. }
+            | Self::Proven { .. }
+            | Self::IncidentClosed { .. }
+            | Self::OperatorAsked { .. }
+            | Self::HoldSet { .. }
+            | Self::HoldEnded { .. }
+            | Self::StepBegun { .. }
+            | Self::SaidStatus { .. }
+            | Self::Folded { .. }
+            | Self::RunFinished { .. }
+            | Self::DetectorDemoted { .. }
+            | Self::MaintenanceEnded { .. }
+            | Self::RuleNoted { .. }
+            | Self::OwnLateness { .. }
+            | Self::MaintenanceBegan { .. }
+            | Self::Horus { .. } => None,
+        }
+    }
+}
+
 /// Whose doing the end of a process was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -257,14 +257,14 @@ impl Guard {
         (self.watched.saturating_mul(SHARE_PERCENT)).div_ceil(100).max(SHARE_MIN)
     }
 
-    /// Those that stand, and those whose silence began together with the newest of these, whatever became of them since: with
+    /// Those that stand, and those whose silence began together with that of one who stands, whatever became of them since: with
     /// different deadlines one cause shows itself at different times.
     fn common(&self) -> impl Iterator<Item = (&ServiceName, &Red)> {
-        let newest = self.red.values().filter(|red| red.stands).map(|red| red.onset).max();
+        let standing: Vec<Mono> = self.red.values().filter(|red| red.stands).map(|red| red.onset).collect();
         let near = move |red: &Red| {
             // A trickle of restarts of which none is proven has a cause, too.
             let window = if red.unproven { TRICKLE } else { WINDOW };
-            newest.is_some_and(|newest| newest.since(red.onset).max(red.onset.since(newest)) <= window)
+            standing.iter().any(|onset| onset.since(red.onset).max(red.onset.since(*onset)) <= window)
         };
         self.red.iter().filter(move |(_, red)| red.stands || near(red))
     }

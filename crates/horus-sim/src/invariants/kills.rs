@@ -112,7 +112,10 @@ impl Witness {
         let until = scene.now + self.least_term(scene, place);
         // What earlier lives have witnessed of it may have been believed, all of it or some.
         let heard = seen.heard.fresh.map_or(onset, |fresh| fresh.min(onset));
-        self.guard.trials.insert(place, Trial { onset, heard, common, until });
+        // Of a start that is never done nobody knows when it went wrong, so not with whom.
+        if seen.ready || common {
+            self.guard.trials.insert(place, Trial { onset, heard, common, until });
+        }
     }
 
     /// Are as many as the guard's share red? And whom this restart has to wait for then, in words.

@@ -366,6 +366,12 @@ impl Witness {
                     sentence.evidence = true;
                 }
             }
+            // Red again, under the word by which it was called before.
+            What::Stalled { lasted, reason }
+                if reason.rule == Rule::Silent && nanos(*lasted) >= self.patience(scene, place) =>
+            {
+                self.trial_ends(place);
+            }
             What::Proven { .. } => self.sees_proof(scene, place),
             What::BreakerOpened { .. } => {
                 self.counts.breakers += 1;

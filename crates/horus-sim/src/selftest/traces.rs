@@ -158,49 +158,14 @@ impl Traces {
 
 /// The rule that an event names: by its reason, or because the event is that rule's own and carries numbers instead.
 fn named_rule(what: &What) -> Option<(Rule, String)> {
+    if let Some(reason) = what.reason() {
+        return Some((reason.rule, reason.text.clone()));
+    }
     match what {
-        What::StartAsked { reason }
-        | What::Judged { reason, .. }
-        | What::Delayed { reason, .. }
-        | What::IncidentOpened { reason, .. }
-        | What::KillDecided { reason, .. }
-        | What::WouldHave { reason, .. }
-        | What::Signalled { reason, .. }
-        | What::BreakerOpened { reason }
-        | What::BreakerClosed { reason }
-        | What::Stalled { reason, .. }
-        | What::GuardClosed { reason, .. }
-        | What::GuardOpened { reason }
-        | What::RunSkipped { reason }
-        | What::DetectorTrusted { reason, .. }
-        | What::Host { reason } => Some((reason.rule, reason.text.clone())),
         What::OwnLateness { late } => Some((Rule::OwnLateness, format!("{} late", Human(*late)))),
         What::MaintenanceBegan { name, lasts } => {
             Some((Rule::Maintenance, format!("{name} began, for {}", Human(*lasts))))
         }
-        What::PlanLoaded { .. }
-        | What::Started { .. }
-        | What::Adopted { .. }
-        | What::StartFailed { .. }
-        | What::BecameReady { .. }
-        | What::Exited { .. }
-        | What::StraysKilled { .. }
-        | What::EvidenceCaptured { .. }
-        | What::Told { .. }
-        | What::VerifiedGone { .. }
-        | What::Recovered { .. }
-        | What::Proven { .. }
-        | What::IncidentClosed { .. }
-        | What::OperatorAsked { .. }
-        | What::HoldSet { .. }
-        | What::HoldEnded { .. }
-        | What::StepBegun { .. }
-        | What::SaidStatus { .. }
-        | What::Folded { .. }
-        | What::RunFinished { .. }
-        | What::DetectorDemoted { .. }
-        | What::MaintenanceEnded { .. }
-        | What::RuleNoted { .. }
-        | What::Horus { .. } => None,
+        _ => None,
     }
 }

@@ -17,7 +17,8 @@ use super::{Probe, WAKES_MAX, World};
 use crate::invariants::lives::Written;
 use crate::recording::{Birth, RECORDING_VERSION, RememberedService};
 
-/// Inputs that wait while Horus gets no processor; what comes later is lost, as in a full channel.
+/// Beats and the like that wait while Horus gets no processor; what comes later is lost, as in a full channel. What the keeper and
+/// the machine say waits for its turn, however long that takes: they hold it back themselves.
 const INBOX_MAX: usize = 4_096;
 
 /// The engine's instant for an instant of the world.
@@ -32,7 +33,14 @@ impl World {
             return;
         }
         if self.now < self.host.asleep_until {
-            if self.inbox.len() < INBOX_MAX {
+            let is_lossy = matches!(
+                input,
+                Input::Service(
+                    _,
+                    Observation::Beat { .. } | Observation::NoBeat { .. } | Observation::KernelView { .. }
+                )
+            );
+            if !is_lossy || self.inbox.len() < INBOX_MAX {
                 self.inbox.push_back(input);
             }
             return;

@@ -559,21 +559,7 @@ impl Weight {
 /// By which rule it came to that.
 fn rule_of(what: &What) -> Option<Rule> {
     match what {
-        What::StartAsked { reason }
-        | What::Judged { reason, .. }
-        | What::Delayed { reason, .. }
-        | What::IncidentOpened { reason, .. }
-        | What::KillDecided { reason, .. }
-        | What::WouldHave { reason, .. }
-        | What::Signalled { reason, .. }
-        | What::BreakerOpened { reason }
-        | What::BreakerClosed { reason }
-        | What::Stalled { reason, .. }
-        | What::GuardClosed { reason, .. }
-        | What::GuardOpened { reason }
-        | What::RunSkipped { reason }
-        | What::Host { reason } => Some(reason.rule),
         What::DetectorDemoted { detector, .. } | What::DetectorTrusted { detector, .. } => Some(*detector),
-        _ => None,
+        _ => what.reason().map(|reason| reason.rule),
     }
 }
