@@ -5,10 +5,12 @@
 //! `?wait=true` a message that was *not* saved is answered like one that was: so it is always asked for, and a 200
 //! without a message id (a captive portal) is not taken for a delivery.
 
+use horus_core::outbox::Move;
+use reqwest::Method;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::sink::{Answer, BadSink, Form, HttpRequest, HttpResponse, Verdict, by_status};
+use crate::sink::{Answer, BadSink, Form, HttpRequest, HttpResponse, Sending, Verdict, by_status};
 use crate::text::{clean, escape};
 use crate::words::Message;
 
@@ -44,6 +46,9 @@ const MESSAGE_MAX: usize = 160;
 
 /// Unknown webhook; invalid webhook token. Whatever the status.
 const DEAD_CODES: [i64; 2] = [10_015, 50_027];
+
+/// Unknown message (somebody deleted it); edits to messages older than an hour are limited.
+const ANEW_CODES: [i64; 2] = [10_008, 30_046];
 
 /// A Discord webhook.
 #[derive(Clone)]
@@ -95,8 +100,9 @@ impl Discord {
         &self.url
     }
 
-    /// The request that sends a message.
-    pub fn request(&self, message: &Message, form: Form) -> HttpRequest {
+    /// The request that brings a message there, changes the one that is there, or puts a loud line beside it.
+    pub fn request(&self, message: &Message, sending: &Sending<'_>) -> HttpRequest {
+        let changed = sending.item.remote_id.as_ref().filter(|_| sending.how == Move::Edit);
         let mention = self.mention.as_ref().filter(|_| message.needs_you);
         let tail = mention.map(|id| format!(" <@{id}>")).unwrap_or_default();
         let room = CONTENT_MAX - tail.len();
@@ -107,7 +113,13 @@ impl Discord {
                 None => json!({ "parse": [] }),
             },
         });
-        match form {
+        match sending.form {
+            // The message that it stands beside has the rest, and is found by the incident's name.
+            _ if sending.how == Move::Ring => {
+                let footer = escaped(&message.footer, room - 4 * crate::words::FIRST_LINE_MAX);
+                let first = escaped(&message.first_line, 3 * crate::words::FIRST_LINE_MAX);
+                body["content"] = format!("{first}{tail}\n-# {footer}").into();
+            }
             Form::Rich => {
                 body["content"] = format!("{}{tail}", escaped(&message.first_line, room)).into();
                 body["embeds"] = json!([embed(message)]);
@@ -118,22 +130,40 @@ impl Discord {
                 let rest = escaped(rest, room.saturating_sub(4 * crate::words::FIRST_LINE_MAX));
                 let first = escaped(first, 3 * crate::words::FIRST_LINE_MAX);
                 body["content"] = format!("{first}{tail}\n{rest}").into();
+                if changed.is_some() {
+                    // What the message had in its rich form.
+                    body["embeds"] = json!([]);
+                }
             }
         }
-        if message.silent {
+        if message.silent && changed.is_none() {
             body["flags"] = FLAG_SUPPRESS_NOTIFICATIONS.into();
         }
         HttpRequest {
-            url: self.url.clone(),
+            method: if changed.is_some() { Method::PATCH } else { Method::POST },
+            url: changed.map_or_else(|| self.url.clone(), |id| self.message_url(id)),
             headers: vec![("content-type", "application/json".into()), ("user-agent", USER_AGENT.into())],
             body: body.to_string().into_bytes(),
         }
     }
 
+    /// Of a message that the webhook has posted.
+    fn message_url(&self, id: &str) -> Url {
+        let mut url = self.url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.extend(["messages", id]);
+        }
+        let thread = self.url.query_pairs().filter(|(name, _)| name == "thread_id");
+        let query: String =
+            url::form_urlencoded::Serializer::new(String::new()).extend_pairs(thread).finish();
+        url.set_query(Some(query.as_str()).filter(|query| !query.is_empty()));
+        url
+    }
+
     /// What a response means.
     pub fn classify(response: &HttpResponse) -> Answer {
         let spent = response.header("x-ratelimit-remaining").is_some_and(|left| left.trim() == "0");
-        Answer { verdict: verdict(response), pause: response.reset_after().filter(|_| spent) }
+        Answer { pause: response.reset_after().filter(|_| spent), ..verdict(response).into() }
     }
 }
 
@@ -146,6 +176,9 @@ fn verdict(response: &HttpResponse) -> Verdict {
     let code = json.as_ref().and_then(|json| json.get("code")?.as_i64());
     if response.status >= 400 && code.is_some_and(|code| DEAD_CODES.contains(&code)) {
         return Verdict::Dead { error: coded.unwrap_or_else(|| response.summary()) };
+    }
+    if response.status >= 400 && code.is_some_and(|code| ANEW_CODES.contains(&code)) {
+        return Verdict::Anew { error: coded.unwrap_or_else(|| response.summary()) };
     }
     if let Some(verdict) = by_status(response) {
         return verdict.map_error(|general| coded.unwrap_or(general));

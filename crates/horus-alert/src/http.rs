@@ -8,7 +8,7 @@ use std::error::Error;
 use std::sync::Once;
 use std::time::Duration;
 
-use horus_core::outbox::OutboxItem;
+use horus_core::outbox::{Move, OutboxItem};
 use horus_core::plan::Secret;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -49,6 +49,8 @@ pub fn install_tls_provider() {
 #[error("{text}")]
 pub struct SendError {
     text: String,
+    /// The request may have arrived.
+    in_doubt: bool,
 }
 
 /// Why there is no HTTP client.
@@ -112,8 +114,11 @@ impl Client {
         let limit = self.total_timeout + Duration::from_secs(1);
         match tokio::time::timeout(limit, self.exchange(request, now)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(SendError { text: self.describe(error) }),
-            Err(_) => Err(SendError { text: self.no_answer() }),
+            Ok(Err(error)) => {
+                let in_doubt = !error.is_connect() && !error.is_builder();
+                Err(SendError { text: self.describe(error), in_doubt })
+            }
+            Err(_) => Err(SendError { text: self.no_answer(), in_doubt: true }),
         }
     }
 
@@ -123,7 +128,7 @@ impl Client {
         now: impl Fn() -> Timestamp,
     ) -> Result<HttpResponse, reqwest::Error> {
         let client = if is_loopback(&request.url) { &self.loopback } else { &self.outside };
-        let mut sending = client.post(request.url).body(request.body);
+        let mut sending = client.request(request.method, request.url).body(request.body);
         for (name, value) in request.headers {
             sending = sending.header(name, value);
         }
@@ -254,21 +259,32 @@ impl HttpSink {
 }
 
 impl Sink for HttpSink {
-    async fn deliver(&self, item: &OutboxItem, form: Form) -> Answer {
+    fn edits(&self) -> bool {
+        self.route.edits()
+    }
+
+    async fn deliver(&self, item: &OutboxItem, how: Move, form: Form) -> Answer {
         let sending = Sending {
             item,
             host: &self.letterhead.host,
             time_zone: &self.letterhead.time_zone,
             now: (self.clock)(),
+            how,
             form,
         };
         // Scrubbed before anything is cut: half a secret would not be found any more.
         let answer = match self.client.send(self.route.request(&sending), || (self.clock)()).await {
-            Ok(response) => self.route.classify(&self.scrubber.scrub_body(response)),
-            Err(error) => Verdict::Retry { after: None, error: error.to_string() }.into(),
+            Ok(response) => {
+                // Something broke there: before the message was kept, or after.
+                let in_doubt = response.status >= 500;
+                Answer { in_doubt, ..self.route.classify(&self.scrubber.scrub_body(response)) }
+            }
+            Err(SendError { text, in_doubt }) => {
+                Answer { in_doubt, ..Verdict::Retry { after: None, error: text }.into() }
+            }
         };
         let error = |text| clean(&self.scrubber.scrub(text), ERROR_MAX);
-        Answer { verdict: answer.verdict.map_error(error), pause: answer.pause }
+        Answer { verdict: answer.verdict.map_error(error), ..answer }
     }
 }
 

@@ -21,6 +21,10 @@ pub trait Outbox: Send + Sync + 'static {
     /// comes again.
     fn due(&self, sink: &SinkName) -> impl Future<Output = Option<OutboxItem>> + Send;
 
+    /// Something that makes a message is about to be sent. Returns when that is on disk, or after a bounded time when the
+    /// disk does not answer: should nobody ever hear of the outcome, the item is offered as [`OutboxItem::in_doubt`].
+    fn begin(&self, sink: &SinkName, incident: IncidentId) -> impl Future<Output = ()> + Send;
+
     /// What became of one try of this version. A newer version that was put meanwhile stays wanted, and due.
     fn settle(
         &self,
@@ -54,6 +58,8 @@ struct Entry {
     item: OutboxItem,
     /// Which put it was, for those that happened at the same instant.
     order: u64,
+    /// A noise is owed since this version.
+    rings: Option<u32>,
     due_at: Timestamp,
     last_error: Option<String>,
     settled: bool,
@@ -74,6 +80,8 @@ impl MemoryOutbox {
         if before.is_some_and(|entry| entry.item.notice.version >= notice.version) {
             return;
         }
+        let owed = before.and_then(|entry| entry.rings).filter(|_| !notice.story.is_end());
+        let rings = Some(notice.version).filter(|_| notice.loud).or(owed);
         let item = OutboxItem {
             sink: sink.clone(),
             notice,
@@ -81,10 +89,11 @@ impl MemoryOutbox {
             opened_at: before.map_or(happened_at, |entry| entry.item.opened_at),
             delivered_version: before.and_then(|entry| entry.item.delivered_version),
             remote_id: before.and_then(|entry| entry.item.remote_id.clone()),
+            in_doubt: before.is_some_and(|entry| entry.item.in_doubt),
             attempts: 0,
         };
         let order = *self.changes.borrow();
-        entries.insert(key, Entry { item, order, due_at: now, last_error: None, settled: false });
+        entries.insert(key, Entry { item, order, rings, due_at: now, last_error: None, settled: false });
         make_room(&mut entries, sink);
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
@@ -99,6 +108,14 @@ impl MemoryOutbox {
     /// A panic elsewhere leaves the map whole: every change is a single insert or assignment.
     fn entries(&self) -> MutexGuard<'_, BTreeMap<(SinkName, IncidentId), Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn offered(&self) -> OutboxItem {
+        let mut item = self.item.clone();
+        item.notice.loud = self.rings.is_some();
+        item
     }
 }
 
@@ -126,7 +143,13 @@ impl Outbox for MemoryOutbox {
         waiting
             .filter(|entry| entry.due_at <= now)
             .min_by_key(|entry| (!entry.item.notice.needs_you, entry.item.happened_at, entry.order))
-            .map(|entry| entry.item.clone())
+            .map(Entry::offered)
+    }
+
+    async fn begin(&self, sink: &SinkName, incident: IncidentId) {
+        if let Some(entry) = self.entries().get_mut(&(sink.clone(), incident)) {
+            entry.item.in_doubt = true;
+        }
     }
 
     async fn settle(&self, sink: &SinkName, incident: IncidentId, version: u32, delivery: Delivery) {
@@ -135,13 +158,16 @@ impl Outbox for MemoryOutbox {
             return;
         };
         let current = entry.item.notice.version == version;
+        entry.item.in_doubt &= matches!(delivery, Delivery::RetryAt { in_doubt: true, .. });
         match delivery {
             Delivery::Delivered { remote_id } => {
                 entry.item.delivered_version = Some(version);
                 entry.item.remote_id = remote_id.or(entry.item.remote_id.take());
+                entry.rings = entry.rings.filter(|since| *since > version);
                 entry.settled = current;
             }
-            Delivery::RetryAt { at, error } if current => {
+            Delivery::Rang => entry.rings = entry.rings.filter(|since| *since > version),
+            Delivery::RetryAt { at, error, .. } if current => {
                 entry.item.attempts = entry.item.attempts.saturating_add(1);
                 entry.last_error = Some(error);
                 entry.due_at = at;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use horus_core::outbox::OutboxItem;
+use horus_core::outbox::{Move, OutboxItem};
 
 use crate::WallClock;
 use crate::http::Letterhead;
@@ -25,10 +25,10 @@ impl<W: Write + Send + 'static> Printer<W> {
 }
 
 impl<W: Write + Send + 'static> Sink for Printer<W> {
-    async fn deliver(&self, item: &OutboxItem, form: Form) -> Answer {
+    async fn deliver(&self, item: &OutboxItem, how: Move, form: Form) -> Answer {
         let Letterhead { host, time_zone } = &self.letterhead;
         let now = (self.clock)();
-        let text = printed(&Sending { item, host, time_zone, now, form }.message());
+        let text = printed(&Sending { item, host, time_zone, now, how, form }.message());
         let writer = Arc::clone(&self.writer);
         // A terminal or pipe that nobody reads blocks the writer: not on a thread that others need.
         let written = tokio::task::spawn_blocking(move || {

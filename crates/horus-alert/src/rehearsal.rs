@@ -7,7 +7,7 @@
 
 use horus_core::ids::{IncidentId, SinkName};
 use horus_core::notice::{Notice, Story};
-use horus_core::outbox::OutboxItem;
+use horus_core::outbox::{Move, OutboxItem};
 use horus_core::plan::{Secret, Severity, SinkKind};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -67,8 +67,9 @@ pub fn rehearse(
         rehearsal.stories += 1;
         rehearsal.heard += usize::from(notice.severity >= severity);
         for (size, notice) in [("", notice.clone()), (", with huge texts", monstrous(&notice))] {
-            for form in [Form::Rich, Form::Plain] {
-                let body = body(&route, notice.clone(), host, form);
+            let moves = if route.edits() { &[Move::Post, Move::Ring, Move::Edit][..] } else { &[Move::Post] };
+            for (how, form) in moves.iter().flat_map(|how| [(*how, Form::Rich), (*how, Form::Plain)]) {
+                let body = body(&route, notice.clone(), host, how, form);
                 rehearsal.bodies += 1;
                 rehearsal.largest_bytes = rehearsal.largest_bytes.max(body.len());
                 if let Err(fault) = measure(kind, &body)
@@ -83,7 +84,7 @@ pub fn rehearse(
     Ok(rehearsal)
 }
 
-fn body(route: &Route, notice: Notice, host: &str, form: Form) -> Vec<u8> {
+fn body(route: &Route, notice: Notice, host: &str, how: Move, form: Form) -> Vec<u8> {
     let Ok(sink) = SinkName::parse("rehearsal") else { return Vec::new() };
     let now = Timestamp::UNIX_EPOCH;
     let item = OutboxItem {
@@ -92,10 +93,11 @@ fn body(route: &Route, notice: Notice, host: &str, form: Form) -> Vec<u8> {
         happened_at: now,
         opened_at: now,
         delivered_version: None,
-        remote_id: None,
+        remote_id: Some("1".into()),
+        in_doubt: true,
         attempts: 0,
     };
-    route.request(&Sending { item: &item, host, time_zone: &TimeZone::UTC, now, form }).body
+    route.request(&Sending { item: &item, host, time_zone: &TimeZone::UTC, now, how, form }).body
 }
 
 /// The same story with every text grown. What cannot be grown stays as it is.
@@ -203,7 +205,9 @@ mod tests {
             let host = "h".repeat(10_000);
             let found = rehearse(kind, Severity::Warning, Some("123456789012345678"), &host).unwrap();
             assert_eq!(found.faults, [""; 0], "{kind:?}");
-            assert_eq!((found.stories, found.bodies), (samples::STORIES, samples::STORIES * 4));
+            // Two sizes, two forms; where a message can be changed, three moves.
+            let each = if kind == SinkKind::Discord { 12 } else { 4 };
+            assert_eq!((found.stories, found.bodies), (samples::STORIES, samples::STORIES * each));
             assert!(found.heard > 0 && found.heard < found.stories, "{}", found.heard);
             assert!(found.largest_bytes > 1_000, "the huge texts were not used");
         }

@@ -6,16 +6,19 @@
 use std::fmt;
 use std::time::Duration;
 
-use horus_core::outbox::OutboxItem;
+use horus_core::outbox::{Move, OutboxItem};
 use horus_core::plan::{Secret, SinkKind};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+/// The method of a request.
+pub use reqwest::Method;
 use url::Url;
 
 use crate::discord::Discord;
 use crate::slack::Slack;
-use crate::text::clean;
+use crate::text::{clean, cut};
 use crate::webhook::Webhook;
+use crate::words::FOOTER_MAX;
 
 /// The longest wait that a service may ask for.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
@@ -23,10 +26,18 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// The longest error text, in UTF-16 units.
 pub const ERROR_MAX: usize = 240;
 
+/// Stands at the foot of a message that may be there already.
+pub const PERHAPS_TWICE: &str = " · perhaps sent twice";
+
 /// Something that takes messages.
 pub trait Sink: Send + Sync + 'static {
+    /// Can it change a message that is there?
+    fn edits(&self) -> bool {
+        false
+    }
+
     /// Tries once to bring the item's notice there. Ends within a bounded time.
-    fn deliver(&self, item: &OutboxItem, form: Form) -> impl Future<Output = Answer> + Send;
+    fn deliver(&self, item: &OutboxItem, how: Move, form: Form) -> impl Future<Output = Answer> + Send;
 }
 
 /// In which form a message is sent.
@@ -45,11 +56,14 @@ pub struct Answer {
     pub verdict: Verdict,
     /// The service asks for a pause before the *next* message, whatever became of this one.
     pub pause: Option<Duration>,
+    /// It may have arrived, whatever the verdict says: the request was sent and no answer came, or one that says nothing
+    /// about it.
+    pub in_doubt: bool,
 }
 
 impl From<Verdict> for Answer {
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, pause: None }
+        Self { verdict, pause: None, in_doubt: false }
     }
 }
 
@@ -73,6 +87,11 @@ pub enum Verdict {
         /// Why, without the URL.
         error: String,
     },
+    /// The message that was to be changed is gone, or cannot be changed any more: a new one has to take its place.
+    Anew {
+        /// Why, without the URL.
+        error: String,
+    },
     /// The service does not like the form of this message.
     Fallback {
         /// Why, without the URL.
@@ -93,6 +112,7 @@ impl Verdict {
             Self::Delivered { remote_id } => Self::Delivered { remote_id },
             Self::Retry { after, error } => Self::Retry { after, error: map(error) },
             Self::Dead { error } => Self::Dead { error: map(error) },
+            Self::Anew { error } => Self::Anew { error: map(error) },
             Self::Fallback { error } => Self::Fallback { error: map(error) },
             Self::Refused { error } => Self::Refused { error: map(error) },
         }
@@ -119,6 +139,8 @@ pub enum BadSink {
 /// A request, complete but for the sending.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpRequest {
+    /// POST, or PATCH for a change.
+    pub method: Method,
     /// Where to. The credential: not shown by `Debug`.
     pub url: Url,
     /// Names in lower case.
@@ -131,6 +153,7 @@ impl fmt::Debug for HttpRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body = String::from_utf8_lossy(&self.body);
         f.debug_struct("HttpRequest")
+            .field("method", &self.method)
             .field("headers", &self.headers)
             .field("body", &body)
             .finish_non_exhaustive()
@@ -250,6 +273,8 @@ pub struct Sending<'a> {
     pub time_zone: &'a TimeZone,
     /// When it is sent.
     pub now: Timestamp,
+    /// As a message, or as a change of one.
+    pub how: Move,
     /// In which form.
     pub form: Form,
 }
@@ -264,7 +289,11 @@ impl Sending<'_> {
             happened_at: self.item.happened_at,
             opened_at: self.item.opened_at,
         };
-        crate::words::message(&self.item.notice, &context)
+        let mut message = crate::words::message(&self.item.notice, &context);
+        if self.item.in_doubt && self.how.posts() {
+            message.footer = cut(&format!("{}{PERHAPS_TWICE}", message.footer), FOOTER_MAX);
+        }
+        message
     }
 }
 
@@ -296,10 +325,15 @@ impl Route {
         })
     }
 
+    /// Can a message be changed there?
+    pub fn edits(&self) -> bool {
+        matches!(self, Self::Discord(_))
+    }
+
     /// The request that brings an item there.
     pub fn request(&self, sending: &Sending<'_>) -> HttpRequest {
         match self {
-            Self::Discord(discord) => discord.request(&sending.message(), sending.form),
+            Self::Discord(discord) => discord.request(&sending.message(), sending),
             Self::Slack(slack) => slack.request(&sending.message(), sending.form),
             Self::Webhook(webhook) => webhook.request(sending),
         }

@@ -4,6 +4,7 @@
 //! objects, which know no markup, and is escaped as Slack asks: `&`, `<` and `>` only. A message sent this way cannot
 //! be changed afterwards, and Slack gives it no id.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use url::Url;
 
@@ -75,6 +76,7 @@ impl Slack {
             }
         }
         HttpRequest {
+            method: Method::POST,
             url: self.url.clone(),
             headers: vec![("content-type", "application/json".into()), ("user-agent", USER_AGENT.into())],
             body: body.to_string().into_bytes(),

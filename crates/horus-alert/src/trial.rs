@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use horus_core::ids::{IncidentId, SinkName};
 use horus_core::notice::{IncidentKind, Notice, Story};
-use horus_core::outbox::OutboxItem;
+use horus_core::outbox::{Move, OutboxItem};
 use horus_core::plan::Severity;
 use horus_core::time::Human;
 use jiff::Timestamp;
@@ -46,7 +46,9 @@ impl fmt::Display for Trial {
             }
             Verdict::Retry { after: None, error } => write!(f, "not delivered, for now: {error}"),
             Verdict::Dead { error } => write!(f, "not delivered, the URL is not a working sink: {error}"),
-            Verdict::Fallback { error } | Verdict::Refused { error } => write!(f, "refused: {error}"),
+            Verdict::Anew { error } | Verdict::Fallback { error } | Verdict::Refused { error } => {
+                write!(f, "refused: {error}")
+            }
         }
     }
 }
@@ -55,10 +57,10 @@ impl fmt::Display for Trial {
 pub async fn test_sink<S: Sink>(name: &SinkName, sink: &S, now: Timestamp) -> Trial {
     let start = Instant::now();
     let item = test_item(name, now);
-    let mut verdict = sink.deliver(&item, Form::Rich).await.verdict;
+    let mut verdict = sink.deliver(&item, Move::Post, Form::Rich).await.verdict;
     let plain = matches!(verdict, Verdict::Fallback { .. });
     if plain {
-        verdict = sink.deliver(&item, Form::Plain).await.verdict;
+        verdict = sink.deliver(&item, Move::Post, Form::Plain).await.verdict;
     }
     Trial { verdict, plain, took: start.elapsed() }
 }
@@ -77,6 +79,15 @@ fn test_item(name: &SinkName, now: Timestamp) -> OutboxItem {
         story: Story::Test,
     };
     let (happened_at, opened_at) = (now, now);
-    let (delivered_version, remote_id, attempts) = (None, None, 0);
-    OutboxItem { sink: name.clone(), notice, happened_at, opened_at, delivered_version, remote_id, attempts }
+    let (delivered_version, remote_id, in_doubt, attempts) = (None, None, false, 0);
+    OutboxItem {
+        sink: name.clone(),
+        notice,
+        happened_at,
+        opened_at,
+        delivered_version,
+        remote_id,
+        in_doubt,
+        attempts,
+    }
 }

@@ -8,6 +8,7 @@ use horus_core::ids::IncidentId;
 use horus_core::notice::{IncidentKind, Story};
 use horus_core::plan::Severity;
 use jiff::Timestamp;
+use reqwest::Method;
 use serde::Serialize;
 use url::Url;
 
@@ -100,6 +101,7 @@ impl Webhook {
         // Identifiers of incidents repeat after a million; the second of the opening makes this one unique.
         let id = format!("{}.{}.{}", notice.incident, item.opened_at.as_second(), notice.version);
         HttpRequest {
+            method: Method::POST,
             url: self.url.clone(),
             headers: vec![
                 ("content-type", "application/json".into()),

@@ -7,9 +7,12 @@
 //!      │yes                                                                             │
 //!   due? ─nothing──────────────────────────────────────────────────────────────────────►│
 //!      │item (newest version)                                                           │
+//!   post, ring or edit? ─► post, ring: written down that it is begun
+//!      │
 //!   send ─► delivered: settle                      dead: settle, gate 1 h, tell others ►│
 //!           retry: settle for later, gate ────────────────────────────────────────────►│
 //!           form refused: once more as plain text
+//!           message gone or too old: posted anew
 //! ```
 //!
 //! Two waits are kept apart. The *gate* is the sink's: while it is closed nothing is sent there at all. An item's own
@@ -24,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use horus_core::ids::{IncidentId, SinkName};
-use horus_core::outbox::{Delivery, OutboxItem};
+use horus_core::outbox::{Delivery, Move, OutboxItem};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -227,8 +230,8 @@ impl<O: Outbox, S: Sink> Shift<O, S> {
         if let Some(wait) = self.budget.wait(Instant::now(), item.notice.needs_you) {
             return Next::Wait(wait);
         }
-        let answer = self.attempt(&item).await;
-        let delivery = self.conclude(&item, answer);
+        let (how, answer) = self.attempt(&item).await;
+        let delivery = self.conclude(&item, how, answer);
         let refused = matches!(delivery, Delivery::Refused { .. });
         self.settle(&item, delivery).await;
         if refused { self.unless_unsettled(&item).await } else { Next::Again }
@@ -243,35 +246,46 @@ impl<O: Outbox, S: Sink> Shift<O, S> {
         if same { Next::Wait(UNSETTLED_WAIT) } else { Next::Again }
     }
 
+    /// Tries it as the item's state asks; as a new message if the old one cannot be changed any more.
+    async fn attempt(&mut self, item: &OutboxItem) -> (Move, Answer) {
+        let how = item.next_move(self.worker.sink.edits());
+        let answer = self.attempt_as(item, how).await;
+        let Verdict::Anew { error } = &answer.verdict else { return (how, answer) };
+        tracing::info!(sink = %self.worker.name, incident = %item.notice.incident, error, "a message cannot be changed any more: a new one takes its place");
+        let answer = self.attempt_as(item, Move::Post).await;
+        (Move::Post, answer)
+    }
+
     /// Tries the usual form, and once the plain one if the service does not like the first.
-    async fn attempt(&mut self, item: &OutboxItem) -> Answer {
+    async fn attempt_as(&mut self, item: &OutboxItem, how: Move) -> Answer {
+        if how.posts() {
+            self.worker.outbox.begin(&self.worker.name, item.notice.incident).await;
+        }
         self.budget.spend(Instant::now());
-        let answer = self.worker.sink.deliver(item, Form::Rich).await;
+        let answer = self.worker.sink.deliver(item, how, Form::Rich).await;
         let Verdict::Fallback { error } = answer.verdict else {
             return answer;
         };
         tracing::warn!(sink = %self.worker.name, incident = %item.notice.incident, error, "the sink refused a message's form");
         self.budget.spend(Instant::now());
-        let answer = self.worker.sink.deliver(item, Form::Plain).await;
+        let answer = self.worker.sink.deliver(item, how, Form::Plain).await;
         match answer.verdict {
-            Verdict::Fallback { error } => {
-                Answer { verdict: Verdict::Refused { error }, pause: answer.pause }
-            }
+            Verdict::Fallback { error } => Answer { verdict: Verdict::Refused { error }, ..answer },
             _ => answer,
         }
     }
 
     /// Draws the conclusions for the sink; returns those for the item.
-    fn conclude(&mut self, item: &OutboxItem, answer: Answer) -> Delivery {
+    fn conclude(&mut self, item: &OutboxItem, how: Move, answer: Answer) -> Delivery {
         let (sink, incident) = (&self.worker.name, item.notice.incident);
         self.gate = answer.pause.map(|pause| Instant::now() + pause.min(RETRY_AFTER_MAX));
         match answer.verdict {
             Verdict::Delivered { remote_id } => {
                 tracing::debug!(%sink, %incident, version = item.notice.version, "delivered");
                 self.lives();
-                Delivery::Delivered { remote_id }
+                if how == Move::Ring { Delivery::Rang } else { Delivery::Delivered { remote_id } }
             }
-            Verdict::Refused { error } | Verdict::Fallback { error } => {
+            Verdict::Refused { error } | Verdict::Fallback { error } | Verdict::Anew { error } => {
                 tracing::error!(%sink, %incident, error, "the sink refuses a message in any form");
                 // Who refuses a message can be reached.
                 self.lives();
@@ -289,13 +303,15 @@ impl<O: Outbox, S: Sink> Shift<O, S> {
                 // A limit is the sink's affair; anything else may be the item's, so that others get their turn first.
                 let own =
                     if after.is_some() { Duration::ZERO } else { self.worker.jitter.wait(item.attempts + 1) };
-                Delivery::RetryAt { at: self.wall_after(gate + own), error }
+                // A change may be made twice: there is no doubt about it.
+                let in_doubt = answer.in_doubt && how.posts() || item.in_doubt;
+                Delivery::RetryAt { at: self.wall_after(gate + own), error, in_doubt }
             }
             Verdict::Dead { error } => {
                 self.dies(&error);
                 self.gate = Some(Instant::now() + DEAD_PROBE_AFTER);
                 // Due at once for whoever opens the gate: a reload, or the next Horus.
-                Delivery::RetryAt { at: self.wall_after(Duration::ZERO), error }
+                Delivery::RetryAt { at: self.wall_after(Duration::ZERO), error, in_doubt: item.in_doubt }
             }
         }
     }

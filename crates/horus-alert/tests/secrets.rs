@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use horus_alert::fake::{CANARY, Fake, Fault};
 use horus_alert::{BadSink, Form, MemoryOutbox, Route, Sink, test_sink, wall_clock};
+use horus_core::outbox::Move;
 use horus_core::plan::{Secret, SinkKind};
 use support::{FAILSAFE, http_sink, item, name, notice, start, urgent};
 
@@ -95,7 +96,8 @@ async fn the_secret_leaks_nowhere() {
         for fault in faults {
             fake.script([fault]);
             let sink = http_sink(*kind, good, quick, wall_clock());
-            writeln!(said, "{fault:?}: {:?} {sink:?}", sink.deliver(&item, Form::Rich).await).unwrap();
+            writeln!(said, "{fault:?}: {:?} {sink:?}", sink.deliver(&item, Move::Post, Form::Rich).await)
+                .unwrap();
         }
         let own = fake.webhook_url().replace("http://", "https://").replace(&format!("/hook/{CANARY}"), path);
         let broken = [
@@ -105,7 +107,7 @@ async fn the_secret_leaks_nowhere() {
         ];
         for (what, url) in broken {
             let sink = http_sink(*kind, &url, Duration::from_secs(5), wall_clock());
-            let answer = sink.deliver(&item, Form::Rich).await;
+            let answer = sink.deliver(&item, Move::Post, Form::Rich).await;
             assert!(matches!(answer.verdict, horus_alert::Verdict::Retry { .. }), "{what}: {answer:?}");
             writeln!(
                 said,

@@ -266,6 +266,8 @@ impl Outbox for Forgetful {
     async fn due(&self, sink: &SinkName) -> Option<OutboxItem> {
         self.0.due(sink).await
     }
+    async fn begin(&self, _: &SinkName, _: IncidentId) {}
+
     async fn settle(&self, _: &SinkName, _: IncidentId, _: u32, _: Delivery) {}
     async fn next_due_at(&self, sink: &SinkName) -> Option<Timestamp> {
         self.0.next_due_at(sink).await

@@ -25,6 +25,11 @@ pub(crate) struct Row {
     pub(crate) happened_at: Timestamp,
     pub(crate) opened_at: Timestamp,
     pub(crate) delivered: Option<Delivered>,
+    /// The newest version that asked for a noise, and the newest whose noise was made.
+    pub(crate) rings: Option<u32>,
+    pub(crate) rang: Option<u32>,
+    /// A message was begun to be sent, and no outcome of that is known.
+    pub(crate) begun: bool,
     pub(crate) attempts: u32,
     pub(crate) next_try_at: Timestamp,
     pub(crate) last_error: Option<String>,
@@ -44,6 +49,7 @@ impl Row {
     ///
     /// Versions only grow: an engine that starts to count anew after a restart is put behind the version that is
     /// wanted here, else its news would look old. What another incident tells of, too, begins no message of its own.
+    /// A noise that was not made yet is still owed by the quieter news that replace it, unless these end the matter.
     pub(crate) fn told(before: Option<&Row>, told: &Told) -> Option<Row> {
         let mut notice = told.notice.clone();
         if let Some(before) = before {
@@ -54,11 +60,15 @@ impl Row {
         } else if notice.within.is_some() {
             return None;
         }
+        let owed = before.and_then(|before| before.rings);
         Some(Row {
+            rings: Some(notice.version).filter(|_| notice.loud).or(owed.filter(|_| !notice.story.is_end())),
             notice,
             happened_at: told.at,
             opened_at: before.map_or(told.at, |before| before.opened_at),
             delivered: before.and_then(|before| before.delivered.clone()),
+            rang: before.and_then(|before| before.rang),
+            begun: before.is_some_and(|before| before.begun),
             attempts: 0,
             next_try_at: told.at,
             last_error: None,
@@ -83,11 +93,18 @@ impl Row {
                 }
                 let remote_id = remote_id.filter(|id| id.len() <= REMOTE_ID_BYTES_MAX);
                 self.delivered = Some(Delivered { version, at: now, remote_id });
+                self.rang = self.rang.max(Some(version));
+                self.begun = false;
                 if current {
                     self.last_error = None;
                 }
             }
-            Delivery::RetryAt { at, error } => {
+            Delivery::Rang => {
+                self.rang = self.rang.max(Some(version));
+                self.begun = false;
+            }
+            Delivery::RetryAt { at, error, in_doubt } => {
+                self.begun &= in_doubt;
                 self.last_error = Some(cut(&error, ERROR_BYTES_MAX).to_owned());
                 if current {
                     self.attempts = self.attempts.saturating_add(1);
@@ -95,6 +112,7 @@ impl Row {
                 }
             }
             Delivery::Refused { error } => {
+                self.begun = false;
                 self.last_error = Some(cut(&error, ERROR_BYTES_MAX).to_owned());
                 if current {
                     self.attempts = self.attempts.saturating_add(1);
@@ -115,9 +133,15 @@ impl Row {
             if let Some(delivered) = &mut self.delivered {
                 delivered.version = delivered.version.saturating_add(shift);
             }
+            for version in [&mut self.rings, &mut self.rang].into_iter().flatten() {
+                *version = version.saturating_add(shift);
+            }
         }
         self.opened_at = self.opened_at.min(before.opened_at);
         self.delivered = self.delivered.take().or(before.delivered);
+        self.rings = self.rings.max(before.rings);
+        self.rang = self.rang.max(before.rang);
+        self.begun |= before.begun;
     }
 
     fn is_due(&self, now: Timestamp) -> bool {
@@ -187,11 +211,12 @@ impl Outbox {
         let row = &entry.row;
         Some(OutboxItem {
             sink: sink.clone(),
-            notice: row.notice.clone(),
+            notice: Notice { loud: row.rings > row.rang, ..row.notice.clone() },
             happened_at: row.happened_at,
             opened_at: row.opened_at,
             delivered_version: row.delivered.as_ref().map(|delivered| delivered.version),
             remote_id: row.delivered.as_ref().and_then(|delivered| delivered.remote_id.clone()),
+            in_doubt: row.begun,
             attempts: row.attempts,
         })
     }
@@ -229,6 +254,20 @@ impl Outbox {
         entry.row.settle(version, delivery, now);
         self.touch(&key);
         true
+    }
+
+    /// A message about `incident` is about to be sent: whoever finds this and no outcome knows that it may be there.
+    pub(crate) fn begin(&mut self, sink: &SinkName, incident: IncidentId) -> bool {
+        let key = (incident, sink.clone());
+        let Some(entry) = self.entries.get_mut(&key).filter(|entry| !entry.row.begun) else { return false };
+        entry.row.begun = true;
+        self.touch(&key);
+        true
+    }
+
+    /// Nothing of this row waits to be written.
+    pub(crate) fn is_written(&self, sink: &SinkName, incident: IncidentId) -> bool {
+        self.entries.get(&(incident, sink.clone())).is_none_or(|entry| entry.dirty.is_none())
     }
 
     pub(crate) fn pending(&self) -> Vec<DeliveryState> {

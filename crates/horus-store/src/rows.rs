@@ -320,14 +320,16 @@ pub(crate) fn upsert_outbox(sql: &Connection, sink: &SinkName, row: &Row) -> rus
     let delivered = row.delivered.as_ref();
     sql.execute(
         "INSERT INTO outbox (incident, sink, notice, wanted_version, needs_you, happened_ms, opened_ms,
-            delivered_version, delivered_ms, remote_id, attempts, next_try_ms, last_error, refused)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+            delivered_version, delivered_ms, remote_id, attempts, next_try_ms, last_error, refused, rings_version, rang_version,
+            begun)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
          ON CONFLICT (incident, sink) DO UPDATE SET
             notice = excluded.notice, wanted_version = excluded.wanted_version, needs_you = excluded.needs_you,
             happened_ms = excluded.happened_ms, opened_ms = excluded.opened_ms,
             delivered_version = excluded.delivered_version, delivered_ms = excluded.delivered_ms,
             remote_id = excluded.remote_id, attempts = excluded.attempts, next_try_ms = excluded.next_try_ms,
-            last_error = excluded.last_error, refused = excluded.refused",
+            last_error = excluded.last_error, refused = excluded.refused,
+            rings_version = excluded.rings_version, rang_version = excluded.rang_version, begun = excluded.begun",
         params![
             row.notice.incident.to_string(),
             sink.as_str(),
@@ -343,6 +345,9 @@ pub(crate) fn upsert_outbox(sql: &Connection, sink: &SinkName, row: &Row) -> rus
             millis(row.next_try_at),
             row.last_error,
             row.refused,
+            row.rings,
+            row.rang,
+            row.begun,
         ],
     )
     .map(drop)
@@ -350,7 +355,7 @@ pub(crate) fn upsert_outbox(sql: &Connection, sink: &SinkName, row: &Row) -> rus
 
 const OUTBOX_COLUMNS: &str =
     "sink, notice, happened_ms, opened_ms, delivered_version, delivered_ms, remote_id,
-    attempts, next_try_ms, last_error, refused";
+    attempts, next_try_ms, last_error, refused, rings_version, rang_version, begun";
 
 fn outbox(row: &SqlRow<'_>) -> rusqlite::Result<(Key, Row)> {
     let sink: String = row.get(0)?;
@@ -376,6 +381,9 @@ fn outbox(row: &SqlRow<'_>) -> rusqlite::Result<(Key, Row)> {
         next_try_at: instant(row.get(8)?),
         last_error: row.get(9)?,
         refused: row.get(10)?,
+        rings: row.get::<_, Option<i64>>(11)?.map(version),
+        rang: row.get::<_, Option<i64>>(12)?.map(version),
+        begun: row.get(13)?,
     };
     Ok((key, row))
 }

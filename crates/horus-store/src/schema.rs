@@ -88,6 +88,12 @@ const MIGRATIONS: &[&str] = &["
         what       TEXT    NOT NULL
     ) STRICT;
     CREATE INDEX digest_by_age ON digest (at_ms);
+", "
+    ALTER TABLE outbox ADD COLUMN rings_version INTEGER;
+    ALTER TABLE outbox ADD COLUMN rang_version  INTEGER;
+    ALTER TABLE outbox ADD COLUMN begun         INTEGER NOT NULL DEFAULT 0 CHECK (begun IN (0, 1));
+    UPDATE outbox SET rings_version = wanted_version WHERE json_extract(notice, '$.loud');
+    UPDATE outbox SET rang_version = delivered_version;
 "];
 
 /// Why a file cannot be used as it is.

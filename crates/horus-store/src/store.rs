@@ -51,7 +51,7 @@ pub struct StoreOptions {
     /// The answer to each of [`Transaction::confirm`]: true after it is on disk, false if the disk takes
     /// no writes or has not answered for a second. One answer each.
     pub on_stored: Box<dyn Fn(IncidentId, bool) + Send + Sync>,
-    /// There is a new message for this sink.
+    /// There is a new message for this sink, or it is on disk that one is being sent.
     pub on_outbox: Box<dyn Fn(&SinkName) + Send + Sync>,
     /// Events up to this number can be read.
     pub on_commit: Box<dyn Fn(u64) + Send + Sync>,
@@ -199,6 +199,21 @@ impl Store {
     /// When the next message for `sink` may be tried (it may be in the past). `None`: nothing waits.
     pub fn next_due_at(&self, sink: &SinkName) -> Option<Timestamp> {
         self.shared.lock().outbox.next_due_at(sink)
+    }
+
+    /// A message about `incident` is about to be sent to `sink`. Should nobody ever hear of the outcome, it will be known
+    /// that there may be one ([`OutboxItem::in_doubt`]): wait for [`Store::has_begun`] before anything is sent.
+    pub fn begin(&self, sink: &SinkName, incident: IncidentId) {
+        if self.shared.lock().outbox.begin(sink, incident) {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Is that on disk? Also true if the disk takes nothing: an alert does not wait for a disk. When it becomes true,
+    /// [`StoreOptions::on_outbox`] is called.
+    pub fn has_begun(&self, sink: &SinkName, incident: IncidentId) -> bool {
+        let state = self.shared.lock();
+        state.fault.is_some() || state.outbox.is_written(sink, incident)
     }
 
     /// What became of the try to bring `version` about `incident` to `sink`. A newer version that came about in the

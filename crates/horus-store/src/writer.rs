@@ -291,6 +291,9 @@ impl Writer {
         }
         confirms.iter().for_each(|incident| (self.options.on_stored)(*incident, true));
         self.wake_sinks(batch.notices.iter());
+        let begun =
+            done.dirty.iter().filter(|dirty| dirty.row.begun).map(|Dirty { key: (_, sink), .. }| sink);
+        begun.collect::<BTreeSet<_>>().into_iter().for_each(|sink| (self.options.on_outbox)(sink));
     }
 
     fn could_not_write(&mut self, mut batch: Backlog, confirms: Vec<IncidentId>, error: &str) {

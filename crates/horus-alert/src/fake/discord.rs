@@ -13,6 +13,30 @@ const FLAGS: u64 = 1 << 2 | 1 << 12;
 
 const SILENT: u64 = 1 << 12;
 
+/// Fields of a change (`PATCH`); of `flags` only SUPPRESS_EMBEDS may be changed.
+const CHANGEABLE: &[&str] = &["content", "embeds", "allowed_mentions", "flags", "attachments"];
+
+/// Of which message the path of a request speaks.
+pub(super) fn message_of(path: &str) -> Option<&str> {
+    path.split_once("/messages/").map(|(_, id)| id)
+}
+
+/// A change of a message that is there: `before` is what it is now. The body of the answer is in the ruling's place of a
+/// new message's.
+pub(super) fn changed(before: &Value, change: &Value) -> Result<Value, String> {
+    let Value::Object(fields) = change else { return Err("not an object".into()) };
+    if let Some(unknown) = fields.keys().find(|key| !CHANGEABLE.contains(&key.as_str())) {
+        return Err(format!("{unknown} cannot be changed"));
+    }
+    if change["flags"].as_u64().is_some_and(|flags| flags & SILENT != 0) {
+        return Err("silence cannot be changed".into());
+    }
+    let Value::Object(mut message) = before.clone() else { return Err("no message".into()) };
+    message.extend(fields.clone());
+    let message = Value::Object(message);
+    form(&message).map(|()| message)
+}
+
 pub(super) fn rule(method: &str, path: &str, headers: &[(String, String)], body: &[u8]) -> Ruling {
     let header =
         |name: &str| headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value.as_str());
@@ -23,11 +47,15 @@ pub(super) fn rule(method: &str, path: &str, headers: &[(String, String)], body:
             "User-Agent is not DiscordBot (url, version)",
         );
     }
-    if method != "POST" {
-        return coded(405, 0, "405: Method Not Allowed", "not a POST");
-    }
     let segments: Vec<&str> = path.split('/').skip(1).collect();
-    match segments.as_slice() {
+    let (segments, expected) = match segments.as_slice() {
+        [rest @ .., "messages", id] if id.bytes().all(|b| b.is_ascii_digit()) => (rest, "PATCH"),
+        _ => (segments.as_slice(), "POST"),
+    };
+    if method != expected {
+        return coded(405, 0, "405: Method Not Allowed", "neither POST nor PATCH of a message");
+    }
+    match segments {
         ["api", "v10", "webhooks", id, token]
             if !token.is_empty() && id.bytes().all(|b| b.is_ascii_digit()) => {}
         ["api", "v10", ..] => return coded(404, 0, "404: Not Found", "not a webhook's path"),
@@ -40,6 +68,10 @@ pub(super) fn rule(method: &str, path: &str, headers: &[(String, String)], body:
         return coded(400, 50_109, "The request body contains invalid JSON.", "not a JSON object");
     };
     let message: Value = serde_json::from_slice(body).unwrap_or_default();
+    if expected == "PATCH" {
+        // Nobody is notified of a change.
+        return Ruling::Accept { pings: Vec::new(), loud: false };
+    }
     match form(&message) {
         Err(why) if why == "empty" => coded(400, 50_006, "Cannot send an empty message", "empty"),
         Err(why) => coded(400, 50_035, "Invalid Form Body", &why),
@@ -183,6 +215,21 @@ fn pings(message: &Value) -> Vec<String> {
 /// The inside of each `<@…>`.
 fn mentioned(text: &str) -> impl Iterator<Item = &str> {
     text.split("<@").skip(1).filter_map(|rest| rest.split_once('>').map(|(id, _)| id))
+}
+
+/// The message is not there.
+pub(super) fn unknown_message() -> Ruling {
+    coded(404, 10_008, "Unknown Message", "no such message")
+}
+
+/// It was changed too often for its age.
+pub(super) fn too_many_edits() -> Ruling {
+    let text = "Maximum number of edits to messages older than 1 hour reached. Try again later";
+    coded(400, 30_046, text, "changed too often")
+}
+
+pub(super) fn bad_change(why: &str) -> Ruling {
+    coded(400, 50_035, "Invalid Form Body", why)
 }
 
 fn coded(status: u16, code: u32, message: &str, why: &str) -> Ruling {

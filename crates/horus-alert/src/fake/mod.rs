@@ -104,6 +104,30 @@ pub struct Accepted {
     pub pings: Vec<String>,
     /// It made a push notification (Discord's silent flag was not set).
     pub loud: bool,
+    /// It is no new message: the one of this id was changed.
+    pub is_change: bool,
+}
+
+/// A message as the channel shows it now.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Its id.
+    pub id: String,
+    /// It was posted with a noise.
+    pub loud: bool,
+    /// The body, with all changes.
+    pub body: Value,
+    /// How often it was changed.
+    pub changes: u32,
+}
+
+impl Shown {
+    /// All texts, one per line, without the escapes of Discord's markup.
+    pub fn full_text(&self) -> String {
+        let mut texts = Vec::new();
+        collect_texts(&self.body, &mut texts);
+        texts.join("\n").replace(['\\', '\u{200B}'], "")
+    }
 }
 
 impl Accepted {
@@ -179,6 +203,10 @@ struct State {
     /// All requests, whatever became of them.
     requests: Vec<Instant>,
     deleted: bool,
+    /// The channel of the Discord webhook.
+    shown: Vec<Shown>,
+    /// More changes of one message are refused with 30046.
+    changes_max: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -195,6 +223,10 @@ impl Shared {
 
     fn accept(&self, accepted: Accepted) {
         let mut state = self.state();
+        if accepted.service == Service::Discord && !accepted.is_change {
+            let Accepted { id, loud, body, .. } = accepted.clone();
+            state.shown.push(Shown { id, loud, body, changes: 0 });
+        }
         state.accepted.push(accepted);
         self.accepted.send_replace(state.accepted.len());
     }
@@ -259,7 +291,22 @@ impl Fake {
         self.shared.state().deleted = deleted;
     }
 
-    /// What was accepted so far, in order.
+    /// What the Discord channel shows now, oldest first.
+    pub fn channel(&self) -> Vec<Shown> {
+        self.shared.state().shown.clone()
+    }
+
+    /// Somebody deletes all messages of the Discord channel.
+    pub fn delete_messages(&self) {
+        self.shared.state().shown.clear();
+    }
+
+    /// From now on a message can be changed so often.
+    pub fn set_changes_max(&self, most: u32) {
+        self.shared.state().changes_max = Some(most);
+    }
+
+    /// What was accepted so far, in order: new messages and changes.
     pub fn accepted(&self) -> Vec<Accepted> {
         self.shared.state().accepted.clone()
     }

@@ -96,7 +96,10 @@ async fn respond(request: Request<Incoming>, shared: &Shared) -> Result<Answer, 
         Err(after) => return Ok(limited(service, after)),
     };
     let ruling = match service {
-        Some(Service::Discord) => discord::rule(parts.method.as_str(), &path, &headers, &body),
+        Some(Service::Discord) => match discord::rule(parts.method.as_str(), &path, &headers, &body) {
+            Ruling::Accept { .. } if discord::message_of(&path).is_some() => change(shared, &path, &body),
+            ruling => ruling,
+        },
         Some(Service::Slack) => slack::rule(parts.method.as_str(), &headers, &body),
         Some(Service::Webhook) => rule_webhook(&headers, &body),
         None => Ruling::Reject { status: 404, body: "not found".into(), why: "no such path".into() },
@@ -110,15 +113,27 @@ async fn respond(request: Request<Incoming>, shared: &Shared) -> Result<Answer, 
     };
     let service = service.unwrap_or(Service::Webhook);
     let body = serde_json::from_slice(&body).unwrap_or_default();
-    let id = format!("{}", 1_300_000_000_000_000_000_u64 + shared.state().accepted.len() as u64);
+    let changed = discord::message_of(&path).filter(|_| service == Service::Discord);
+    let next = || format!("{}", 1_300_000_000_000_000_000_u64 + shared.state().accepted.len() as u64);
+    let id = changed.map_or_else(next, str::to_owned);
     let (text_id, text_body) =
         (id.clone(), if service == Service::Discord { discord::saved(&id, &body) } else { String::new() });
-    shared.accept(Accepted { service, id: text_id, at: Instant::now(), body, headers, pings, loud });
+    let is_change = changed.is_some();
+    shared.accept(Accepted {
+        service,
+        id: text_id,
+        at: Instant::now(),
+        body,
+        headers,
+        pings,
+        loud,
+        is_change,
+    });
     if fault == Some(Fault::AcceptThenHang) {
         return std::future::pending().await;
     }
     Ok(match service {
-        Service::Discord if wait => answer(200, &rate, &text_body),
+        Service::Discord if wait || is_change => answer(200, &rate, &text_body),
         Service::Discord => answer(204, &rate, ""),
         Service::Slack => answer(200, &[], "ok"),
         Service::Webhook => answer(202, &[], ""),
@@ -131,6 +146,27 @@ fn service_of(path: &str) -> Option<Service> {
         "services" => Some(Service::Slack),
         "hook" => Some(Service::Webhook),
         _ => None,
+    }
+}
+
+/// Changes a message of the Discord channel.
+fn change(shared: &Shared, path: &str, body: &[u8]) -> Ruling {
+    let change: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let mut state = shared.state();
+    let most = state.changes_max.unwrap_or(u32::MAX);
+    let id = discord::message_of(path).unwrap_or_default();
+    let Some(shown) = state.shown.iter_mut().find(|shown| shown.id == id) else {
+        return discord::unknown_message();
+    };
+    if shown.changes >= most {
+        return discord::too_many_edits();
+    }
+    match discord::changed(&shown.body, &change) {
+        Ok(body) => {
+            (shown.body, shown.changes) = (body, shown.changes + 1);
+            Ruling::Accept { pings: Vec::new(), loud: false }
+        }
+        Err(why) => discord::bad_change(&why),
     }
 }
 

@@ -13,7 +13,7 @@ use horus_alert::{
 };
 use horus_core::ids::{IncidentId, SinkName};
 use horus_core::notice::{IncidentKind, Notice, Story};
-use horus_core::outbox::OutboxItem;
+use horus_core::outbox::{Move, OutboxItem};
 use horus_core::plan::{Secret, Severity, SinkKind};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -67,6 +67,7 @@ pub(crate) fn item(notice: Notice, at: Timestamp) -> OutboxItem {
         opened_at: at,
         delivered_version: None,
         remote_id: None,
+        in_doubt: false,
         attempts: 0,
     }
 }
@@ -83,6 +84,7 @@ pub(crate) fn http_sink(kind: SinkKind, url: &str, timeout: Duration, clock: Wal
 pub(crate) struct Call {
     pub(crate) at: Instant,
     pub(crate) item: OutboxItem,
+    pub(crate) how: Move,
     pub(crate) form: Form,
 }
 
@@ -105,8 +107,8 @@ pub(crate) fn dead() -> Answer {
 }
 
 impl Sink for Scripted {
-    async fn deliver(&self, item: &OutboxItem, form: Form) -> Answer {
-        self.calls.send(Call { at: Instant::now(), item: item.clone(), form }).ok();
+    async fn deliver(&self, item: &OutboxItem, how: Move, form: Form) -> Answer {
+        self.calls.send(Call { at: Instant::now(), item: item.clone(), how, form }).ok();
         let next = {
             let mut answers = self.answers.lock().unwrap();
             if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() }

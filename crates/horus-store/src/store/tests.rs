@@ -117,7 +117,7 @@ fn delivered(id: &str) -> Delivery {
 }
 
 fn retry_at(second: i64) -> Delivery {
-    Delivery::RetryAt { at: at(second), error: "status 503".into() }
+    Delivery::RetryAt { at: at(second), error: "status 503".into(), in_doubt: false }
 }
 
 /// What the callbacks said.

@@ -149,7 +149,12 @@ impl Switch {
         let up = Human(clock::monotonic().saturating_sub(self.started));
         let body = format!("horus {} works, for {up}\n", env!("CARGO_PKG_VERSION"));
         let headers = vec![("content-type", "text/plain; charset=utf-8".to_owned())];
-        let request = HttpRequest { url: self.route.url().clone(), headers, body: body.into_bytes() };
+        let request = HttpRequest {
+            method: horus_alert::sink::Method::POST,
+            url: self.route.url().clone(),
+            headers,
+            body: body.into_bytes(),
+        };
         match self.client.send(request, Timestamp::now).await {
             Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
             Ok(answer) => Err(format!("status {}", answer.status)),

@@ -24,6 +24,9 @@ use super::dead_man::Looks;
 /// The sink that stands in when none is configured: alerts are printed on standard error.
 pub(super) const TERMINAL: &str = "terminal";
 
+/// So long the disk may take to know that a message is about to be sent.
+const BEGIN_WAIT_MAX: Duration = Duration::from_secs(2);
+
 /// How long workers may take to send what is due when Horus ends.
 pub(super) const DRAIN_MAX: Duration = Duration::from_secs(5);
 
@@ -39,6 +42,15 @@ impl Outbox for StoreOutbox {
     async fn due(&self, sink: &SinkName) -> Option<OutboxItem> {
         self.looks.looked();
         self.store.due(sink, Timestamp::now())
+    }
+
+    async fn begin(&self, sink: &SinkName, incident: IncidentId) {
+        let mut changes = self.changes.subscribe();
+        self.store.begin(sink, incident);
+        let on_disk =
+            async { while !self.store.has_begun(sink, incident) && changes.changed().await.is_ok() {} };
+        // An alert does not wait for a disk: then a kill at the wrong instant may cost a second message without a mark.
+        let _late = tokio::time::timeout(BEGIN_WAIT_MAX, on_disk).await;
     }
 
     async fn settle(&self, sink: &SinkName, incident: IncidentId, version: u32, delivery: Delivery) {
@@ -165,3 +177,6 @@ pub(super) async fn test(sinks: Vec<(SinkName, Arc<HttpSink>)>) -> Vec<SinkTest>
     }
     tests
 }
+
+#[cfg(test)]
+mod crash;

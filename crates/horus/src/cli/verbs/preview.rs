@@ -10,7 +10,7 @@ use horus_alert::{Form, Route, samples};
 use horus_config::{SystemEnvironment, load};
 use horus_core::ids::{IncidentId, SinkName};
 use horus_core::notice::Notice;
-use horus_core::outbox::OutboxItem;
+use horus_core::outbox::{Move, OutboxItem};
 use horus_core::plan::{Secret, Severity, SinkKind};
 use horus_sys::files::{Durability, write_atomic};
 use jiff::Timestamp;
@@ -166,11 +166,12 @@ fn one(target: &Target, notice: &Notice) -> Result<Preview, Fault> {
         opened_at: time(OPENED_MS),
         delivered_version: None,
         remote_id: None,
+        in_doubt: false,
         attempts: 0,
     };
     let now = time(HAPPENED_MS);
-    let sending =
-        Sending { item: &item, host: &target.host, time_zone: &TimeZone::UTC, now, form: Form::Rich };
+    let (host, time_zone) = (&target.host, &TimeZone::UTC);
+    let sending = Sending { item: &item, host, time_zone, now, how: Move::Post, form: Form::Rich };
     let message = sending.message();
     let request = route.request(&sending);
     let body: Value =
