@@ -13,6 +13,8 @@ use crate::{beat, is_kill, is_recovery, rig, service, struck, subject, triggers}
 
 const IN_ENV: &str = "canary-in-env-8f2a61c09d";
 const IN_FILE: &str = "canary-in-env-file-77b1e3d4";
+const IN_PING: &str = "canary-in-ping-c3d2e1f0a9b8";
+const ALL: [&str; 4] = [IN_ENV, IN_FILE, IN_PING, CANARY];
 
 #[tokio::test]
 async fn invariant_g11_no_secret_is_in_any_output() {
@@ -33,7 +35,12 @@ async fn invariant_g11_no_secret_is_in_any_output() {
         "{}deadline = \"1s\"\nkills = {{ prove = \"5s\" }}\nenv = {{ API_TOKEN = \"{IN_ENV}\" }}\nenv_file = \"bot.env\"\n",
         beat(port)
     );
-    rig.run(&service("bot", &command, &keys)).await;
+    let (ping, page) = (rig.room.path("ping.url"), rig.room.port());
+    // Nobody listens there: the error is what might tell.
+    let url = format!("http://127.0.0.1:{page}/ping/{IN_PING}");
+    horus_sys::files::write_atomic(&ping, url.as_bytes(), horus_sys::files::Durability::ThisBoot).unwrap();
+    let more = "[daemon.ping]\nurl_file = \"ping.url\"\n";
+    rig.run(&(service("bot", &command, &keys) + more)).await;
     rig.ready("bot").await;
     // A hang (evidence, alerts), an exit (last words), a hold, a reload, a dead sink: everything that writes.
     struck(&rig, "bot", "hang").await;
@@ -61,6 +68,7 @@ async fn invariant_g11_no_secret_is_in_any_output() {
         let environment = environment(process.pid).unwrap();
         let has = |text: &str| environment.windows(text.len()).any(|window| window == text.as_bytes());
         assert!(!has(CANARY), "{who} has inherited a webhook's URL");
+        assert!(!has(IN_PING), "{who} has inherited the URL of the dead-man switch");
         assert_eq!(has(IN_FILE), who == "the child", "{who}");
     }
 
@@ -68,7 +76,7 @@ async fn invariant_g11_no_secret_is_in_any_output() {
     assert!(rig.output("bot").contains(IN_ENV));
     let logs = rig.room.path("s/logs");
     let mut looked_at = 0;
-    for secret in [IN_ENV, IN_FILE, CANARY] {
+    for secret in ALL {
         let found = files_with(&rig.room.path("s"), secret, &logs, &mut looked_at);
         assert_eq!(found, Vec::<String>::new(), "{secret} is in the state directory");
         let found = files_with(&rig.room.path("r"), secret, &logs, &mut looked_at);
@@ -99,6 +107,9 @@ async fn said_by_everything(rig: &Rig) {
         vec!["check", "--json"],
         vec!["reload"],
         vec!["reload", "--json"],
+        vec!["doctor"],
+        vec!["doctor", "--json"],
+        vec!["explain", "bot"],
         vec!["alerts", "test"],
         vec!["alerts", "test", "--json"],
     ];
@@ -113,7 +124,7 @@ async fn said_by_everything(rig: &Rig) {
     }
     for (command, text) in said {
         assert!(!text.is_empty(), "horus {command} says nothing");
-        for secret in [IN_ENV, IN_FILE, CANARY] {
+        for secret in ALL {
             assert!(!text.contains(secret), "horus {command} tells {secret}:\n{text}");
         }
     }

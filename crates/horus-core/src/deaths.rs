@@ -81,6 +81,8 @@ impl Service {
 
     pub(crate) fn halt(&mut self, turn: &mut Turn<'_>) {
         self.wanted = Wanted::Down(Why::Halted);
+        // A run that has stopped itself is over, whoever starts the next one.
+        self.job.began = None;
         let reason = Reason::new(Rule::Halted, "it said that it stopped itself on purpose, and ended");
         let (generation, severity) = (Some(self.generation), Severity::Critical);
         let id = self.incidents.open(turn, generation, IncidentKind::Halted, "", severity, &reason);

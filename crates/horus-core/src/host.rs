@@ -224,7 +224,11 @@ impl Engine {
 
     /// What kept noises back is over: what is still so makes them now.
     fn unmute_all(&mut self, turn: &mut Turn<'_>) {
-        self.services.values_mut().for_each(|service| service.incidents.unmute(turn));
+        for service in self.services.values_mut() {
+            service.incidents.unmute(turn);
+            // Whoever is down is not looked at for long: the next life has to know what was told.
+            service.remember_if_due(turn);
+        }
         self.monitors.values_mut().for_each(|monitor| monitor.incidents.unmute(turn));
         self.own.unmute(turn);
     }

@@ -375,10 +375,19 @@ impl Witness {
             What::Proven { .. } => self.sees_proof(scene, place),
             What::BreakerOpened { .. } => {
                 self.counts.breakers += 1;
+                // Red again, and that by its breaker's word only if the word for it did not change.
+                self.trial_ends(place);
                 self.change_ledger(place, |ledger| ledger.breaker_open = Some(now));
             }
             What::BreakerClosed { .. } => self.change_ledger(place, |ledger| ledger.breaker_open = None),
-            What::Exited { exit, .. } if exit.is_clean() && is_job(scene, place) => self.trial_ends(place),
+            // A job that stopped itself on purpose has not done its work, however well it ended.
+            What::Exited { exit, .. }
+                if exit.is_clean()
+                    && is_job(scene, place)
+                    && self.seen[place].declared != Declared::Halted =>
+            {
+                self.trial_ends(place);
+            }
             What::Exited { cause: horus_core::event::DeathCause::Itself, .. } => self.sees_exit(scene, place),
             What::RunFinished { .. } => self.sees_run_finished(scene, place),
             What::RunSkipped { .. } => {
