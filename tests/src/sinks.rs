@@ -55,9 +55,9 @@ impl Sinks {
     }
 }
 
-/// Waits for a message whose first line holds `text`.
+/// Waits for a message whose first line holds `text`; the loud line beside it is none.
 pub(crate) async fn said(fake: &Fake, text: &str) -> Option<Said> {
-    find(fake, |said| plain(said.first_line()).contains(text)).await
+    find(fake, |said| !said.is_line() && plain(said.first_line()).contains(text)).await
 }
 
 /// Waits for a message.

@@ -137,6 +137,11 @@ impl Accepted {
         self.body[key].as_str().unwrap_or_default().lines().next().unwrap_or_default()
     }
 
+    /// It is the loud line beside a message that says the same and more.
+    pub fn is_line(&self) -> bool {
+        self.service == Service::Discord && !self.is_change && self.body["embeds"].is_null()
+    }
+
     /// All texts of the body, one per line, without the escapes of Discord's markup.
     pub fn full_text(&self) -> String {
         let mut texts = Vec::new();
